@@ -1,0 +1,256 @@
+"""The graph: an architecture as a networkx MultiDiGraph, and the module tree that owns its weights.
+
+A `Graph` is a function: inputs, outputs, nodes between. A block elaborates to one Graph for each combination of arguments
+and operand types, and CALL nodes use it as often as needed. Weights belong to the *module tree*: `Graph.modules` maps the
+dotted paths of what one instance of this graph owns (`conv1`, `layer1.0`, `downsample.1`) to layers or further graphs,
+`Graph.weights` maps the paths of its bare tensors (`param`, `buffer`). Nodes refer to modules by path, so sharing is two
+nodes with one path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import networkx as nx
+
+from .ops.base import Check, Op, WeightSpec
+from .sizes import Dim
+from .source import Span
+from .types import TensorType
+
+if TYPE_CHECKING:
+    from .syntax import ast
+
+
+class Kind(StrEnum):
+    """What a node is."""
+
+    INPUT = "input"
+    TARGET = "target"
+    WEIGHT = "weight"
+    OP = "op"
+    CALL = "call"
+    OUTPUT = "output"
+    LOSS = "loss"
+
+
+class EdgeKind(StrEnum):
+    """What flows along an edge, for figures and analyses."""
+
+    DATA = "data"
+    SKIP = "skip"
+    GATE = "gate"
+    STATE = "state"
+
+
+class Ref(NamedTuple):
+    """One result of a node."""
+
+    node: int
+    result: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One step of a graph.
+
+    name: what the author called it (a label, a bound name, an input's name) or "" .
+    types: one for each result (OUTPUT and LOSS nodes have the type of what they pass on).
+    op: for OP nodes. graph: the callee of CALL nodes. module: path of the layer or block instance it runs, when that owns
+    weights or was labelled. weight: for WEIGHT nodes, the path of the tensor, from this graph's instance (it may lead into
+    a block: `transformer.wte.weight`).
+    replaced: names of weights that are not made but come as the last operands (`linear(V) with (weight=…)`).
+    sizes: for CALL nodes, what the callee's symbols are here.
+    bindings: for CALL nodes, (module parameter of the callee, path here of the module passed).
+    level: dotted path of the labelled sequence it stands in, "" at the top; figures draw levels as clusters.
+    loss_weight: for LOSS nodes.
+    """
+
+    kind: Kind
+    types: tuple[TensorType, ...]
+    name: str = ""
+    op: Op | None = None
+    graph: Graph | None = None
+    module: str | None = None
+    weight: str | None = None
+    replaced: tuple[str, ...] = ()
+    sizes: tuple[tuple[str, int | Dim], ...] = ()
+    bindings: tuple[tuple[str, str], ...] = ()
+    level: str = ""
+    loss_weight: float = 1.0
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """A module with an op: one layer. `inputs` are the operand types its weights were made for; `made` the weights that it
+    owns (those replaced by operands are left out)."""
+
+    op: Op
+    inputs: tuple[TensorType, ...]
+    made: tuple[WeightSpec, ...]
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instance:
+    """A module that is a block: what it owns is what `graph` owns."""
+
+    graph: Graph
+    span: Span | None = None
+
+
+@dataclass(eq=False)
+class Graph:
+    """One function of the program.
+
+    name: the block's, network's or entry's name. kind: block, network or entry.
+    arguments: the static arguments it was made with, by parameter name (figures and generated code show them).
+    module_parameters: names of its parameters that are modules; paths that start with one lead out of this instance.
+    values: names bound at the end of the body, for contracts: `features` → where it is.
+    checks: questions about sizes that only a run can answer, in terms of this graph's symbols, with where each arose.
+    nominal: sizes that symbols have for costs and figures (`H~224`).
+    """
+
+    name: str
+    kind: str = "block"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    module_parameters: tuple[str, ...] = ()
+    nx: nx.MultiDiGraph = field(default_factory=nx.MultiDiGraph)
+    inputs: list[int] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    losses: list[int] = field(default_factory=list)
+    modules: dict[str, Layer | Instance] = field(default_factory=dict)
+    weights: dict[str, WeightSpec] = field(default_factory=dict)
+    values: dict[str, Ref] = field(default_factory=dict)
+    checks: list[tuple[Check, Span | None]] = field(default_factory=list)
+    nominal: dict[str, int] = field(default_factory=dict)
+    span: Span | None = None
+
+    def add(self, node: Node, operands: Sequence[Ref] = (), kinds: Sequence[EdgeKind] = ()) -> int:
+        """Adds a node after its operands exist; returns its number. `kinds` defaults to data throughout."""
+        number = self.nx.number_of_nodes()
+        self.nx.add_node(number, node=node)
+        for position, ref in enumerate(operands):
+            kind = kinds[position] if kinds else EdgeKind.DATA
+            self.nx.add_edge(ref.node, number, position, result=ref.result, kind=kind)
+        if node.kind in (Kind.INPUT, Kind.TARGET):
+            self.inputs.append(number)
+        elif node.kind is Kind.OUTPUT:
+            self.outputs.append(number)
+        elif node.kind is Kind.LOSS:
+            self.losses.append(number)
+        return number
+
+    def __getitem__(self, number: int) -> Node:
+        return self.nx.nodes[number]["node"]
+
+    def type(self, ref: Ref) -> TensorType:
+        """The type of a result."""
+        return self[ref.node].types[ref.result]
+
+    def operands(self, number: int) -> list[Ref]:
+        """What a node consumes, in operand order."""
+        found = [(key, Ref(u, data["result"])) for u, _, key, data in self.nx.in_edges(number, keys=True, data=True)]
+        return [ref for _, ref in sorted(found)]
+
+    def operand_kinds(self, number: int) -> list[EdgeKind]:
+        """The kind of each operand's edge, in operand order."""
+        found = [(key, data["kind"]) for _, _, key, data in self.nx.in_edges(number, keys=True, data=True)]
+        return [kind for _, kind in sorted(found)]
+
+    def users(self, number: int) -> list[tuple[int, int, int]]:
+        """Who consumes a node: (its result, the consumer, the operand's position), in order."""
+        found = [(data["result"], v, key) for _, v, key, data in self.nx.out_edges(number, keys=True, data=True)]
+        return sorted(found)
+
+    def order(self) -> list[int]:
+        """Every node after its operands; the order of the text where that allows."""
+        if all(u < v for u, v in self.nx.edges()):
+            return sorted(self.nx.nodes)
+        return list(nx.lexicographical_topological_sort(self.nx))
+
+    def needed(self, roots: Sequence[int]) -> set[int]:
+        """The nodes that these depend on, themselves included."""
+        found = set(roots)
+        for root in roots:
+            found |= nx.ancestors(self.nx, root)
+        return found
+
+    def graphs(self) -> Iterator[Graph]:
+        """This graph and every graph that it calls or owns, each once, callees before callers."""
+        done: dict[int, None] = {}
+
+        def visit(graph: Graph) -> Iterator[Graph]:
+            if id(graph) in done:
+                return
+            done[id(graph)] = None
+            for module in graph.modules.values():
+                if isinstance(module, Instance):
+                    yield from visit(module.graph)
+            for number in graph.nx.nodes:
+                callee = graph[number].graph
+                if callee is not None:
+                    yield from visit(callee)
+            yield graph
+
+        yield from visit(self)
+
+    def own_weights(self) -> Iterator[tuple[str, WeightSpec]]:
+        """Paths and specs of the tensors that this graph itself owns, blocks left out."""
+        yield from self.weights.items()
+        for path, module in self.modules.items():
+            if isinstance(module, Layer):
+                for spec in module.made:
+                    yield f"{path}.{spec.name}", spec
+
+    def state(self, prefix: str = "") -> Iterator[tuple[str, WeightSpec]]:
+        """Every tensor of an instance, with its full key, blocks expanded. As long as the model has tensors."""
+        for path, spec in self.weights.items():
+            yield prefix + path, spec
+        for path, module in self.modules.items():
+            if isinstance(module, Layer):
+                for spec in module.made:
+                    yield f"{prefix}{path}.{spec.name}", spec
+            else:
+                yield from module.graph.state(f"{prefix}{path}.")
+
+    def flatten(self) -> Graph:
+        """One graph without calls: every block inlined, names and levels prefixed by where the block stood."""
+        from .flatten import flatten
+
+        return flatten(self)
+
+
+@dataclass(eq=False)
+class Program:
+    """What a network compiles to: its graph, its entries (further graphs over the same module tree), and what was said
+    about it.
+
+    parameters: the static parameters, as resolved. trains: the `train` blocks of the file that name this network.
+    """
+
+    name: str
+    graph: Graph
+    entries: dict[str, Graph] = field(default_factory=dict)
+    doc: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    expects: list[tuple[ast.ExpectStmt, dict[str, Any]]] = field(default_factory=list)
+    names: list[ast.NamesStmt] = field(default_factory=list)
+    trains: list[ast.Train] = field(default_factory=list)
+    source_text: str = ""
+    source_name: str = ""
+    span: Span | None = None
+
+    def inference_nodes(self) -> set[int]:
+        """Nodes of the main graph that its outputs need (losses and what only they reach are left out)."""
+        return self.graph.needed([*self.graph.outputs, *self.input_nodes()])
+
+    def input_nodes(self) -> list[int]:
+        return [n for n in self.graph.inputs if self.graph[n].kind is Kind.INPUT]
+
+    def target_nodes(self) -> list[int]:
+        return [n for n in self.graph.inputs if self.graph[n].kind is Kind.TARGET]

@@ -1,0 +1,387 @@
+"""Sizes of axes: integers, or polynomials over symbols and floor divisions, in one canonical form.
+
+Symbols stand for integers of at least 1. Two sizes are equal exactly when their canonical forms are, up to what
+floor division hides; `compare` therefore answers proved, refuted or open.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from math import gcd, inf
+
+Size = "int | Dim"
+Monomial = tuple[tuple["Atom", int], ...]  # atoms with their powers, sorted
+
+_MOST_TERMS = 200  # a size with more terms is no size that anybody wrote
+
+
+class Verdict(StrEnum):
+    """The three answers to a question about shapes."""
+
+    PROVED = "proved"
+    REFUTED = "refuted"
+    OPEN = "open"
+
+
+class SizeLimit(ValueError):
+    """A size expression grew past the limit."""
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A size that the caller chooses: `B`, `T`."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Floor:
+    """`above // below`, rounded down, where nothing simpler says the same."""
+
+    above: Dim
+    below: int | Dim
+
+    def __str__(self) -> str:
+        return f"{_wrap(self.above)} // {_wrap(self.below)}"
+
+
+Atom = Symbol | Floor
+
+
+def _wrap(size: int | Dim) -> str:
+    text = str(size)
+    return text if isinstance(size, int) or text.isidentifier() else f"({text})"
+
+
+@dataclass(frozen=True, eq=False)
+class Dim:
+    """A size that is not a plain integer. Make one with `symbol`, arithmetic does the rest."""
+
+    terms: tuple[tuple[Monomial, int], ...]  # sorted, no zero coefficients
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Dim) and self.terms == other.terms)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.terms)
+
+    @cached_property
+    def _text(self) -> str:
+        if len(self.terms) == 1 and self.terms[0][1] == 1 and len(self.terms[0][0]) == 1:
+            atom, power = self.terms[0][0][0]
+            if power == 1:
+                return str(atom)
+        parts = []
+        for monomial, coefficient in sorted(self.terms, key=lambda t: (not t[0], t[1] < 0)):
+            body = _monomial_text(monomial)
+            size = abs(coefficient)
+            text = body if body and size == 1 else (f"{size} * {body}" if body else str(size))
+            sign = "-" if coefficient < 0 else "+"
+            parts.append((text if sign == "+" else f"-{text}") if not parts else f"{sign} {text}")
+        return " ".join(parts)
+
+    def __str__(self) -> str:
+        return self._text
+
+    __repr__ = __str__
+
+    def __add__(self, other: int | Dim) -> int | Dim:
+        return _build(_merge(self.terms, _terms(other), 1))
+
+    __radd__ = __add__
+
+    def __neg__(self) -> int | Dim:
+        return _build({m: -c for m, c in self.terms})
+
+    def __sub__(self, other: int | Dim) -> int | Dim:
+        return _build(_merge(self.terms, _terms(other), -1))
+
+    def __rsub__(self, other: int) -> int | Dim:
+        return -self + other
+
+    def __mul__(self, other: int | Dim) -> int | Dim:
+        product: dict[Monomial, int] = {}
+        right = _terms(other)
+        if len(self.terms) * len(right) > _MOST_TERMS * 4:
+            raise SizeLimit("a size expression is too large")
+        for m1, c1 in self.terms:
+            for m2, c2 in right:
+                m = _times(m1, m2)
+                product[m] = product.get(m, 0) + c1 * c2
+        return _build(product)
+
+    __rmul__ = __mul__
+
+    def __pow__(self, exponent: int) -> int | Dim:
+        if not isinstance(exponent, int) or exponent < 0:
+            return NotImplemented
+        if exponent > 16:
+            raise SizeLimit("a size is raised to too high a power")
+        result: int | Dim = 1
+        for _ in range(exponent):
+            result = self * result
+        return result
+
+    def __floordiv__(self, other: int | Dim) -> int | Dim:
+        return floordiv(self, other)
+
+    def __rfloordiv__(self, other: int) -> int | Dim:
+        return floordiv(other, self)
+
+    def __mod__(self, other: int | Dim) -> int | Dim:
+        return self - floordiv(self, other) * other
+
+    def __rmod__(self, other: int) -> int | Dim:
+        return other - floordiv(other, self) * self
+
+    @cached_property
+    def symbols(self) -> frozenset[str]:
+        """Names of the symbols it depends on."""
+        found: set[str] = set()
+        for monomial, _ in self.terms:
+            for atom, _power in monomial:
+                if isinstance(atom, Symbol):
+                    found.add(atom.name)
+                else:
+                    found |= symbols(atom.above) | symbols(atom.below)
+        return frozenset(found)
+
+
+def _monomial_text(monomial: Monomial) -> str:
+    parts = []
+    for atom, power in monomial:
+        base = str(atom) if isinstance(atom, Symbol) else f"({atom})"
+        parts.append(base if power == 1 else f"{base} ** {power}")
+    return " * ".join(parts)
+
+
+def _terms(size: int | Dim) -> tuple[tuple[Monomial, int], ...]:
+    if isinstance(size, Dim):
+        return size.terms
+    return (((), size),) if size else ()
+
+
+def _merge(left: tuple, right: tuple, sign: int) -> dict[Monomial, int]:
+    total = dict(left)
+    for monomial, coefficient in right:
+        total[monomial] = total.get(monomial, 0) + sign * coefficient
+    return total
+
+
+def _times(left: Monomial, right: Monomial) -> Monomial:
+    powers = dict(left)
+    for atom, power in right:
+        powers[atom] = powers.get(atom, 0) + power
+    return tuple(sorted(powers.items(), key=lambda item: str(item[0])))
+
+
+def _build(terms: Mapping[Monomial, int]) -> int | Dim:
+    kept = sorted(((m, c) for m, c in terms.items() if c), key=lambda t: [(str(a), p) for a, p in t[0]])
+    if not kept:
+        return 0
+    if len(kept) == 1 and not kept[0][0]:
+        return kept[0][1]
+    if len(kept) > _MOST_TERMS:
+        raise SizeLimit("a size expression is too large")
+    return Dim(tuple(kept))
+
+
+def symbol(name: str) -> Dim:
+    """The size called `name`."""
+    return Dim((((((Symbol(name), 1),)), 1),))
+
+
+def symbols(size: int | Dim) -> frozenset[str]:
+    return size.symbols if isinstance(size, Dim) else frozenset()
+
+
+def floordiv(above: int | Dim, below: int | Dim) -> int | Dim:
+    """`above // below`, simplified where that is exact. Raises ZeroDivisionError."""
+    if isinstance(below, int):
+        return _floordiv_by(above, below)
+    exact = _divide_monomials(above, below)
+    if exact is not None:
+        return exact
+    return Dim((((((Floor(above if isinstance(above, Dim) else _constant(above), below), 1),)), 1),))
+
+
+def _constant(value: int) -> Dim:
+    return Dim((((), value),))  # only ever the numerator of a Floor
+
+
+def _floordiv_by(above: int | Dim, below: int) -> int | Dim:
+    if below == 0:
+        raise ZeroDivisionError("division by zero")
+    if isinstance(above, int):
+        return above // below
+    if below < 0:
+        return _floordiv_by(-above, -below)
+    if below == 1:
+        return above
+    whole: dict[Monomial, int] = {}
+    rest: dict[Monomial, int] = {}
+    for monomial, coefficient in above.terms:
+        quotient, remainder = divmod(coefficient, below)
+        whole[monomial], rest[monomial] = quotient, remainder
+    left = _build(rest)
+    if isinstance(left, int):
+        return _build(whole) + left // below
+    nested = _nested(left)
+    if nested is not None:  # (a // m + r) // n = (a + m·r) // (m·n)
+        inner, remainder = nested
+        assert isinstance(inner.below, int)
+        return _build(whole) + _floordiv_by(inner.above + remainder * inner.below, inner.below * below)
+    shared = below
+    for _, coefficient in left.terms:
+        shared = gcd(shared, coefficient)
+    if shared > 1:
+        left = _build({m: c // shared for m, c in left.terms})
+        below //= shared
+    assert isinstance(left, Dim)
+    return _build(whole) + Dim((((((Floor(left, below), 1),)), 1),))
+
+
+def _nested(size: Dim) -> tuple[Floor, int | Dim] | None:
+    for monomial, coefficient in size.terms:
+        if coefficient == 1 and len(monomial) == 1 and monomial[0][1] == 1:
+            atom = monomial[0][0]
+            if isinstance(atom, Floor) and isinstance(atom.below, int):
+                return atom, _build({m: c for m, c in size.terms if m != monomial})
+    return None
+
+
+def _divide_monomials(above: int | Dim, below: Dim) -> int | Dim | None:
+    if above == below:
+        return 1
+    if len(below.terms) != 1 or not isinstance(above, Dim):
+        return None
+    divisor, factor = below.terms[0]
+    result: dict[Monomial, int] = {}
+    for monomial, coefficient in above.terms:
+        powers = dict(monomial)
+        for atom, power in divisor:
+            if powers.get(atom, 0) < power:
+                return None
+            powers[atom] -= power
+        if coefficient % factor:
+            return None
+        result[tuple((a, p) for a, p in powers.items() if p)] = coefficient // factor
+    return _build(result)
+
+
+def bounds(size: int | Dim) -> tuple[float, float]:
+    """The least and greatest value it can take when every symbol is at least 1."""
+    if isinstance(size, int):
+        return size, size
+    low = high = 0.0
+    for monomial, coefficient in size.terms:
+        lo, hi = 1.0, 1.0
+        for atom, power in monomial:
+            a, b = _atom_bounds(atom)
+            if a < 0:
+                return -inf, inf
+            lo, hi = lo * a**power, hi * b**power if b != inf else inf
+        low += coefficient * (lo if coefficient > 0 else hi)
+        high += coefficient * (hi if coefficient > 0 else lo)
+    return low, high
+
+
+def _atom_bounds(atom: Atom) -> tuple[float, float]:
+    if isinstance(atom, Symbol):
+        return 1, inf
+    low, high = bounds(atom.above)
+    below_low, below_high = bounds(atom.below)
+    if below_low <= 0 or low < 0:
+        return -inf, inf
+    return (0 if below_high == inf else low // below_high), (inf if high == inf else high // below_low)
+
+
+def compare(left: int | Dim, right: int | Dim) -> Verdict:
+    """Are the two equal for every value of the symbols (proved), for none (refuted), or for some (open)?"""
+    if left == right:
+        return Verdict.PROVED
+    difference = left - right
+    if difference == 0:
+        return Verdict.PROVED
+    low, high = bounds(difference)
+    return Verdict.REFUTED if low > 0 or high < 0 else Verdict.OPEN
+
+
+def divides(below: int | Dim, above: int | Dim) -> Verdict:
+    """Does `below` divide `above` without remainder?"""
+    return compare(above % below, 0)
+
+
+def at_least(size: int | Dim, least: int) -> Verdict:
+    """Is the size at least `least`?"""
+    low, high = bounds(size)
+    return Verdict.PROVED if low >= least else Verdict.REFUTED if high < least else Verdict.OPEN
+
+
+def substitute(size: int | Dim, values: Mapping[str, int | Dim]) -> int | Dim:
+    """The size with symbols replaced. Symbols not in `values` stay."""
+    if isinstance(size, int) or not (size.symbols & values.keys()):
+        return size
+    return _rebuild(size, lambda s: values.get(s.name, symbol(s.name)))
+
+
+def _rebuild(size: int | Dim, value: Callable[[Symbol], int | Dim]) -> int | Dim:
+    if isinstance(size, int):
+        return size
+    total: int | Dim = 0
+    for monomial, coefficient in size.terms:
+        product: int | Dim = coefficient
+        for atom, power in monomial:
+            if isinstance(atom, Symbol):
+                factor = value(atom)
+            else:
+                factor = floordiv(_rebuild(atom.above, value), _rebuild(atom.below, value))
+            product = product * factor**power
+        total = total + product
+    return total
+
+
+_BINARY: dict[type, Callable[[int | Dim, int | Dim], int | Dim]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.FloorDiv: lambda a, b: floordiv(a, b),
+}
+
+
+def parse_size(text: str) -> int | Dim:
+    """Reads what `str` of a size wrote. Raises ValueError."""
+    if len(text) > 10_000:
+        raise ValueError("a size expression is too long")
+    try:
+        return _read(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, RecursionError, ZeroDivisionError, MemoryError) as failure:
+        raise ValueError(f"not a size: {text[:80]!r}") from failure
+
+
+def _read(node: ast.expr) -> int | Dim:
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return node.value
+    if isinstance(node, ast.Name):
+        return symbol(node.id)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_read(node.operand)
+    if isinstance(node, ast.BinOp):
+        if isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant) and type(node.right.value) is int:
+            base = _read(node.left)
+            return base**node.right.value if isinstance(base, Dim) else base ** min(node.right.value, 64)
+        combine = _BINARY.get(type(node.op))
+        if combine is not None:
+            return combine(_read(node.left), _read(node.right))
+    raise ValueError("not a size")
