@@ -143,8 +143,9 @@ class Code:
 
     `{0}`, `{1}` … stand for operands, `{all}` for all of them joined by commas, `{weight}` (any weight's name) for that
     weight's tensor or `None` where the layer has none, `{name}` for `values["name"]` printed as a literal (int, float, bool,
-    str, None, tuples and lists of these, or a size). Text of a spec may only ever stand in `values`, never in the
-    template."""
+    str, None, tuples and lists of these, or a size), `{training}` for `self.training`. Operands are put in as names, so a
+    template may repeat one or call its methods. The text may use `torch`, `nn`, `F` and `math`. Text of a spec may only
+    ever stand in `values`, never in the template."""
 
     template: str
     values: dict[str, Any] = field(default_factory=dict)
@@ -268,8 +269,11 @@ class Op(BaseModel):
         return tuple(ANY for _ in self.results)
 
     def module(self, inputs: tuple[TensorType, ...]) -> Code | None:
-        """How to construct the nn.Module, for ops that have one. Required with weights, and for ops that act otherwise in
-        training. Its `state_dict` must list `weights` under the same names."""
+        """How to construct the nn.Module, for ops that have one. Its `state_dict` must list `weights` under the same names.
+
+        None for an op with weights means that no nn.Module fits: emission then makes the parameters itself, by their
+        specs (whose `init` must then be concrete), and uses `call`. None for an op that acts otherwise in training means
+        that `call` says so with `{training}`."""
         return None
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
