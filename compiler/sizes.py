@@ -6,7 +6,7 @@ floor division hides; `compare` therefore answers proved, refuted or open.
 
 from __future__ import annotations
 
-import ast
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +17,8 @@ Size = "int | Dim"
 Monomial = tuple[tuple["Atom", int], ...]  # atoms with their powers, sorted
 
 _MOST_TERMS = 200  # a size with more terms is no size that anybody wrote
+_MOST_BITS = 4096  # nor is one with a number as long as this
+_DEEPEST = 100
 
 
 class Verdict(StrEnum):
@@ -210,7 +212,7 @@ def floordiv(above: int | Dim, below: int | Dim) -> int | Dim:
     """`above // below`, simplified where that is exact. Raises ZeroDivisionError."""
     if isinstance(below, int):
         return _floordiv_by(above, below)
-    exact = _divide_monomials(above, below)
+    exact = 0 if above == 0 else _divide_monomials(above, below)
     if exact is not None:
         return exact
     return Dim((((((Floor(above if isinstance(above, Dim) else _constant(above), below), 1),)), 1),))
@@ -243,11 +245,10 @@ def _floordiv_by(above: int | Dim, below: int) -> int | Dim:
         assert isinstance(inner.below, int)
         return _build(whole) + _floordiv_by(inner.above + remainder * inner.below, inner.below * below)
     shared = below
-    for _, coefficient in left.terms:
-        shared = gcd(shared, coefficient)
-    if shared > 1:
-        left = _build({m: c // shared for m, c in left.terms})
-        below //= shared
+    for monomial, coefficient in left.terms:
+        shared = gcd(shared, coefficient if monomial else 0)
+    if shared > 1:  # (g·x + c) // (g·n) = (x + c // g) // n
+        return _build(whole) + _floordiv_by(_build({m: c // shared for m, c in left.terms}), below // shared)
     assert isinstance(left, Dim)
     return _build(whole) + Dim((((((Floor(left, below), 1),)), 1),))
 
@@ -281,20 +282,38 @@ def _divide_monomials(above: int | Dim, below: Dim) -> int | Dim | None:
 
 
 def bounds(size: int | Dim) -> tuple[float, float]:
-    """The least and greatest value it can take when every symbol is at least 1."""
+    """The least and greatest value it can take when every symbol is at least 1: integers, or infinite."""
     if isinstance(size, int):
         return size, size
-    low = high = 0.0
+    low: float = 0
+    high: float = 0
     for monomial, coefficient in size.terms:
-        lo, hi = 1.0, 1.0
+        lo: float = 1
+        hi: float = 1
         for atom, power in monomial:
             a, b = _atom_bounds(atom)
             if a < 0:
                 return -inf, inf
-            lo, hi = lo * a**power, hi * b**power if b != inf else inf
-        low += coefficient * (lo if coefficient > 0 else hi)
-        high += coefficient * (hi if coefficient > 0 else lo)
+            lo, hi = _product(lo, a**power), _product(hi, b if b == inf else b**power)
+        if coefficient < 0:
+            lo, hi = hi, lo
+        low, high = _sum(low, _product(coefficient, lo)), _sum(high, _product(coefficient, hi))
     return low, high
+
+
+def _product(left: float, right: float) -> float:
+    """left · right, exact for integers however long; 0 · inf is 0, for the infinite bound is never reached."""
+    if left == 0 or right == 0:
+        return 0
+    if abs(left) == inf or abs(right) == inf:
+        return inf if (left > 0) == (right > 0) else -inf
+    return left * right
+
+
+def _sum(left: float, right: float) -> float:
+    if abs(left) == inf:
+        return left
+    return right if abs(right) == inf else left + right
 
 
 def _atom_bounds(atom: Atom) -> tuple[float, float]:
@@ -352,12 +371,7 @@ def _rebuild(size: int | Dim, value: Callable[[Symbol], int | Dim]) -> int | Dim
     return total
 
 
-_BINARY: dict[type, Callable[[int | Dim, int | Dim], int | Dim]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.FloorDiv: lambda a, b: floordiv(a, b),
-}
+_TOKEN = re.compile(r"\s*(?:(?P<number>\d+)|(?P<name>[^\W\d]\w*)|(?P<sign>//|\*\*|[-+*%()]))")
 
 
 def parse_size(text: str) -> int | Dim:
@@ -365,23 +379,89 @@ def parse_size(text: str) -> int | Dim:
     if len(text) > 10_000:
         raise ValueError("a size expression is too long")
     try:
-        return _read(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, RecursionError, ZeroDivisionError, MemoryError) as failure:
+        return _Reader(text).whole()
+    except ZeroDivisionError as failure:
         raise ValueError(f"not a size: {text[:80]!r}") from failure
 
 
-def _read(node: ast.expr) -> int | Dim:
-    if isinstance(node, ast.Constant) and type(node.value) is int:
-        return node.value
-    if isinstance(node, ast.Name):
-        return symbol(node.id)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_read(node.operand)
-    if isinstance(node, ast.BinOp):
-        if isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant) and type(node.right.value) is int:
-            base = _read(node.left)
-            return base**node.right.value if isinstance(base, Dim) else base ** min(node.right.value, 64)
-        combine = _BINARY.get(type(node.op))
-        if combine is not None:
-            return combine(_read(node.left), _read(node.right))
-    raise ValueError("not a size")
+class _Reader:
+    """Recursive descent over the tokens of a size: sums of products of powers of atoms."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.at, self.depth = text.rstrip(), 0, 0
+        self.kind: str | None = None
+        self.token = ""
+        self.advance()
+
+    def advance(self) -> None:
+        found = _TOKEN.match(self.text, self.at)
+        if found is None and self.at < len(self.text):
+            raise self.wrong()
+        self.kind = found.lastgroup if found else None
+        self.token = found[found.lastgroup] if found and found.lastgroup else ""
+        self.at = found.end() if found else self.at
+
+    def wrong(self) -> ValueError:
+        return ValueError(f"not a size: {self.text[:80]!r}")
+
+    def whole(self) -> int | Dim:
+        size = self.sum()
+        if self.kind is not None:
+            raise self.wrong()
+        return size
+
+    def takes(self, *signs: str) -> str | None:
+        if self.kind != "sign" or self.token not in signs:
+            return None
+        sign = self.token
+        self.advance()
+        return sign
+
+    def sum(self) -> int | Dim:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise SizeLimit("a size expression is nested too deeply")
+        size = self.product()
+        while sign := self.takes("+", "-"):
+            size = size + self.product() if sign == "+" else size - self.product()
+        self.depth -= 1
+        return size
+
+    def product(self) -> int | Dim:
+        negative = self.takes("-")
+        size = self.power()
+        if negative:
+            size = -size
+        while sign := self.takes("*", "//", "%"):
+            right = self.power()
+            size = size * right if sign == "*" else size // right if sign == "//" else size % right
+            if isinstance(size, int) and size.bit_length() > _MOST_BITS:
+                raise SizeLimit("a size is too large a number")
+        return size
+
+    def power(self) -> int | Dim:
+        size = self.atom()
+        if self.takes("**") is None:
+            return size
+        if self.kind != "number" or len(self.token) > 4:
+            raise self.wrong()
+        exponent = int(self.token)
+        self.advance()
+        if isinstance(size, int) and size.bit_length() * exponent > _MOST_BITS:
+            raise SizeLimit("a size is too large a number")
+        return size**exponent
+
+    def atom(self) -> int | Dim:
+        kind, token = self.kind, self.token
+        if kind == "number":
+            self.advance()
+            return int(token)
+        if kind == "name":
+            self.advance()
+            return symbol(token)
+        if self.takes("(") is None:
+            raise self.wrong()
+        size = self.sum()
+        if self.takes(")") is None:
+            raise self.wrong()
+        return size
