@@ -218,11 +218,41 @@ class Graph:
             else:
                 yield from module.graph.state(f"{prefix}{path}.")
 
+    def module_at(self, path: str) -> Layer | Instance | None:
+        """The module that a path leads to, through blocks. None when there is none or the path leads out of this instance."""
+        if path in self.modules:
+            return self.modules[path]
+        for head, rest in _splits(path):
+            owner = self.modules.get(head)
+            if isinstance(owner, Instance):
+                return owner.graph.module_at(rest)
+        return None
+
+    def weight_at(self, path: str) -> WeightSpec | None:
+        """The tensor that a path leads to, through blocks and layers; None as in `module_at`."""
+        if path in self.weights:
+            return self.weights[path]
+        for head, rest in _splits(path):
+            owner = self.modules.get(head)
+            if isinstance(owner, Instance):
+                return owner.graph.weight_at(rest)
+            if isinstance(owner, Layer):
+                return next((spec for spec in owner.made if spec.name == rest), None)
+        return None
+
     def flatten(self) -> Graph:
         """One graph without calls: every block inlined, names and levels prefixed by where the block stood."""
         from .flatten import flatten
 
         return flatten(self)
+
+
+def _splits(path: str) -> Iterator[tuple[str, str]]:
+    """A dotted path as (head, rest), shortest head first."""
+    at = path.find(".")
+    while at >= 0:
+        yield path[:at], path[at + 1 :]
+        at = path.find(".", at + 1)
 
 
 @dataclass(eq=False)
