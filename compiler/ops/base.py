@@ -1,4 +1,4 @@
-"""What an op is. One class an op: parameters, shape rule, weights, relations, cost, range, lowering, glyph, examples."""
+"""What an op is. One class an op: settings, shape rule, weights, relations, cost, range, lowering, glyph, examples."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ ANY = Interval()
 class Refusal(Exception):
     """An op cannot take these operands or settings. The elaborator gives it a place.
 
-    operand: index of the operand to blame, when it is one; setting: name of the setting to blame, when it is one.
+    operand: index of the operand to blame, when it is one; setting: name of the setting to blame, when it is one;
+    within: first and past-the-last character to blame inside the text of that setting (a pattern's).
     """
 
     def __init__(
@@ -59,11 +60,12 @@ class Refusal(Exception):
         operand: int | None = None,
         others: Sequence[int] = (),
         setting: str | None = None,
+        within: tuple[int, int] | None = None,
         code: str = "A0301",
     ) -> None:
         super().__init__(message)
         self.message, self.help, self.operand = message, help, operand
-        self.others, self.setting, self.code = tuple(others), setting, code
+        self.others, self.setting, self.within, self.code = tuple(others), setting, within, code
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,23 +139,27 @@ class WeightSpec:
         return total
 
 
+ATOM = 16  # the strength of a name, a call, an attribute, an index
+
+
 @dataclass(frozen=True)
 class Code:
     """A fragment of Python: a `str.format` template and the literals that fill its named holes.
 
-    `{0}`, `{1}` … stand for operands, `{all}` for all of them joined by commas, `{weight}` (any weight's name) for that
-    weight's tensor or `None` where the layer has none, `{name}` for `values["name"]` printed as a literal (int, float, bool,
-    str, None, tuples and lists of these, or a size), `{training}` for `self.training`. Operands are put in as names, so a
-    template may repeat one or call its methods. The text may use `torch`, `nn`, `F` and `math`. Text of a spec may only
-    ever stand in `values`, never in the template."""
+    `{0}`, `{1}` … stand for operands, `{all}` for all of them joined by commas, `{weight}` (any weight's name) for
+    that weight's tensor or `None` where the layer has none, `{name}` for `values["name"]` printed as a literal (int,
+    float, bool, str, None, tuples and lists of these, or a size), `{training}` for `self.training`. Operands are put in
+    as names, so a template may repeat one or call its methods. The text may use `torch`, `nn`, `F` and `math`. Text of
+    a spec may only ever stand in `values`, never in the template."""
 
     template: str
     values: dict[str, Any] = field(default_factory=dict)
 
 
 def call(function: str, *args: Any, **kwargs: Any) -> Code:
-    """`function(args, kwargs)` as Code. Strings like `"{0}"`, `"{all}"`, `"{weight}"` in `args` stay placeholders, every
-    other value becomes a literal. A keyword given as a pair `Unless(value, default)` is left out when it has its default."""
+    """`function(args, kwargs)` as Code. Strings like `"{0}"`, `"{all}"`, `"{weight}"` in `args` stay placeholders,
+    every other value becomes a literal. A keyword given as a pair `Unless(value, default)` is left out when it has its
+    default."""
     parts: list[str] = []
     values: dict[str, Any] = {}
     for i, value in enumerate(args):
@@ -217,7 +223,12 @@ class Op(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, defer_build=True, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        arbitrary_types_allowed=True,
+        defer_build=True,
+        protected_namespaces=(),
     )
 
     name: ClassVar[str]
@@ -230,6 +241,7 @@ class Op(BaseModel):
     random: ClassVar[bool] = False  # draws numbers: never merged, moved out of a loop or folded
     stateful: ClassVar[bool] = False  # updates buffers in training, or acts otherwise there
     hidden: ClassVar[bool] = False  # made by syntax (`a + b`), not a layer one can name
+    numbers: ClassVar[bool] = False  # its call also takes plain Python numbers, when one operand is a tensor
     examples: ClassVar[tuple[Example, ...]] = ()
 
     @classmethod
@@ -269,11 +281,11 @@ class Op(BaseModel):
         return tuple(ANY for _ in self.results)
 
     def module(self, inputs: tuple[TensorType, ...]) -> Code | None:
-        """How to construct the nn.Module, for ops that have one. Its `state_dict` must list `weights` under the same names.
+        """How to construct the nn.Module, for ops that have one. Its `state_dict` lists `weights` under the same names.
 
         None for an op with weights means that no nn.Module fits: emission then makes the parameters itself, by their
-        specs (whose `init` must then be concrete), and uses `call`. None for an op that acts otherwise in training means
-        that `call` says so with `{training}`."""
+        specs (whose `init` must then be concrete), and uses `call`. None for an op that acts otherwise in training
+        means that `call` says so with `{training}`."""
         return None
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
@@ -307,13 +319,15 @@ def axis_index(x: TensorType, axis: int | str, *, operand: int = 0, setting: str
     if found is None:
         named = ", ".join(f"`{n}`" for n in x.names if n) or "none of its axes has a name"
         what = f"no axis `{axis}`" if isinstance(axis, str) else f"no axis {axis}; it has {x.rank}"
-        raise Refusal(f"{x} has {what}", help=f"its named axes: {named}", operand=operand, setting=setting, code="A0302")
+        raise Refusal(
+            f"{x} has {what}", help=f"its named axes: {named}", operand=operand, setting=setting, code="A0302"
+        )
     return found
 
 
 def aligned(inputs: tuple[TensorType, ...], output: TensorType) -> Relations:
-    """Relations of an elementwise op: trailing axes aligned, as broadcasting does; an axis of size 1 that is stretched is
-    seen whole by every position."""
+    """Relations of an elementwise op: trailing axes aligned, as broadcasting does; an axis of size 1 that is stretched
+    is seen whole by every position."""
     table: Relations = {}
     for i, x in enumerate(inputs):
         shift = output.rank - x.rank
@@ -323,7 +337,9 @@ def aligned(inputs: tuple[TensorType, ...], output: TensorType) -> Relations:
     return table
 
 
-def pointwise(x: TensorType, *, operand: int = 0, output: int = 0, changed: dict[int, Relation] | None = None) -> Relations:
+def pointwise(
+    x: TensorType, *, operand: int = 0, output: int = 0, changed: dict[int, Relation] | None = None
+) -> Relations:
     """Relations of an op that keeps every axis in its place; `changed` gives those axes that are not pointwise."""
     changed = changed or {}
     return {(output, a, operand, a): changed.get(a, POINTWISE) for a in range(x.rank)}
