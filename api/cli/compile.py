@@ -1,0 +1,62 @@
+"""`archc compile`: from a spec to PyTorch source, to its graph, or to JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import emit, load_program, ops_option, parameter_option, target_argument
+
+if TYPE_CHECKING:
+    from archlang.compiler.graph import Program
+
+EPILOG = """\b
+Examples:
+  archc compile lenet5                           the PyTorch source, on stdout
+  archc compile net.arch -o net.py               … in a file
+  archc compile net.arch:Tagger -p tags=5        one network, other parameters
+  archc compile net.arch --standalone -o net.py  source that needs torch only
+  archc compile net.arch --emit graph            every node with its shapes
+  archc compile net.arch --emit json             the graph, for programs
+"""
+
+
+@click.command("compile", epilog=EPILOG)
+@target_argument
+@parameter_option
+@click.option("-o", "--output", metavar="FILE", help="Where to write; stdout when left out.")
+@click.option(
+    "--emit",
+    "form",
+    type=click.Choice(["python", "graph", "json"]),
+    default="python",
+    show_default=True,
+    help="What to write: PyTorch source, the graph as text, or the graph as JSON.",
+)
+@click.option("--standalone", is_flag=True, help="Source that imports torch only, nothing of archlang.")
+@ops_option()
+def command(target: str, parameters: tuple[str, ...], output: str | None, form: str, standalone: bool) -> None:
+    """Compile a network.
+
+    The Python source holds one class a block, takes its names from the spec, says the shapes where they change, and names
+    the spec's line at the end of each line. The same spec gives the same bytes."""
+    if standalone and form != "python":
+        raise click.UsageError("`--standalone` goes with `--emit python` only.")
+    chosen, program = load_program(target, parameters)
+    emit(_emitted(program, form, standalone), output, chosen)
+
+
+def _emitted(program: Program, form: str, standalone: bool) -> str:
+    if form == "python":
+        from archlang.compiler.emit.python import emit_python
+
+        return emit_python(program, standalone=standalone)
+    if form == "graph":
+        from archlang.compiler.graph_text import graph_text
+
+        return graph_text(program)
+    from archlang.compiler.emit.json import program_json
+
+    return json.dumps(program_json(program), indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,74 @@
+"""Reading and writing files so that a failure is a message and never half a file."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from pathlib import Path
+
+from .diagnostics import ArchError, error
+
+_COUNTER = itertools.count()
+
+
+def write_atomically(path: str | os.PathLike[str], data: str | bytes) -> None:
+    """Writes a whole file or leaves what was there. Folders on the way are made; text is UTF-8 with `\\n` line ends.
+
+    A link is written through, permissions of a file that exists are kept, and what is no ordinary file (`/dev/stdout`, a
+    pipe) is written to directly. Raises ArchError A1203."""
+    target = Path(path)
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    try:
+        if target.exists() and not target.is_file() and not target.is_dir():
+            with target.open("wb") as stream:
+                stream.write(content)
+            return
+        target = target.resolve() if target.is_symlink() else target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(target, content)
+    except BrokenPipeError:
+        raise
+    except OSError as failure:
+        raise unwritable(path, failure) from failure
+
+
+def _replace(target: Path, content: bytes) -> None:
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+    beside = target.parent / f".archc-{os.getpid()}-{next(_COUNTER)}.tmp"
+    try:
+        with beside.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if target.exists():
+            beside.chmod(target.stat().st_mode & 0o7777)
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def unwritable(path: str | os.PathLike[str], failure: OSError) -> ArchError:
+    """A1203 for a file that the system would not let us write."""
+    helps = {
+        errno.ENOSPC: "the disk is full: free some space, or write elsewhere with `-o`",
+        errno.EDQUOT: "your disk quota is used up: free some space, or write elsewhere with `-o`",
+        errno.EACCES: "you may not write there: choose another place with `-o`",
+        errno.EROFS: "that file system is read-only: choose another place with `-o`",
+        errno.EISDIR: "that is a folder: name a file in it",
+        errno.ENOTDIR: "a part of the path is a file, not a folder",
+        errno.EEXIST: "a part of the path is a file, not a folder",
+    }
+    reason = failure.strerror or str(failure)
+    return error("A1203", f"cannot write `{os.fspath(path)}`: {reason}", help=helps.get(failure.errno or 0))
+
+
+def unreadable(path: str | os.PathLike[str], failure: OSError) -> ArchError:
+    """A1201 when there is no such file, A1204 when there is one that cannot be read."""
+    name = os.fspath(path)
+    if isinstance(failure, FileNotFoundError):
+        return error("A1201", f"there is no file `{name}`", help="check the path; `archc specs` lists the bundled specs")
+    return error("A1204", f"cannot read `{name}`: {failure.strerror or failure}")
