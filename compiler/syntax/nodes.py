@@ -1,0 +1,521 @@
+"""From rules to nodes: one function a rule of the grammar, called `on_` and its name, in the rule's order of children."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..diagnostics import Diagnostic, Label
+from ..source import Source, Span
+from . import ast
+
+DEEPER = frozenset(
+    "unary binary call attribute index list tuple comprehension choice pipe supplied supplied_with scan braces repeat "
+    "for_stage if_stage skip for_stmt if_stmt else_if labelled entry type".split()
+)
+"""The rules whose nodes count towards the depth of a tree."""
+
+LARGEST = 2**63 - 1
+_SUFFIXES = {"K": 3, "M": 6, "G": 9, "T": 12}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"'}
+_ESCAPE = re.compile(r"\\(.)")
+_DIRECTIONS = {"scan": "forward", "reverse": "reverse", "bidirectional": "bidirectional"}
+_FOREIGN_VALUES = {"True": "true", "False": "false", "None": "none", "null": "none", "nil": "none"}
+_DTYPES = ("float", "int", "bool")
+
+
+class _Doc:
+    """A docstring on its way to what it documents."""
+
+    def __init__(self, text: str, span: Span) -> None:
+        self.text, self.span = text, span
+
+
+class Nodes:
+    """Builds the tree of one source and collects what is wrong with it."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.found: list[Diagnostic] = []
+        self.comments: list[ast.Comment] = []
+
+    # ------------------------------------------------------------ what is wrong
+
+    def span(self, start: int, end: int) -> Span:
+        return Span(self.source, start, end)
+
+    def report(
+        self, code: str, message: str, at: Span, help: str | None = None, labels: tuple[Label, ...] = (), note: str = ""
+    ) -> None:
+        """Keep a complaint; parsing goes on."""
+        self.found.append(Diagnostic(code, message, at, labels, help, underline=note))
+
+    def comment(self, start: int, end: int) -> None:
+        """Keep a comment."""
+        text = self.source.text
+        line = text.rfind("\n", 0, start) + 1
+        own_line = not text[line:start].strip()
+        self.comments.append(ast.Comment(text[start:end].rstrip(), own_line, span=self.span(start, end)))
+
+    # ------------------------------------------------------------ files
+
+    def on_doc(self, at: Span, text: str) -> _Doc:
+        return _Doc(text[3:-3], at)
+
+    def on_file(self, at: Span, *parts: Any) -> ast.File:
+        from dataclasses import replace
+
+        doc: str | None = None
+        waiting: _Doc | None = None
+        items: list[Any] = []
+        for i, part in enumerate(parts):
+            if isinstance(part, _Doc):
+                if i == 0:
+                    doc = part.text
+                    continue
+                self._lonely_doc(waiting)
+                waiting = part
+            elif waiting and isinstance(part, ast.Definition | ast.Configuration):
+                items.append(replace(part, doc=waiting.text, span=waiting.span.to(part.span)))
+                waiting = None
+            else:
+                self._lonely_doc(waiting)
+                waiting = None
+                items.append(part)
+        self._lonely_doc(waiting)
+        whole = self.span(0, len(self.source.text))
+        return ast.File(tuple(items), doc, tuple(self.comments), span=whole)
+
+    def _lonely_doc(self, doc: _Doc | None) -> None:
+        if doc:
+            self.report(
+                "A0120",
+                "this docstring documents nothing",
+                doc.span,
+                "a docstring stands at the top of the file, or right before a block, cell, network or adversarial; "
+                "elsewhere write a comment with `#`",
+            )
+
+    def on_import(self, at: Span, path: ast.String, *names: ast.Ident) -> ast.Import:
+        return ast.Import(path, names, span=at)
+
+    def on_func(self, at: Span, name: ast.Ident, params: tuple, value: ast.Expr) -> ast.Func:
+        return ast.Func(name, params, value, span=at)
+
+    def on_definition(self, at: Span, kind: str, name: ast.Ident, params: tuple | None, body: tuple) -> ast.Definition:
+        return ast.Definition(kind, name, params or (), body, span=at)
+
+    def on_configuration(
+        self, at: Span, kind: str, name: ast.Ident, value: ast.Expr, body: tuple | None
+    ) -> ast.Configuration:
+        if isinstance(value, ast.Name):
+            value = ast.Call(value, (), span=value.span)
+        if not isinstance(value, ast.Call):
+            self.report(
+                "A0101",
+                f"`{kind} {name.text} = …` takes a {kind} with its settings, found `{value.span.text}`",
+                value.span,
+                f"write `{kind} {name.text} = Base(setting=value)`",
+            )
+            value = ast.Call(value, (), span=value.span)
+        return ast.Configuration(kind, name, value, body or (), span=at)
+
+    def on_train(self, at: Span, target: ast.Expr, data: ast.Expr, *body: Any) -> ast.Train:
+        return ast.Train(target, data, body, span=at)
+
+    def on_reference(self, at: Span, value: ast.Expr) -> ast.Expr:
+        return value
+
+    def on_params(self, at: Span, *params: ast.Param) -> tuple:
+        return params
+
+    def on_param(self, at: Span, name: str, type: ast.TypeRef, default: ast.Expr | None) -> ast.Param:
+        return ast.Param(name, type, default, span=at)
+
+    def on_type(self, at: Span, name: str, argument: ast.TypeRef | None) -> ast.TypeRef:
+        return ast.TypeRef(name, argument, span=at)
+
+    def on_ident(self, at: Span, text: str) -> ast.Ident:
+        return ast.Ident(text, span=at)
+
+    def on_primed(self, at: Span, text: str) -> ast.Ident:
+        return ast.Ident(text[:-1], True, span=at)
+
+    def on_names(self, at: Span, *names: ast.Ident) -> tuple:
+        return names
+
+    # ------------------------------------------------------------ statements
+
+    def on_body(self, at: Span, *body: ast.Stmt) -> tuple:
+        return body
+
+    def on_input(self, at: Span, role: str, name: ast.Ident, shape: ast.Shape) -> ast.InputStmt:
+        return ast.InputStmt(name, shape, role, span=at)
+
+    def on_param_stmt(self, at: Span, name: ast.Template, shape: ast.Shape, init: ast.Expr | None) -> ast.ParamStmt:
+        return ast.ParamStmt(name, shape, init, span=at)
+
+    def on_const(self, at: Span, kind: str, name: ast.Ident, shape: ast.Shape, value: ast.Expr) -> ast.ConstStmt:
+        return ast.ConstStmt(name, shape, value, kind == "buffer", span=at)
+
+    def on_sample(self, at: Span, name: ast.Ident, distribution: ast.Expr, shape: ast.Shape) -> ast.SampleStmt:
+        return ast.SampleStmt(name, distribution, shape, span=at)
+
+    def on_bind(self, at: Span, *parts: Any) -> ast.BindStmt:
+        *targets, value = parts
+        for target in targets:
+            if target.primed and len(targets) > 1:
+                self.report(
+                    "A0119",
+                    f"`{target.text}'` is bound together with other names",
+                    target.span,
+                    f"give the next value of a state a line of its own: `{target.text}' = …`",
+                )
+        return ast.BindStmt(tuple(targets), value, span=at)
+
+    def on_shaped_bind(self, at: Span, target: ast.Ident, shape: ast.Shape, value: ast.Expr) -> ast.BindStmt:
+        return ast.BindStmt((target,), value, shape, span=at)
+
+    def on_module(self, at: Span, name: ast.Template, value: ast.Expr) -> ast.ModuleStmt:
+        return ast.ModuleStmt(name, value, span=at)
+
+    def on_gate(self, at: Span, name: ast.Ident, bounds: ast.ListExpr | None, value: ast.Expr) -> ast.GateStmt:
+        return ast.GateStmt(name, value, bounds, span=at)
+
+    def on_state(self, at: Span, name: ast.Ident, shape: ast.Shape) -> ast.StateStmt:
+        return ast.StateStmt(name, shape, span=at)
+
+    def on_for_stmt(self, at: Span, targets: tuple, iterable: ast.Expr, body: tuple) -> ast.ForStmt:
+        return ast.ForStmt(targets, iterable, body, span=at)
+
+    def on_if_stmt(self, at: Span, condition: ast.Expr, yes: tuple, no: tuple | None) -> ast.IfStmt:
+        return ast.IfStmt(condition, yes, no or (), span=at)
+
+    def on_else_if(self, at: Span, chained: Any) -> tuple:
+        return (chained,)
+
+    def on_output(self, at: Span, value: ast.Expr) -> ast.OutputStmt:
+        return ast.OutputStmt(None, value, span=at)
+
+    def on_output_named(self, at: Span, name: ast.Ident, value: ast.Expr) -> ast.OutputStmt:
+        return ast.OutputStmt(name, value, span=at)
+
+    def on_loss(
+        self, at: Span, name: ast.Ident, weight: ast.Expr | None, over: tuple | None, value: ast.Expr
+    ) -> ast.LossStmt:
+        return ast.LossStmt(name, value, weight, over or (), span=at)
+
+    def on_entry(self, at: Span, name: ast.Ident, body: tuple) -> ast.EntryStmt:
+        return ast.EntryStmt(name, body, span=at)
+
+    def on_bias(
+        self,
+        at: Span,
+        claim: ast.Ident,
+        arguments: tuple | None,
+        value: ast.Expr | None,
+        axes: tuple | None,
+        assumed: str | None,
+    ) -> ast.BiasStmt:
+        called = arguments is not None
+        return ast.BiasStmt(claim, arguments or (), value, axes or (), assumed is not None, called, span=at)
+
+    def on_expect(self, at: Span, left: ast.Expr, relation: str, right: ast.Expr) -> ast.ExpectStmt:
+        return ast.ExpectStmt(left, relation, right, span=at)
+
+    def on_expect_near(self, at: Span, left: ast.Expr, right: ast.Expr, tolerance: ast.Expr) -> ast.ExpectStmt:
+        return ast.ExpectStmt(left, "~=", right, tolerance, True, span=at)
+
+    def on_names_table(self, at: Span, scheme: ast.String, *rules: ast.KeyRule) -> ast.NamesStmt:
+        return ast.NamesStmt(scheme, rules, span=at)
+
+    def on_key_rule(self, at: Span, ours: ast.String, theirs: ast.String, *options: ast.Expr) -> ast.KeyRule:
+        return ast.KeyRule(ours, theirs, options, span=at)
+
+    def on_option_name(self, at: Span, name: str) -> ast.Name:
+        return ast.Name(name, span=at)
+
+    def on_option_call(self, at: Span, name: ast.Name, arguments: tuple) -> ast.Call:
+        return ast.Call(name, arguments, span=at)
+
+    def on_player(self, at: Span, role: str, name: ast.Ident, value: ast.Expr) -> ast.PlayerStmt:
+        return ast.PlayerStmt(role, name, value, span=at)
+
+    def on_pair(
+        self, at: Span, first: ast.Ident, second: ast.Ident, on: tuple, extra: tuple | None, objective: ast.Expr
+    ) -> ast.PairStmt:
+        return ast.PairStmt(first, second, on, extra or (), objective, span=at)
+
+    def on_setting(self, at: Span, key: ast.Ident, values: tuple, excepted: tuple | None) -> ast.Setting:
+        return ast.Setting(key, values, (), excepted or (), span=at)
+
+    def on_setting_assigns(self, at: Span, key: ast.Ident, *assignments: ast.Argument) -> ast.Setting:
+        return ast.Setting(key, (), assignments, span=at)
+
+    def on_assign(self, at: Span, name: str, value: ast.Expr) -> ast.Argument:
+        return ast.Argument(name, value, span=at)
+
+    def on_phase(self, at: Span, name: ast.Ident, *body: Any) -> ast.Phase:
+        for part in body:
+            if isinstance(part, ast.Phase):
+                self.report("A0117", "a phase cannot hold another phase", part.span, "let the phases follow one another")
+        return ast.Phase(name, tuple(p for p in body if not isinstance(p, ast.Phase)), span=at)
+
+    def on_tests(self, at: Span, *values: ast.Expr) -> tuple:
+        return values
+
+    # ------------------------------------------------------------ values
+
+    def on_pipe(self, at: Span, value: ast.Expr, *stages: ast.Stage) -> ast.Pipe:
+        return ast.Pipe(value, stages, span=at)
+
+    def on_choice(self, at: Span, condition: ast.Expr, yes: ast.Expr, no: ast.Expr) -> ast.IfExpr:
+        return ast.IfExpr(condition, yes, no, span=at)
+
+    def on_range(self, at: Span, low: ast.Expr, high: ast.Expr) -> ast.Range:
+        return ast.Range(low, high, span=at)
+
+    def on_range_from(self, at: Span, low: ast.Expr) -> ast.Range:
+        return ast.Range(low, None, span=at)
+
+    def on_range_to(self, at: Span, high: ast.Expr) -> ast.Range:
+        return ast.Range(None, high, span=at)
+
+    def on_range_all(self, at: Span) -> ast.Range:
+        return ast.Range(None, None, span=at)
+
+    def on_binary(self, at: Span, left: ast.Expr, op: str, right: ast.Expr) -> ast.Binary:
+        return ast.Binary(op, left, right, span=at)
+
+    def on_unary(self, at: Span, op: str, operand: ast.Expr) -> ast.Unary:
+        return ast.Unary(op, operand, span=at)
+
+    def on_call(self, at: Span, function: ast.Expr, arguments: tuple) -> ast.Call:
+        return ast.Call(function, arguments, span=at)
+
+    def on_attribute(self, at: Span, value: ast.Expr, member: str) -> ast.Expr:
+        if member[0] == "`":
+            return ast.Attribute(value, self._plain(member, at.end - len(member)), span=at)
+        if not member[0].isdigit():
+            return ast.Attribute(value, member, span=at)
+        if not re.fullmatch(r"\d+(\.\d+)?", member):
+            self.report("A0106", f"`{member}` is not a place in a sequence", self.span(at.end - len(member), at.end))
+        first, _, second = member.partition(".")  # `a.0.1` is read as `a` `.` `0.1`
+        inner = ast.Attribute(value, first, span=self.span(at.start, at.end - len(member) + len(first)))
+        return ast.Attribute(inner, second, span=at) if second else inner
+
+    def on_index(self, at: Span, value: ast.Expr, arguments: tuple) -> ast.Index:
+        return ast.Index(value, arguments, span=at)
+
+    def on_name(self, at: Span, text: str) -> ast.Name:
+        if text[0] == "`":
+            return ast.Name(self._plain(text, at.start), span=at)
+        if text[-1] == "'":
+            return ast.Name(text[:-1], True, span=at)
+        if text in _FOREIGN_VALUES:
+            meant = _FOREIGN_VALUES[text]
+            self.report("A0111", f"there is no `{text}` here", at, f"write `{meant}`", note=f"this is `{meant}`")
+        return ast.Name(text, span=at)
+
+    def on_number(self, at: Span, text: str) -> ast.Number:
+        return ast.Number(self._number(text, at), text, span=at)
+
+    def _number(self, text: str, at: Span) -> int | float:
+        digits = text.replace("_", "")
+        if len(digits) > 40:
+            self.report("A0106", "this number has more than 40 digits", at, "write fewer digits, or use an exponent")
+            return 0
+        suffix = _SUFFIXES.get(digits[-1])
+        if suffix:
+            digits = digits[:-1]
+            value: int | float = _scaled(digits, suffix)
+        else:
+            value = int(digits) if digits.isdigit() else float(digits)
+        if value > LARGEST and isinstance(value, int):
+            self.report("A0106", f"`{text}` is too large for a whole number", at, f"the largest is {LARGEST:_}")
+            return 0
+        if value == float("inf"):
+            self.report("A0106", f"`{text}` is too large for a number", at, "for infinity write `inf`")
+            return 0
+        return value
+
+    def on_string(self, at: Span, text: str) -> ast.String:
+        return ast.String(self._unescape(text, at), span=at)
+
+    on_text = on_string
+
+    def _unescape(self, text: str, at: Span) -> str:
+        if "\\" not in text:
+            return text[1:-1]
+
+        def meaning(escape: re.Match[str]) -> str:
+            if escape[1] not in _ESCAPES:
+                place = at.start + 1 + escape.start()
+                self.report(
+                    "A0107",
+                    f"`\\{escape[1]}` means nothing in a string",
+                    self.span(place, place + 2),
+                    'a string knows `\\n`, `\\t`, `\\r`, `\\"` and `\\\\`; for a backslash write `\\\\`',
+                )
+            return _ESCAPES.get(escape[1], escape[1])
+
+        return _ESCAPE.sub(meaning, text[1:-1])
+
+    def on_literal(self, at: Span, text: str) -> ast.Expr:
+        return ast.NoneLit(span=at) if text == "none" else ast.Bool(text == "true", span=at)
+
+    def on_list(self, at: Span, *items: ast.Expr) -> ast.ListExpr:
+        return ast.ListExpr(items, span=at)
+
+    def on_comprehension(
+        self, at: Span, value: ast.Expr, targets: tuple, iterable: ast.Expr, condition: ast.Expr | None
+    ) -> ast.Comprehension:
+        return ast.Comprehension(value, targets, iterable, condition, span=at)
+
+    def on_parens(self, at: Span, value: ast.Expr) -> ast.Expr:
+        return value
+
+    def on_tuple(self, at: Span, *items: ast.Expr) -> ast.TupleExpr:
+        return ast.TupleExpr(items, span=at)
+
+    def on_values(self, at: Span, *values: ast.Expr) -> tuple:
+        return values
+
+    on_settings = on_indices = on_chain = on_values
+
+    def on_argument(self, at: Span, name: str | None, value: ast.Expr) -> ast.Argument:
+        return ast.Argument(name, value, span=at)
+
+    on_index_argument = on_argument
+
+    # ------------------------------------------------------------ stages
+
+    def on_labelled(self, at: Span, label: ast.Template, stage: ast.Stage) -> ast.Labelled:
+        return ast.Labelled(label, stage, span=at)
+
+    def on_applied(self, at: Span, function: ast.Expr, arguments: tuple | None) -> ast.Apply:
+        for argument in arguments or ():
+            if isinstance(argument.value, ast.Pipe):
+                self.report(
+                    "A0114",
+                    f"a tensor stands in the settings of `{function.span.text}`",
+                    argument.value.span,
+                    "parentheses configure, arrows carry data: send tensors along the arrow, several as a tuple "
+                    f"`(x, y) -> {function.span.text}`, or by name `{function.span.text} with (name=…)`",
+                    note="an arrow makes a tensor",
+                )
+        return ast.Apply(function, arguments or (), arguments is not None, span=at)
+
+    def on_supplied(self, at: Span, stage: ast.Stage, start: tuple, extra: tuple | None) -> ast.Supplied:
+        return ast.Supplied(stage, start, extra or (), span=at)
+
+    def on_supplied_with(self, at: Span, stage: ast.Stage, extra: tuple) -> ast.Supplied:
+        return ast.Supplied(stage, (), extra, span=at)
+
+    def on_scan(self, at: Span, direction: str, cell: ast.Stage, axis: ast.Ident) -> ast.Scan:
+        return ast.Scan(cell, axis, _DIRECTIONS[direction], span=at)
+
+    def on_braces(self, at: Span, stages: tuple) -> ast.Sequence:
+        return ast.Sequence(stages, span=at)
+
+    def on_repeat(self, at: Span, count: ast.Expr, stages: tuple) -> ast.RepeatStage:
+        return ast.RepeatStage(count, stages, span=at)
+
+    def on_for_stage(self, at: Span, targets: tuple, iterable: ast.Expr, stages: tuple) -> ast.ForStage:
+        return ast.ForStage(targets, iterable, stages, span=at)
+
+    def on_if_stage(self, at: Span, condition: ast.Expr, yes: tuple, no: tuple | None) -> ast.IfStage:
+        return ast.IfStage(condition, yes, no or (), span=at)
+
+    def on_skip(self, at: Span, other: ast.Expr | None, by: str | None, stages: tuple) -> ast.Skip:
+        if by not in (None, "add", "concat", "mul"):
+            self.report("A0101", f"a skip joins by `add`, `concat` or `mul`, found `{by}`", at)
+        return ast.Skip(stages, other, by or "add", span=at)
+
+    # ------------------------------------------------------------ shapes
+
+    def on_shape(self, at: Span, dtype: str | None, *axes: ast.AxisDecl) -> ast.Shape:
+        if dtype is not None and dtype not in _DTYPES:
+            self.report(
+                "A0101",
+                f"a tensor holds `float`, `int` or `bool`, found `{dtype}`",
+                self.span(at.start, at.start + len(dtype)),
+                "write `[B, T]`, `int[B, T]` or `bool[B, T]`",
+            )
+        return ast.Shape(axes, dtype or "float", span=at)
+
+    def on_axis(self, at: Span, size: ast.Expr) -> ast.AxisDecl:
+        if isinstance(size, ast.Name) and not size.primed:
+            return ast.AxisDecl(size.text, span=at)
+        return ast.AxisDecl(None, size, span=at)
+
+    def on_axis_named(self, at: Span, name: str, size: ast.Expr) -> ast.AxisDecl:
+        return ast.AxisDecl(name, size, span=at)
+
+    def on_axis_nominal(self, at: Span, name: str, nominal: ast.Expr) -> ast.AxisDecl:
+        return ast.AxisDecl(name, None, nominal, span=at)
+
+    # ------------------------------------------------------------ templates
+
+    def on_template(self, at: Span, text: str) -> ast.Template:
+        if text[0] != "`":
+            return ast.Template((text,), span=at)
+        return ast.Template(self._parts(at.start + 1, at.end - 1), True, span=at)
+
+    def _plain(self, text: str, start: int) -> str:
+        """The text of a quoted name that stands where holes have no meaning."""
+        if "{" in text or "}" in text or len(text) == 2:
+            self.report(
+                "A0108",
+                f"{text} is used as a plain name" if len(text) > 2 else "a quoted name is empty",
+                self.span(start, start + len(text)),
+                "holes belong in labels and in the names of modules and params; a list is indexed: `nets[i]`",
+            )
+        return text[1:-1]
+
+    def _parts(self, start: int, end: int) -> tuple[str | ast.Expr, ...]:
+        text = self.source.text
+        parts: list[str | ast.Expr] = []
+        at = start
+        while at < end:
+            opening = text.find("{", at, end)
+            stop = end if opening < 0 else opening
+            stray = text.find("}", at, stop)
+            if stray >= 0:
+                self.report("A0108", "this `}` closes no hole", self.span(stray, stray + 1), "a hole is `{i + 1}`")
+                return ("?",)
+            if stop > at:
+                parts.append(text[at:stop])
+            if opening < 0:
+                break
+            closing = text.find("}", opening, end)
+            if closing < 0:
+                self.report("A0108", "this hole is not closed", self.span(opening, end), "close it with `}`")
+                return ("?",)
+            parts.append(self._hole(opening, closing))
+            at = closing + 1
+        if not parts:
+            self.report("A0108", "a quoted name is empty", self.span(start - 1, end + 1), "write a name in it")
+        return tuple(parts)
+
+    def _hole(self, opening: int, closing: int) -> ast.Expr:
+        from .machine import Machine
+
+        at = self.span(opening, closing + 1)
+        if not self.source.text[opening + 1 : closing].strip():
+            self.report("A0108", "a hole is empty", at, "write a value in it: `{i + 1}`")
+            return ast.NoneLit(span=at)
+        value = Machine(self, "test", opening + 1, closing).run()
+        return ast.NoneLit(span=at) if value is None else value
+
+
+def _scaled(digits: str, power: int) -> int | float:
+    """`25.6` and 6 → 25_600_000, exactly; a float where it is no whole number."""
+    from decimal import Decimal
+
+    exact = Decimal(digits).scaleb(power) if abs(_exponent(digits)) < 40 else Decimal(float(digits))
+    return int(exact) if exact == exact.to_integral_value() else float(exact)
+
+
+def _exponent(digits: str) -> int:
+    return int(digits.lower().partition("e")[2] or 0)
