@@ -123,13 +123,15 @@ class Init:
 
 @dataclass(frozen=True, slots=True)
 class WeightSpec:
-    """One tensor that a layer owns. `role` is param (trained), buffer (saved) or scratch (neither)."""
+    """One tensor that a layer owns. `role` is param (trained), buffer (saved) or scratch (neither). `code` computes a fixed
+    buffer where it is made (`const`); `{device}` in it stands for the device."""
 
     name: str
     shape: tuple[int, ...]
     role: str = "param"
     dtype: str = "float"
     init: Init = Init()
+    code: Code | None = None
 
     @property
     def elements(self) -> int:
@@ -148,12 +150,18 @@ class Code:
 
     `{0}`, `{1}` … stand for operands, `{all}` for all of them joined by commas, `{weight}` (any weight's name) for
     that weight's tensor or `None` where the layer has none, `{name}` for `values["name"]` printed as a literal (int,
-    float, bool, str, None, tuples and lists of these, or a size), `{training}` for `self.training`. Operands are put in
-    as names, so a template may repeat one or call its methods. The text may use `torch`, `nn`, `F` and `math`. Text of
-    a spec may only ever stand in `values`, never in the template."""
+    float, bool, str, None, tuples and lists of these, or a size), `{training}` for `self.training`. An operand that
+    the template repeats is put in as a name. The text may use `torch`, `nn`, `F` and `math`. Text of a spec may only ever
+    stand in `values`, never in the template.
+
+    `precedence` says how tightly the outermost operator binds, in the order of Python's table (see `arithmetic.py`). An
+    operand's text needs parentheses where its own precedence is too low for its place: before `.` or `[` it must be ATOM;
+    between brackets or commas anything will do; beside an operator it must be at least the template's precedence on the
+    left and more than that on the right (for `**` the other way round)."""
 
     template: str
     values: dict[str, Any] = field(default_factory=dict)
+    precedence: int = ATOM
 
 
 def call(function: str, *args: Any, **kwargs: Any) -> Code:
