@@ -1,0 +1,50 @@
+"""Bounds on what a spec may ask of the compiler. A spec is untrusted data: nothing in it may run or grow without end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..diagnostics import error
+from ..source import Span
+
+STEPS = 5_000_000  # evaluations of an expression, in one file
+NODES = 100_000  # nodes of one graph
+ITEMS = 100_000  # elements of a list, or turns of a loop
+TEXT = 100_000  # characters of a string made by an expression
+BITS = 63  # of an integer
+DEPTH = 64  # blocks within blocks, functions within functions
+
+
+@dataclass
+class Budget:
+    """Counts evaluation steps."""
+
+    steps: int = 0
+
+    def spend(self, amount: int, span: Span) -> None:
+        self.steps += amount
+        if self.steps > STEPS:
+            raise error(
+                "A0801",
+                f"this program takes more than {STEPS:,} steps to evaluate",
+                span,
+                help="the limit keeps a spec from running without end; make its loops smaller",
+            )
+
+
+def check_count(count: int, what: str, span: Span) -> None:
+    """A loop's turns or a list's length, before anything is made."""
+    if count > ITEMS:
+        raise error(
+            "A0802",
+            f"{what} {count:,}, and the limit is {ITEMS:,}",
+            span,
+            help="an architecture is unrolled when it is compiled; this one would be too large to build",
+        )
+
+
+def check_int(value: int, span: Span) -> int:
+    """An integer that fits what a tensor library can count."""
+    if value.bit_length() > BITS:
+        raise error("A0803", f"this number needs more than {BITS} bits", span, help="sizes and settings must fit in 64 bits")
+    return value

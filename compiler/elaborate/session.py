@@ -1,0 +1,229 @@
+"""What one compilation shares: the diagnostics, the budget, and the graphs of blocks already elaborated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..diagnostics import ArchError, Diagnostic, Label, Sink, did_you_mean, error
+from ..graph import Graph, Instance, Layer
+from ..ops.base import Check, Op
+from ..sizes import Dim, Symbol, symbol
+from ..source import Span
+from ..syntax import ast
+from ..types import Axis, TensorType
+from . import limits
+from .limits import Budget
+from .values import POISON, Global, Indexed, Module, Recipe, Tensor, Weight, describe, freeze
+
+
+@dataclass(eq=False)
+class Made:
+    """A block elaborated for certain arguments and operand types, in the block's own symbols."""
+
+    graph: Graph
+    passed: dict[str, Layer | Instance]  # module parameters that it used, and as what
+    failed: bool = False
+
+
+@dataclass(eq=False)
+class Call:
+    """A use of a block: its graph, what its symbols are for the caller, the types of its results there."""
+
+    made: Made
+    sizes: tuple[tuple[str, int | Dim], ...]
+    results: tuple[TensorType, ...]
+
+
+@dataclass(eq=False)
+class Session:
+    """Shared by every body under construction."""
+
+    sink: Sink
+    budget: Budget = field(default_factory=Budget)
+    blocks: dict[tuple, Made] = field(default_factory=dict)
+    calls: dict[tuple, Call] = field(default_factory=dict)
+    inferred: dict[tuple[Op, tuple[TensorType, ...]], tuple[tuple[TensorType, ...], list[Check]]] = field(default_factory=dict)
+    stack: list[tuple[Global, Span]] = field(default_factory=list)
+    functions: list[Global] = field(default_factory=list)
+
+    def call(self, target: Global, arguments: dict[str, Any], operands: tuple[TensorType, ...], span: Span) -> Call:
+        """The graph of a block for these arguments and operands. Elaborates it once for each different combination."""
+        frozen = freeze(arguments)
+        key = (id(target.item), frozen, operands)
+        if key not in self.calls:
+            outward, canonical = _canonical(target, operands)
+            inner = (id(target.item), frozen, tuple((t.shape, t.dtype) for t in canonical))
+            made = self.blocks.get(inner)
+            if made is None:
+                made = self._elaborate(target, arguments, canonical, span)
+                self.blocks[inner] = made
+            results = tuple(self._result(made, o, outward, operands) for o in made.graph.outputs)
+            self.calls[key] = Call(made, tuple(outward.items()), results)
+        return self.calls[key]
+
+    @staticmethod
+    def _result(made: Made, output: int, outward: Mapping[str, int | Dim], operands: tuple[TensorType, ...]) -> TensorType:
+        """An output's type for the caller, axes called as the caller's operands call them."""
+        graph = made.graph
+        renamed: dict[str, str] = {}
+        for number, operand in zip(graph.inputs, operands, strict=False):
+            for inner, outer in zip(graph[number].types[0].axes, operand.axes, strict=False):
+                if inner.name is not None and outer.name is not None:
+                    renamed.setdefault(inner.name, outer.name)
+        inside = graph[output].types[0]
+        names = [renamed.get(a.name, a.name) if a.name else None for a in inside.axes]
+        if len({n for n in names if n}) < sum(n is not None for n in names):
+            names = list(inside.names)
+        axes = (Axis(n, s) for n, s in zip(names, inside.substitute(outward).shape, strict=True))
+        return TensorType(tuple(axes), inside.dtype)
+
+    def _elaborate(self, target: Global, arguments: dict[str, Any], operands: tuple[TensorType, ...], span: Span) -> Made:
+        from .statements import Body
+
+        if any(known.item is target.item for known, _ in self.stack):
+            circle = [known.name for known, _ in self.stack]
+            circle = [*circle[circle.index(target.name) :], target.name]
+            raise error(
+                "A0505",
+                f"`{target.name}` contains itself: {' → '.join(circle)}",
+                span,
+                labels=[Label(target.item.name.span, f"`{target.name}` is declared here")],
+                help="a block can't instantiate itself; write the depth out with `repeat` or `for`",
+            )
+        if len(self.stack) >= limits.DEPTH:
+            raise error("A0804", f"blocks stand in blocks more than {limits.DEPTH} deep", span)
+        before = sum(d.severity == "error" for d in self.sink.found)
+        self.stack.append((target, span))
+        try:
+            body = Body(self, target.file, Graph(target.name, "block", arguments, span=target.item.span))
+            body.run_block(target.item, arguments, operands)
+        finally:
+            self.stack.pop()
+        return Made(body.graph, body.passed, sum(d.severity == "error" for d in self.sink.found) > before)
+
+
+def _canonical(target: Global, operands: tuple[TensorType, ...]) -> tuple[dict[str, int | Dim], tuple[TensorType, ...]]:
+    """The operand types in the block's own symbols, and what those symbols are for the caller. A symbol is called as the
+    block declares the axis where it first stands alone."""
+    declared = [s.shape.axes for s in target.item.body if isinstance(s, ast.InputStmt) and s.role == "input"]
+    inward: dict[str, int | Dim] = {}
+    outward: dict[str, int | Dim] = {}
+
+    def name(caller: str, wanted: str | None) -> None:
+        if caller in inward:
+            return
+        chosen = wanted or caller
+        while chosen in outward:
+            chosen += "_"
+        inward[caller], outward[chosen] = symbol(chosen), symbol(caller)
+
+    for i, operand in enumerate(operands):
+        for a, axis in enumerate(operand.axes):
+            alone = _alone(axis.size)
+            if alone and i < len(declared) and a < len(declared[i]):
+                name(alone, declared[i][a].name)
+    for operand in operands:
+        for size in operand.shape:
+            if isinstance(size, Dim):
+                for caller in sorted(size.symbols):
+                    name(caller, None)
+    return outward, tuple(t.substitute(inward) for t in operands)
+
+
+def _alone(size: int | Dim) -> str | None:
+    """The symbol's name, when the size is nothing but a symbol."""
+    if isinstance(size, Dim) and len(size.terms) == 1:
+        monomial, coefficient = size.terms[0]
+        if coefficient == 1 and len(monomial) == 1 and monomial[0][1] == 1 and isinstance(monomial[0][0], Symbol):
+            return monomial[0][0].name
+    return None
+
+
+def bind_parameters(
+    name: str,
+    params: tuple[ast.Param, ...],
+    recipe: Recipe,
+    default,
+    spans: dict[Any, Span],
+    place: Span,
+) -> dict[str, Any]:
+    """Arguments by parameter name, types checked, defaults filled in. `default(param, so far)` evaluates a default.
+
+    Raises every problem at once."""
+    found: list[Diagnostic] = []
+    known = [p.name for p in params]
+    given: dict[str, Any] = dict(zip(known, recipe.args, strict=False))
+    if len(recipe.args) > len(params):
+        listing = ", ".join(known) or "none"
+        found.append(
+            Diagnostic(
+                "A0205",
+                f"`{name}` has {len(params)} parameters ({listing}), found {len(recipe.args)} values",
+                spans.get(len(params), place),
+            )
+        )
+    for key, value in recipe.kwargs:
+        where = spans.get(key, place)
+        if key not in known:
+            listing = ", ".join(f"`{k}`" for k in known)
+            help = did_you_mean(key, known) or (f"its parameters: {listing}" if known else "it has no parameters")
+            found.append(Diagnostic("A0205", f"`{name}` has no parameter `{key}`", where, help=help))
+        elif key in given:
+            found.append(Diagnostic("A0206", f"`{key}` of `{name}` is given twice", where))
+        else:
+            given[key] = value
+    result: dict[str, Any] = {}
+    for position, p in enumerate(params):
+        if p.name in given:
+            problem = mismatch(given[p.name], p.type)
+            if problem:
+                code = "A0303" if isinstance(given[p.name], Dim) else "A0415"
+                where = spans.get(p.name) or spans.get(position) or place
+                labels = (Label(p.span, "declared here"),)
+                found.append(Diagnostic(code, f"`{p.name}` of `{name}` must be {problem}", where, labels))
+            result[p.name] = given[p.name]
+        elif p.default is not None:
+            result[p.name] = default(p, result) if not found else POISON
+        else:
+            found.append(
+                Diagnostic("A0207", f"`{name}` needs its `{p.name}` ({type_text(p.type)})", place, (Label(p.span, "declared here"),))
+            )
+    if found:
+        raise ArchError(*found)
+    return result
+
+
+def type_text(t: ast.TypeRef) -> str:
+    return f"list[{type_text(t.argument)}]" if t.argument else t.name
+
+
+def mismatch(value: Any, t: ast.TypeRef) -> str | None:
+    """What the type wants and what the value is, when they differ."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, Indexed) and t.name in ("int", "float"):
+        return None
+    ok = {
+        "int": number and not isinstance(value, float),
+        "float": number,
+        "bool": isinstance(value, bool),
+        "str": isinstance(value, str),
+        "list": isinstance(value, (tuple, range)),
+        "block": isinstance(value, Recipe),
+        "cell": isinstance(value, Recipe),
+        "module": isinstance(value, Module),
+    }.get(t.name)
+    if ok is None:
+        return f"of a type that exists, not `{t.name}`"
+    if not ok:
+        words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a string", "list": f"a {type_text(t)}",
+                 "block": "a layer or a block", "cell": "a cell", "module": "a module, declared with `module E = …`"}
+        extra = ", which is no static value" if isinstance(value, (Tensor, Weight)) else ""
+        return f"{words[t.name]}; found {describe(value)}{extra}"
+    if t.name == "list" and t.argument is not None:
+        for i, item in enumerate(value):
+            inner = mismatch(item, t.argument)
+            if inner:
+                return f"a {type_text(t)}: element {i} must be {inner}"
+    return None

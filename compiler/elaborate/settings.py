@@ -1,0 +1,195 @@
+"""From the settings in parentheses to an op with checked parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..diagnostics import Diagnostic, ArchError, did_you_mean, error
+from ..ops.base import Init, Op
+from ..sizes import Dim
+from ..source import Span
+from ..syntax import ast
+from ..types import TensorType
+from .values import AxisName, Recipe, describe, show
+
+INITIALISERS = {
+    "normal": (2, "normal(mean, std)"),
+    "uniform": (2, "uniform(low, high)"),
+    "trunc_normal": (1, "trunc_normal(std)"),
+    "constant": (1, "constant(value)"),
+    "kaiming": (0, "kaiming"),
+    "xavier": (0, "xavier"),
+    "orthogonal": (0, "orthogonal"),
+}
+
+
+def read_init(e: ast.Expr, evaluate) -> Init:
+    """`normal(0, 0.02)`, `kaiming`, or a number: how a weight starts."""
+    if isinstance(e, ast.Call) and isinstance(e.function, ast.Name) and e.function.text in INITIALISERS:
+        name, given = e.function.text, [evaluate(a.value) for a in e.arguments]
+        count, form = INITIALISERS[name]
+        if len(given) != count or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in given):
+            raise error("A0414", f"write this start as `{form}`, with numbers", e.span)
+        return Init(name, tuple(float(v) for v in given))
+    if isinstance(e, ast.Name) and e.text in INITIALISERS:
+        count, form = INITIALISERS[e.text]
+        if count:
+            raise error("A0414", f"`{e.text}` needs its numbers: `{form}`", e.span)
+        return Init(e.text)
+    value = evaluate(e)
+    if isinstance(value, Init):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return Init("constant", (float(value),))
+    raise error(
+        "A0414",
+        f"a start is a number or a distribution, found {describe(value)}",
+        e.span,
+        help="one of " + ", ".join(f"`{form}`" for _, form in INITIALISERS.values()),
+    )
+
+
+def named_settings(recipe: Recipe, op: type[Op], spans: dict[Any, Span], place: Span) -> dict[str, Any]:
+    """Positional settings by name; refuses too many, unknown and doubled ones."""
+    fields = op.fields()
+    found: list[Diagnostic] = []
+    settings: dict[str, Any] = {}
+    positional = [f for f in fields if f != op.extra]
+    if len(recipe.args) > len(positional):
+        listing = ", ".join(positional) or "none"
+        found.append(
+            Diagnostic(
+                "A0205",
+                f"`{op.name}` takes {len(positional)} settings ({listing}), found {len(recipe.args)}",
+                spans.get(len(positional), place),
+                help="settings stand in parentheses, tensors before the arrow" if not positional else None,
+            )
+        )
+    settings.update(zip(positional, recipe.args, strict=False))
+    extra: dict[str, Any] = {}
+    for name, value in recipe.kwargs:
+        where = spans.get(name, place)
+        if name in settings:
+            found.append(Diagnostic("A0206", f"`{name}` of `{op.name}` is given twice", where))
+        elif name in fields and name != op.extra:
+            settings[name] = value
+        elif op.extra is not None:
+            extra[name] = value
+        else:
+            options = [f for f in fields if f != op.extra]
+            help = did_you_mean(name, options)
+            listing = ", ".join(f"`{f}`" for f in options)
+            found.append(
+                Diagnostic(
+                    "A0205",
+                    f"`{op.name}` has no setting `{name}`",
+                    where,
+                    help=help or (f"its settings: {listing}" if options else f"`{op.name}` has no settings"),
+                )
+            )
+    if found:
+        raise ArchError(*found)
+    if op.extra is not None:
+        settings[op.extra] = extra
+    return settings
+
+
+def make_op(op: type[Op], settings: dict[str, Any], operands: tuple[TensorType, ...], scope, spans: dict, place: Span) -> Op:
+    """The op with its settings checked. `scope(name)` is the static value of a name, for axes."""
+    for name in op.axis_settings():
+        if name in settings:
+            settings[name] = _axes(settings[name], operands, scope)
+    try:
+        return op(**settings)
+    except ValidationError as failure:
+        raise ArchError(*_explain(op, settings, failure, spans, place)) from None
+
+
+def _axes(value: Any, operands: tuple[TensorType, ...], scope) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_axes(v, operands, scope) for v in value)
+    if not isinstance(value, AxisName):
+        return value
+    if any(value.text in t.names for t in operands):
+        return value.text
+    bound = scope(value.text)
+    return bound if isinstance(bound, int) and not isinstance(bound, bool) else value.text
+
+
+def _explain(op: type[Op], settings: dict[str, Any], failure: ValidationError, spans: dict, place: Span) -> list[Diagnostic]:
+    fields = list(op.fields())
+    seen: set[str] = set()
+    result = []
+    for problem in failure.errors(include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        if name in seen:
+            continue
+        seen.add(name)
+        about = op.model_fields[name].description if name in op.model_fields else None
+        where = spans.get(name) or spans.get(fields.index(name) if name in fields else None) or place
+        if problem["type"] == "missing":
+            form = f"{op.name}({', '.join(f for f in fields if op.model_fields[f].is_required())}, …)"
+            result.append(
+                Diagnostic("A0207", f"`{op.name}` needs its `{name}`" + (f": {about}" if about else ""), place, help=f"write `{form}`")
+            )
+            continue
+        value = settings.get(name)
+        if isinstance(value, Dim):
+            result.append(
+                Diagnostic(
+                    "A0303",
+                    f"`{name}` of `{op.name}` must be known, but it is {value}",
+                    where,
+                    help="give the axis a fixed size where it enters the network, as in `H=224`",
+                )
+            )
+            continue
+        shown = describe(value) if not isinstance(value, (int, float, str, tuple)) else show(value)
+        wanted = _wanted(op, name, failure)
+        result.append(
+            Diagnostic("A0415", f"`{name}` of `{op.name}` must be {wanted}; found {shown}", where, help=f"`{name}`: {about}" if about else None)
+        )
+    return result
+
+
+_SIMPLE = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a string",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a set of named sizes",
+    "none_required": "none",
+    "finite_number": "a finite number",
+}
+
+
+def _wanted(op: type[Op], name: str, failure: ValidationError) -> str:
+    """What the setting's type accepts, in words: every alternative that was tried."""
+    words: list[str] = []
+    for problem in failure.errors(include_url=False):
+        if not problem["loc"] or str(problem["loc"][0]) != name:
+            continue
+        kind, context = problem["type"], problem.get("ctx", {})
+        word = _SIMPLE.get(kind)
+        if word is None:
+            word = {
+                "greater_than": f"greater than {context.get('gt')}",
+                "greater_than_equal": f"at least {context.get('ge')}",
+                "less_than": f"less than {context.get('lt')}",
+                "less_than_equal": f"at most {context.get('le')}",
+                "literal_error": f"one of {str(context.get('expected', '')).replace(chr(39), chr(34))}",
+                "too_short": f"a list of at least {context.get('min_length')}",
+                "too_long": f"a list of at most {context.get('max_length')}",
+            }.get(kind)
+        if word is None and kind == "is_instance_of":
+            word = None if context.get("class") == "Dim" else f"a {str(context.get('class', 'value')).lower()}"
+        elif word is None:
+            word = problem["msg"].removeprefix("Value error, ")
+        if word and word not in words:
+            words.append(word)
+    return " or ".join(words) or "another kind of value"

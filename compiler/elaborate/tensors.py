@@ -1,0 +1,211 @@
+"""Expressions over tensors: arithmetic, attributes, indices, and the application of an op."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import ops
+from ..diagnostics import Label, error
+from ..graph import EdgeKind, Graph, Kind, Node, Ref
+from ..ops.base import Need, Op, Refusal
+from ..sizes import Dim
+from ..source import Span
+from ..syntax import ast
+from ..types import TensorType
+from . import limits
+from .modules import Below
+from .session import Session
+from .static import Evaluator
+from .values import Module, Recipe, Tensor, Weight, describe
+
+_BINARY = {
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "/": "div",
+    "//": "floordiv",
+    "%": "mod",
+    "**": "pow",
+    "<": "less",
+    "<=": "less_equal",
+    ">": "greater",
+    ">=": "greater_equal",
+    "==": "equal",
+    "!=": "not_equal",
+    "and": "logical_and",
+    "or": "logical_or",
+}
+_UNARY = {"-": "neg", "not": "logical_not"}
+
+
+class TensorEvaluator(Evaluator):
+    """Evaluates expressions into a graph under construction."""
+
+    def __init__(self, session: Session, graph: Graph) -> None:
+        super().__init__(session.budget)
+        self.session = session
+        self.graph = graph
+        self._weight_nodes: dict[str, Tensor] = {}
+
+    # -- nodes
+
+    def add(self, node: Node, operands: Sequence[Ref] = (), kinds: Sequence[EdgeKind] = ()) -> int:
+        number = self.graph.add(node, operands, kinds)
+        if number >= limits.NODES:
+            raise error("A0801", f"`{self.graph.name}` has more than {limits.NODES:,} nodes", node.span)
+        return number
+
+    def tensor(self, value: Any, span: Span) -> Tensor:
+        """A value as a tensor of this graph: numbers become scalars, weights become nodes."""
+        if isinstance(value, Tensor):
+            if value.home != id(self.graph):
+                raise error(
+                    "A0509",
+                    "this tensor belongs to another program",
+                    span,
+                    labels=[Label(value.span, "it is made here")],
+                    help="an entry sees modules, params and static values; give it an `input` of its own",
+                )
+            return value
+        if isinstance(value, Weight):
+            return self._weight(value, span)
+        if isinstance(value, (bool, int, float, Dim)):
+            scalar = ops.get("scalar")
+            assert scalar is not None
+            return self.apply(scalar(value=value), (), span)[0]
+        if isinstance(value, (Recipe, Module)):
+            raise error("A0404", f"{describe(value)} is no tensor", span, help="a layer stands after an arrow: `x -> …`")
+        raise error("A0404", f"a tensor is needed here, found {describe(value)}", span)
+
+    def _weight(self, value: Weight, span: Span) -> Tensor:
+        if value.path not in self._weight_nodes:
+            node = Node(Kind.WEIGHT, (value.type,), name=value.path.rpartition(".")[2], weight=value.path, span=value.span)
+            self._weight_nodes[value.path] = Tensor(Ref(self.add(node)), value.type, value.span, id(self.graph))
+        return self._weight_nodes[value.path]
+
+    def apply(
+        self,
+        op: Op,
+        operands: Sequence[Tensor],
+        span: Span,
+        *,
+        name: str = "",
+        module: str | None = None,
+        level: str = "",
+        kinds: Sequence[EdgeKind] = (),
+        replaced: tuple[tuple[str, Tensor], ...] = (),
+        spans: dict[Any, Span] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Adds an op's node; returns its results. Shape rules are asked here."""
+        types = self.infer(op, [t.type for t in operands], operands, span, spans or {})
+        node = Node(
+            Kind.OP, types, name=name, op=op, module=module, replaced=tuple(n for n, _ in replaced), level=level, span=span
+        )
+        refs = [*(t.ref for t in operands), *(t.ref for _, t in replaced)]
+        number = self.add(node, refs, [*kinds, *[EdgeKind.DATA] * (len(refs) - len(kinds))] if kinds else ())
+        return tuple(Tensor(Ref(number, i), t, span, id(self.graph)) for i, t in enumerate(types))
+
+    def infer(
+        self, op: Op, types: list[TensorType], operands: Sequence[Tensor], span: Span, spans: dict[Any, Span]
+    ) -> tuple[TensorType, ...]:
+        """Types of an op's results; a refusal becomes a diagnostic that shows where each operand came from."""
+        key = (op, tuple(types))
+        known = self.session.inferred.get(key)
+        if known is None:
+            need = Need()
+            try:
+                result = op.infer(key[1], need)
+            except Refusal as refusal:
+                raise self._refused(op, refusal, operands, span, spans) from None
+            known = (result, need.open)
+            self.session.inferred[key] = known
+        for check in known[1]:
+            self.graph.checks.append((check, span))
+        return known[0]
+
+    @staticmethod
+    def _refused(op: Op, refusal: Refusal, operands: Sequence[Tensor], span: Span, spans: dict[Any, Span]):
+        fields = list(op.fields())
+        place = span
+        if refusal.setting is not None:
+            position = fields.index(refusal.setting) if refusal.setting in fields else None
+            place = spans.get(refusal.setting) or spans.get(position) or span
+        labels = []
+        blamed = [i for i in (refusal.operand, *refusal.others) if i is not None]
+        for i in dict.fromkeys(blamed):
+            if i < len(operands) and operands[i].span != place:
+                labels.append(Label(operands[i].span, f"this is {operands[i].type}"))
+        return error(refusal.code, refusal.message, place, labels=labels, help=refusal.help)
+
+    # -- expressions
+
+    def tensor_binary(self, op: str, left: Any, right: Any, e: ast.Binary) -> Any:
+        a, b = self.tensor(left, e.left.span), self.tensor(right, e.right.span)
+        made = ops.get(_BINARY[op])
+        assert made is not None
+        return self.apply(made(), (a, b), e.span)[0]
+
+    def tensor_unary(self, op: str, value: Any, e: ast.Unary) -> Any:
+        x = self.tensor(value, e.operand.span)
+        if op == "+":
+            return x
+        made = ops.get(_UNARY[op])
+        assert made is not None
+        return self.apply(made(), (x,), e.span)[0]
+
+    def tensor_attribute(self, value: Any, e: ast.Attribute) -> Any:
+        if isinstance(value, (Tensor, Weight)):
+            position = value.type.find(e.name)
+            if position is None:
+                named = ", ".join(f"`{n}`" for n in value.type.names if n) or "none of its axes has a name"
+                raise error("A0302", f"{value.type} has no axis `{e.name}`", e.span, help=f"its named axes: {named}")
+            return value.type.shape[position]
+        if isinstance(value, Module):
+            return self.module_attribute(value, e)
+        if isinstance(value, Below):
+            return value.get(e)
+        raise error("A0405", f"{describe(value)} has no `.{e.name}`", e.span)
+
+    def module_attribute(self, module: Module, e: ast.Attribute) -> Any:
+        raise NotImplementedError
+
+    def tensor_index(self, value: Any, e: ast.Index) -> Any:
+        x = self.tensor(value, e.value.span)
+        index = ops.get("index")
+        assert index is not None
+        items = []
+        seen: dict[int, Span] = {}
+        for a in e.arguments:
+            if a.name is None:
+                named = next((n for n in x.type.names if n), None)
+                raise error(
+                    "A0304",
+                    "a tensor is indexed by axis",
+                    a.span,
+                    labels=[Label(x.span, f"this is {x.type}")],
+                    help=f"write `[{named or 'T'}={a.span.text}]`"
+                    + ("" if named else "; name its axes first: `y: [B, T, D] = …`"),
+                )
+            axis = x.type.find(a.name)
+            if axis is None:
+                named = ", ".join(f"`{n}`" for n in x.type.names if n) or "none of its axes has a name"
+                raise error("A0302", f"{x.type} has no axis `{a.name}`", a.span, help=f"its named axes: {named}")
+            if axis in seen:
+                raise error("A0206", f"axis `{a.name}` is indexed twice", a.span, labels=[Label(seen[axis], "first here")])
+            seen[axis] = a.span
+            items.append((axis, *self._bounds(a.value)))
+        return self.apply(index(items=tuple(items)), (x,), e.span)[0]
+
+    def _bounds(self, e: ast.Expr) -> tuple[int | Dim | None, int | Dim | None, bool]:
+        if isinstance(e, ast.Range):
+            low = None if e.low is None else self._size(e.low)
+            high = None if e.high is None else self._size(e.high)
+            return low, high, False
+        return self._size(e), None, True
+
+    def _size(self, e: ast.Expr) -> int | Dim:
+        value = self.eval(e)
+        if isinstance(value, (int, Dim)) and not isinstance(value, bool):
+            return value
+        raise error("A0413", f"a position is a whole number, found {describe(value)}", e.span)

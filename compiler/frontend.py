@@ -1,0 +1,236 @@
+"""The whole front end: from a source to checked programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .diagnostics import ArchError, Diagnostic, Sink, did_you_mean, error
+from .elaborate.names import FileScope, Loader
+from .elaborate.session import Session, bind_parameters
+from .elaborate.statements import LATER, Body, resolve_configuration
+from .elaborate.values import Global, Poisoned, Recipe
+from .elaborate.unused import check_unused
+from .graph import Graph, Program
+from .source import Source, Span
+from .syntax import ast
+
+
+@dataclass(frozen=True)
+class ParameterText:
+    """A static parameter as a user typed it: `[2, 2]`, `Bottleneck`, `0.5`."""
+
+    text: str
+
+
+@dataclass
+class Checked:
+    """What became of a file: its programs that are right, and everything there is to say."""
+
+    file: ast.File | None
+    programs: dict[str, Program] = field(default_factory=dict)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not any(d.severity == "error" for d in self.diagnostics)
+
+
+class Frontend:
+    """One file, read; programs are compiled from it on demand."""
+
+    def __init__(self, source: Source, base: Path | None = None) -> None:
+        self.sink = Sink()
+        self.source = source
+        self.session = Session(self.sink)
+        key = str((base / source.name).resolve()) if base is not None else source.name
+        self.scope: FileScope = Loader(self.sink, base).load(source, key, base)
+
+    def networks(self) -> dict[str, Global]:
+        """What the file itself declares as entry points."""
+        found = {}
+        for item in self.scope.file.items:
+            if isinstance(item, (ast.Definition, ast.Configuration)) and item.kind == "network":
+                found[item.name.text] = self.scope.names[item.name.text]
+        return found
+
+    def choose(self, name: str | None) -> Global:
+        """The network to compile: the one named, the only one, or the only one that the file trains."""
+        networks = self.networks()
+        if name is not None:
+            if name in networks:
+                return networks[name]
+            kind = self.scope.names.get(name)
+            what = f"`{name}` is no network" if kind is not None else f"this file declares no network `{name}`"
+            listing = ", ".join(f"`{n}`" for n in networks) or "none"
+            where = kind.item.name.span if kind is not None else None
+            raise error("A0704", what, where, help=did_you_mean(name, networks) or f"its networks: {listing}")
+        trained = {t.target.text for t in self.scope.trains if isinstance(t.target, ast.Name)} & networks.keys()
+        for pool in (list(networks), sorted(trained)):
+            if len(pool) == 1:
+                return networks[pool[0]]
+        if not networks:
+            raise error("A0704", f"{self.source.name} declares no network", help="a program starts at a `network`")
+        listing = ", ".join(f"`{n}`" for n in networks)
+        raise error(
+            "A0704",
+            f"{self.source.name} declares several networks: {listing}",
+            help=f"say which: `{self.source.name}:{next(iter(networks))}`",
+        )
+
+    def program(self, target: Global, parameters: Mapping[str, Any] | None = None) -> Program | None:
+        """A network as a program, or None when errors (now in the sink) left nothing."""
+        place = target.item.name.span
+        body_of_config = [target] if isinstance(target.item, ast.Configuration) else []
+        given = {k: self._parameter(k, v) for k, v in (parameters or {}).items()}
+        recipe = Recipe(target, (), tuple(given.items()), place)
+        definition, recipe = resolve_configuration(self.session, target, recipe, place)
+        item = definition.item
+        assert isinstance(item, ast.Definition)
+        graph = Graph(target.name, "network", span=place)
+        body = Body(self.session, definition.file, graph)
+        arguments = bind_parameters(
+            item.name.text, item.params, recipe, lambda p, so_far: body.default(definition, p, so_far), {}, place
+        )
+        graph.arguments = arguments
+        body.run_network(item, arguments)
+        self._configuration_bodies(body_of_config, body)
+        doc = target.item.doc or item.doc or self.scope.file.doc
+        return Program(
+            target.name,
+            graph,
+            body.entries,
+            doc=doc,
+            parameters=arguments,
+            expects=body.expects,
+            trains=[t for t in self.scope.trains if isinstance(t.target, ast.Name) and t.target.text == target.name],
+            source_text=self.source.text,
+            source_name=self.source.name,
+            span=place,
+        )
+
+    def _configuration_bodies(self, configurations: list[Global], body: Body) -> None:
+        for known in configurations:
+            for s in known.item.body:
+                if isinstance(s, ast.ExpectStmt):
+                    body.expects.append((s, body.static_names()))
+                elif type(s) in LATER:
+                    code, what, help = LATER[type(s)]
+                    self.sink.extend(error(code, f"{what} is not supported yet", s.span, help=help))
+                else:
+                    self.sink.extend(
+                        error("A0508", "a configuration holds contracts only", s.span, help="`expect params == …`; what changes the network goes into its definition")
+                    )
+
+    def _parameter(self, name: str, value: Any) -> Any:
+        if not isinstance(value, ParameterText):
+            return tuple(value) if isinstance(value, list) else value
+        from .syntax.parser import parse
+
+        source = Source(f"func given() = {value.text}\n", f"-p {name}")
+        try:
+            tree = parse(source)
+            item = tree.items[0] if len(tree.items) == 1 else None
+        except ArchError:
+            item = None
+        if not isinstance(item, ast.Func):
+            raise error("A0706", f"`{value.text}` is no value for `{name}`", help="write a number, true, false, \"text\", [a, b] or a block's name")
+        return Body(self.session, self.scope, Graph("parameters")).eval(item.value)
+
+
+def parse_parameter(text: str) -> tuple[str, ParameterText]:
+    """`classes=10` as a name and its text. Raises A0706."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip().isidentifier() or not value.strip():
+        raise error("A0706", f"`{text}` is no parameter", help="write `-p name=value`, as in `-p classes=10`")
+    return name.strip(), ParameterText(value.strip())
+
+
+def compile_program(
+    source: Source,
+    name: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    base: Path | None = None,
+) -> Program:
+    """One network of a source, checked, contracts included. Raises ArchError with everything found."""
+    front = Frontend(source, base)
+    front.sink.raise_if_failed()
+    program = None
+    try:
+        program = front.program(front.choose(name), parameters)
+    except ArchError as failure:
+        front.sink.extend(failure)
+    except Poisoned:
+        pass
+    front.sink.raise_if_failed()
+    assert program is not None
+    _contracts(program, front.sink, given=bool(parameters))
+    front.sink.raise_if_failed()
+    return program
+
+
+def check_source(source: Source, *, base: Path | None = None, names: list[str] | None = None) -> Checked:
+    """Everything in a source: each network that its defaults complete, contracts, train blocks, and what is unused."""
+    try:
+        front = Frontend(source, base)
+    except ArchError as failure:
+        return Checked(None, {}, list(failure.diagnostics))
+    checked = Checked(front.scope.file)
+    sink = front.sink
+    if not sink.failed:
+        for name, target in front.networks().items():
+            if (names is None or name in names) and _complete(target):
+                _check_one(front, target, checked)
+        _check_trains(front, checked, names)
+        if names is None:
+            check_unused(front.scope, front.session)
+    checked.diagnostics = sorted(sink.found, key=Diagnostic.sort_key)
+    return checked
+
+
+def _complete(target: Global) -> bool:
+    return isinstance(target.item, ast.Configuration) or all(p.default is not None for p in target.item.params)
+
+
+def _check_one(front: Frontend, target: Global, checked: Checked) -> None:
+    before = sum(d.severity == "error" for d in front.sink.found)
+    try:
+        program = front.program(target)
+        if program is not None and sum(d.severity == "error" for d in front.sink.found) == before:
+            _contracts(program, front.sink)
+            checked.programs[target.name] = program
+    except ArchError as failure:
+        front.sink.extend(failure)
+    except Poisoned:
+        pass
+
+
+def _contracts(program: Program, sink: Sink, *, given: bool = False) -> None:
+    """Contracts hold for the parameters that the file states: with others, they say nothing."""
+    from .analysis.contracts import check_contracts
+
+    if not given:
+        for diagnostic in check_contracts(program):
+            sink.add(diagnostic)
+
+
+def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) -> None:
+    networks = front.networks()
+    for train in front.scope.trains:
+        target = train.target
+        if not isinstance(target, ast.Name) or target.text not in networks:
+            text = target.text if isinstance(target, ast.Name) else "this"
+            span: Span = target.span
+            front.sink.extend(
+                error("A0705", f"there is no network `{text}` to train", span, help=did_you_mean(text, networks) or "`train Name on data(…)` names a network of this file")
+            )
+        elif target.text in checked.programs:
+            from .training import plan
+
+            try:
+                plan(train, checked.programs[target.text])
+            except ArchError as failure:
+                front.sink.extend(failure)
