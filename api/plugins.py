@@ -1,4 +1,4 @@
-"""Layers that other installed packages add, through the entry point `archlang.ops`. A spec can never load them itself."""
+"""Layers that other installed packages add through the entry point `archlang.ops`. No spec can load them itself."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""What a target names: a file, a network in a file, a bundled spec, or `.arch` text. Nothing here parses or runs a spec."""
+"""What a target names: a file, a network in a file, a bundled spec, or `.arch` text. Nothing here parses a spec."""
 
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from archlang.compiler.diagnostics import did_you_mean, error
-from archlang.compiler.files import unreadable
 from archlang.compiler.source import Source
 
 _DECLARED = re.compile(r"^[ \t]*(?:network|adversarial)[ \t]+([^\W\d]\w*)", re.MULTILINE)
@@ -52,7 +52,7 @@ def specs_folder() -> Path:
 
 @cache
 def bundled() -> tuple[Bundled, ...]:
-    """Every bundled spec with at least one network, sorted by family and stem. The standard library `std` declares none."""
+    """Every bundled spec with at least one network (the library `std` declares none), sorted by family and stem."""
     root = specs_folder()
     found = []
     for path in sorted(root.rglob("*.arch")):
@@ -96,7 +96,9 @@ def find_bundled(word: str) -> tuple[Bundled, str | None] | None:
 
 
 def resolve(text: str) -> Target:
-    """Reads what the target names. Raises ArchError: A1201 no such file, A1202 no such bundled spec, A1204 unreadable."""
+    """Reads what the target names; `-` is stdin. Raises ArchError: A1202 no such bundled spec, A015x for files."""
+    if text == "-":
+        return Target(Source(stdin_text(), "<stdin>"), None, Path.cwd())
     path, name = split(text)
     if _is(path, "is_file") or looks_like_path(str(path)):
         return from_file(path, name)
@@ -111,20 +113,14 @@ def resolve(text: str) -> Target:
             help=close or "`archc specs` lists the bundled specs; a file of your own ends in `.arch`",
         )
     spec, network = known
-    return from_file(spec.path, name or network)
+    return from_file(spec.path, name or network, f"{spec.family}/{spec.path.name}")
 
 
-def from_file(path: Path, name: str | None = None) -> Target:
-    """A target that is a file."""
+def from_file(path: Path, name: str | None = None, shown: str | None = None) -> Target:
+    """A target that is a file; `shown` is what messages call it. Raises ArchError A015x."""
     from archlang.compiler.syntax import read_source
 
-    if _is(path, "is_dir"):
-        raise error("A1204", f"`{path}` is a folder", help="name one file in it, as in `folder/net.arch`")
-    try:
-        source = read_source(path)
-    except OSError as failure:
-        raise unreadable(path, failure) from failure
-    return Target(source, name, path.parent, path)
+    return Target(read_source(path, shown), name, path.parent, path)
 
 
 def from_text(text: str, name: str | None = None) -> Target:
@@ -150,7 +146,7 @@ def _is(path: Path, what: str) -> bool:
 
 
 def looks_like_path(text: str) -> bool:
-    """True for what can only be meant as a file: it ends in `.arch` or has a folder that is no family of bundled specs."""
+    """True for what can only be meant as a file: it ends in `.arch` or has a folder that is no bundled family."""
     if text.endswith(".arch"):
         return True
     if "/" in text or "\\" in text:
@@ -161,3 +157,11 @@ def looks_like_path(text: str) -> bool:
 def looks_like_text(text: str) -> bool:
     """True for `.arch` text rather than a name or a path: it has a line break or a brace."""
     return "\n" in text or "{" in text
+
+
+def stdin_text() -> str:
+    """All of stdin as UTF-8 text. Raises A1204 when it is not."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as failure:
+        raise error("A1204", f"stdin is not UTF-8 text: byte {failure.start + 1} is wrong") from failure

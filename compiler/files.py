@@ -15,8 +15,8 @@ _COUNTER = itertools.count()
 def write_atomically(path: str | os.PathLike[str], data: str | bytes) -> None:
     """Writes a whole file or leaves what was there. Folders on the way are made; text is UTF-8 with `\\n` line ends.
 
-    A link is written through, permissions of a file that exists are kept, and what is no ordinary file (`/dev/stdout`, a
-    pipe) is written to directly. Raises ArchError A1203."""
+    A link is written through, permissions of a file that exists are kept, and what is no ordinary file (`/dev/stdout`,
+    a pipe) is written to directly. Raises ArchError A1203."""
     target = Path(path)
     content = data.encode("utf-8") if isinstance(data, str) else data
     try:
@@ -67,8 +67,5 @@ def unwritable(path: str | os.PathLike[str], failure: OSError) -> ArchError:
 
 
 def unreadable(path: str | os.PathLike[str], failure: OSError) -> ArchError:
-    """A1201 when there is no such file, A1204 when there is one that cannot be read."""
-    name = os.fspath(path)
-    if isinstance(failure, FileNotFoundError):
-        return error("A1201", f"there is no file `{name}`", help="check the path; `archc specs` lists the bundled specs")
-    return error("A1204", f"cannot read `{name}`: {failure.strerror or failure}")
+    """A1204 for a file that the system would not let us read."""
+    return error("A1204", f"cannot read `{os.fspath(path)}`: {failure.strerror or failure}", help="check the path")

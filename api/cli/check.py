@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-
 from archlang.compiler.diagnostics import ArchError, Diagnostic, Severity
-from archlang.targets import Target, find_bundled, from_file, from_text, resolve
+from archlang.targets import Target, find_bundled, from_file, resolve
 
 from . import terminal
-from .common import complete_target, json_option, ops_option, print_json, spec_files, stdin_text
+from .common import complete_target, json_option, ops_option, print_json, spec_files
 
 if TYPE_CHECKING:
     from archlang.compiler.frontend import Checked
@@ -53,9 +52,7 @@ def command(targets: tuple[str, ...], as_json: bool) -> int:
 def _expanded(texts: Iterable[str]) -> list[Target]:
     targets = []
     for text in texts:
-        if text == "-":
-            targets.append(from_text(stdin_text()))
-        elif Path(text).is_dir() and find_bundled(text) is None:
+        if Path(text).is_dir() and find_bundled(text) is None:
             targets += [from_file(path) for path in spec_files([text])]
         else:
             targets.append(resolve(text))

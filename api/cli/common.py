@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
-
 from archlang.compiler.diagnostics import ArchError, error
-from archlang.compiler.files import unreadable, write_atomically
+from archlang.compiler.files import write_atomically
 from archlang.targets import Target, bundled_names, resolve
+from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from archlang.compiler.graph import Program
@@ -126,7 +125,7 @@ def print_json(value: Any) -> None:
 
 
 def spec_files(paths: Iterable[str]) -> list[Path]:
-    """The files named, and every `.arch` file below the folders named, hidden folders left out. Raises A1201, A1205."""
+    """The files named, and every `.arch` file below the folders named, hidden folders left out. Raises A1205."""
     found: dict[Path, None] = {}
     for text in paths:
         path = Path(text)
@@ -135,10 +134,8 @@ def spec_files(paths: Iterable[str]) -> list[Path]:
             if not inside:
                 raise error("A1205", f"there is no `.arch` file in `{text}`")
             found.update(dict.fromkeys(inside))
-        elif path.exists():
-            found[path] = None
         else:
-            raise unreadable(text, FileNotFoundError())
+            found[path] = None
     return list(found)
 
 
@@ -149,11 +146,3 @@ def _hidden(path: Path) -> bool:
 def failure_as_json(failure: ArchError) -> list[dict[str, Any]]:
     """Diagnostics for `--json`."""
     return [d.as_json() for d in failure.diagnostics]
-
-
-def stdin_text() -> str:
-    """All of stdin as UTF-8 text. Raises A1204 when it is not."""
-    try:
-        return sys.stdin.buffer.read().decode("utf-8-sig")
-    except UnicodeDecodeError as failure:
-        raise error("A1204", f"stdin is not UTF-8 text: byte {failure.start + 1} is wrong") from failure

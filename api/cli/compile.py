@@ -40,8 +40,8 @@ Examples:
 def command(target: str, parameters: tuple[str, ...], output: str | None, form: str, standalone: bool) -> None:
     """Compile a network.
 
-    The Python source holds one class a block, takes its names from the spec, says the shapes where they change, and names
-    the spec's line at the end of each line. The same spec gives the same bytes."""
+    The Python source holds one class a block, takes its names from the spec, says the shapes where they change, and
+    names the spec's line at the end of each line. The same spec gives the same bytes."""
     if standalone and form != "python":
         raise click.UsageError("`--standalone` goes with `--emit python` only.")
     chosen, program = load_program(target, parameters)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import CompletionItem
-
 from archlang.compiler.diagnostics import codes, did_you_mean, error, explain
+from click.shell_completion import CompletionItem
 
 from .common import json_option, print_json
 

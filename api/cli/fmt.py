@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import click
-
 from archlang.compiler.diagnostics import ArchError
-from archlang.compiler.files import unreadable, write_atomically
+from archlang.compiler.files import write_atomically
 from archlang.compiler.source import Source
+from archlang.targets import stdin_text
 
 from . import terminal
 from .common import complete_file, spec_files
@@ -26,8 +26,8 @@ Examples:
 
 @click.command("fmt", epilog=EPILOG)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", shell_complete=complete_file)
-@click.option("--check", is_flag=True, help="Write nothing; name the files that would change and exit 1 if there are any.")
-@click.option("--diff", "show_diff", is_flag=True, help="Write nothing; show what would change, exit 1 if anything would.")
+@click.option("--check", is_flag=True, help="Write nothing; name the files that would change, exit 1 if any would.")
+@click.option("--diff", "show_diff", is_flag=True, help="Write nothing; show what would change, exit 1 if any would.")
 def command(paths: tuple[str, ...], check: bool, show_diff: bool) -> int:
     """Format specs: files, every .arch file in folders, or stdin (-).
 
@@ -56,12 +56,7 @@ def _formatted(path: Path) -> tuple[str, str]:
     from archlang.compiler.syntax import format_source, read_source
 
     source = read_source(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            before = stream.read()
-    except OSError as failure:
-        raise unreadable(path, failure) from failure
-    return before, format_source(source)
+    return source.text, format_source(source)
 
 
 def _settle(path: Path, before: str, after: str, check: bool, show_diff: bool) -> None:
@@ -98,8 +93,6 @@ def _files(number: int) -> str:
 
 def _stdin(check: bool, show_diff: bool) -> int:
     from archlang.compiler.syntax import format_source
-
-    from .common import stdin_text
 
     before = stdin_text()
     after = format_source(Source(before, "<stdin>"))

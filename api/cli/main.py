@@ -1,4 +1,4 @@
-"""The command `archc`. Each command's module is imported when it is called, so that `archc check` pays for checking only."""
+"""The command `archc`. A command's module is imported when it is called: `archc check` pays for checking only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from importlib import import_module
 
 import click
-
 from archlang.compiler.diagnostics import ArchError
 
 from . import terminal
@@ -62,7 +61,9 @@ class Commands(click.Group):
         module = import_module(f"archlang.cli.{cmd_name}")
         return getattr(module, "command")  # noqa: B009 - each module calls its command so
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0] if args else ""
         if word and word not in COMMANDS and not word.startswith("-"):
             close = get_close_matches(word, COMMANDS, n=1, cutoff=0.6)
@@ -91,7 +92,9 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=True,
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
 def cli() -> None:
     """A compiler for neural-network architectures: check a spec, see it, keep the PyTorch, train it."""
 
@@ -135,8 +138,10 @@ def _report(failure: ArchError) -> int:
 
 
 def exit_code(failure: ArchError) -> int:
-    """2 when all that is wrong is how the command was called (A12xx), else 1."""
-    return USAGE if all(d.code.startswith("A12") for d in failure.diagnostics) else WRONG
+    """2 when all that is wrong is how the command was called: A12xx, or, without a place in a text, a file that cannot
+    be read, a network that it does not declare, a parameter that is none; else 1."""
+    usage = ("A12", "A0152", "A0153", "A0154", "A0704", "A0706")
+    return USAGE if all(d.span is None and d.code.startswith(usage) for d in failure.diagnostics) else WRONG
 
 
 def _system(failure: OSError) -> ArchError:
@@ -165,7 +170,8 @@ def _defect(failure: Exception) -> int:
     what = terminal.harmless(f"{type(failure).__name__}: {failure}".split("\n")[0][:300])
     print(
         f"error[A1299]: this is a defect in archlang {__version__}, not in your file: {what}\n"
-        "  = help: please report it with the command and the spec; `ARCHLANG_DEBUG=1` in the environment shows where it is",
+        "  = help: please report it with the command and the spec; "
+        "`ARCHLANG_DEBUG=1` in the environment shows where it is",
         file=sys.stderr,
     )
     return INTERNAL

@@ -5,9 +5,8 @@ from __future__ import annotations
 from textwrap import shorten
 
 import click
-from click.shell_completion import CompletionItem
-
 from archlang.compiler.diagnostics import did_you_mean, error
+from click.shell_completion import CompletionItem
 
 from .common import json_option, ops_option, print_json
 
@@ -32,8 +31,8 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 def command(name: str | None, as_json: bool) -> None:
     """List the layers of the language, or describe one.
 
-    What is shown is read from the layer's class: its settings with types, bounds and defaults, its weights, and examples
-    of shapes that the tests run."""
+    What is shown is read from the layer's class: its settings with types, bounds and defaults, its weights, and
+    examples of shapes that the tests run."""
     from archlang.compiler import ops, reference
 
     if name is None:

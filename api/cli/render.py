@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
-
-from archlang.compiler.diagnostics import error
+from archlang.program import format_of
 
 from .common import emit, load_program, ops_option, parameter_option, refuse_spec, target_argument
 
-FORMATS = {".svg": "svg", ".png": "png", ".pdf": "pdf", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".html": "html"}
 THEMES = ["light", "dark", "print"]
 
 EPILOG = """\b
@@ -32,12 +28,15 @@ Examples:
     type=click.Choice(["svg", "png", "pdf", "dot", "mermaid", "html"]),
     help="The format, where the ending of the file does not say.",
 )
-@click.option("--depth", type=click.IntRange(0), default=1, show_default=True, help="How many levels of blocks to open.")
+@click.option(
+    "--depth", type=click.IntRange(0), default=1, show_default=True, help="How many levels of blocks to open."
+)
 @click.option("--theme", type=click.Choice(THEMES), default="light", show_default=True, help="Colours.")
 @click.option("--parameters", "counts", is_flag=True, help="Show how many parameters each layer has.")
 @click.option("--entry", metavar="NAME", help="Draw another entry of the network, as in `--entry generate`.")
 @ops_option()
 def command(
+    *,
     target: str,
     parameters: tuple[str, ...],
     output: str | None,
@@ -50,26 +49,11 @@ def command(
     """Draw a network with its shapes: blocks, skips, gates, recurrences."""
     from archlang.compiler.draw import render
 
-    chosen_format = form or format_of(output)
+    chosen_format = form or ("svg" if output in (None, "-") else format_of(output))
     chosen, program = load_program(target, parameters)
-    where = output or f"{program.name.lower()}.{ {'mermaid': 'mmd'}.get(chosen_format, chosen_format)}"
+    where = output or f"{program.name.lower()}.{ {'mermaid': 'mmd'}.get(chosen_format, chosen_format) }"
     if where != "-":
         refuse_spec(where, chosen)
     emit(render(program, chosen_format, depth=depth, theme=theme, parameters=counts, entry=entry), where, chosen)
     if where != "-":
         click.echo(f"wrote {where}", err=True)
-
-
-def format_of(output: str | None) -> str:
-    """The format that a file's ending names; SVG when there is no file. Raises A1207."""
-    if output is None or output == "-":
-        return "svg"
-    ending = Path(output).suffix.lower()
-    if ending not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise error(
-            "A1207",
-            f"`{output}` does not say which format it is to have",
-            help=f"let it end in one of {known}, or give `--format`",
-        )
-    return FORMATS[ending]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-
 from archlang.compiler.diagnostics import did_you_mean, error
 from archlang.targets import bundled
 
@@ -32,7 +31,13 @@ def command(family: str | None, as_json: bool) -> None:
     if as_json:
         print_json(
             [
-                {"name": s.stem, "family": s.family, "networks": list(s.networks), "summary": s.summary, "path": str(s.path)}
+                {
+                    "name": s.stem,
+                    "family": s.family,
+                    "networks": list(s.networks),
+                    "summary": s.summary,
+                    "path": str(s.path),
+                }
                 for s in specs
             ]
         )

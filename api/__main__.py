@@ -1,0 +1,5 @@
+"""`python -m archlang` is `archc`."""
+
+from archlang.cli.main import main
+
+main()

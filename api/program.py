@@ -1,0 +1,194 @@
+"""`archlang.compile`, `load`, `render`: a network, and everything that it can be turned into."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archlang.compiler.diagnostics import ArchError, error
+from archlang.compiler.files import write_atomically
+
+from .report import as_target
+
+if TYPE_CHECKING:
+    import networkx
+    from archlang.compiler.graph import Program
+    from torch import nn
+
+Path_ = str | os.PathLike[str]
+
+FORMATS = {".svg": "svg", ".png": "png", ".pdf": "pdf", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".html": "html"}
+
+
+class Compiled:
+    """A compiled network. In a notebook it shows its figure.
+
+    program: the compiler's own form, for those who write analyses.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        return self.program.name
+
+    @property
+    def doc(self) -> str | None:
+        """What the spec says about it."""
+        return self.program.doc
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The static parameters that it was compiled with."""
+        return dict(self.program.parameters)
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Names of its further entries, such as `generate`."""
+        return tuple(self.program.entries)
+
+    @cached_property
+    def graph(self) -> networkx.MultiDiGraph:
+        """The architecture as one flat networkx graph: blocks inlined, one node a step, one edge a tensor."""
+        return self.program.graph.flatten().nx
+
+    @cached_property
+    def state(self) -> dict[str, tuple[int, ...]]:
+        """Keys of the `state_dict` and the shapes of its tensors, in order."""
+        return {key: spec.shape for key, spec in self.program.graph.state() if spec.role != "scratch"}
+
+    def count(self) -> int:
+        """Number of trained numbers: the elements of its parameters. Buffers are left out."""
+        return sum(spec.elements for _, spec in self.program.graph.state() if spec.role == "param")
+
+    def python(self, *, standalone: bool = False) -> str:
+        """The PyTorch source. With `standalone` it imports torch only."""
+        from archlang.compiler.emit.python import emit_python
+
+        return emit_python(self.program, standalone=standalone)
+
+    def module(self, *, weights: Path_ | None = None) -> nn.Module:
+        """A new module, with fresh weights or those of a checkpoint (`.safetensors`, or a `.pt` of plain tensors)."""
+        from archlang.runtime.module import build
+
+        model = build(self.program)
+        if weights is not None:
+            from archlang.runtime.checkpoint import load_weights
+
+            load_weights(model, Path(weights), self.program)
+        return model
+
+    def summary(self, depth: int = 1) -> str:
+        """A table by block: shapes, parameters, FLOPs. `depth` says how many levels of blocks to open."""
+        from .table import plain_table
+
+        return plain_table(self.program, depth)
+
+    def render(
+        self,
+        output: Path_ | None = None,
+        *,
+        format: str | None = None,
+        depth: int = 1,
+        theme: str = "light",
+        parameters: bool = False,
+        entry: str | None = None,
+    ) -> str | bytes:
+        """The figure: written to `output` when that is given, and returned (bytes for PNG and PDF).
+
+        The format is `format`, or what the ending of `output` says, or SVG. Raises ArchError."""
+        from archlang.compiler.draw import render as draw
+
+        chosen = format or ("svg" if output is None else format_of(output))
+        figure = draw(self.program, chosen, depth=depth, theme=theme, parameters=parameters, entry=entry)
+        if output is not None:
+            write_atomically(output, figure)
+        return figure
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{k}={v!r}" for k, v in self.parameters.items())
+        return f"<archlang network {self.name}({settings}), {self.count():,} parameters>"
+
+    def _repr_svg_(self) -> str | None:
+        try:
+            figure = self.render()
+        except ArchError:  # no Graphviz here: the notebook falls back to text
+            return None
+        return figure if isinstance(figure, str) else figure.decode("utf-8")
+
+    def _repr_html_(self) -> str | None:
+        figure = self._repr_svg_()
+        if figure is None:
+            return None
+        return f'<div style="max-width:100%;overflow:auto">{figure[max(figure.find("<svg"), 0) :]}</div>'
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        shown = {"text/plain": repr(self), "image/svg+xml": self._repr_svg_(), "text/html": self._repr_html_()}
+        return {
+            kind: text
+            for kind, text in shown.items()
+            if text is not None and (not include or kind in include) and kind not in (exclude or ())
+        }
+
+
+def compile(
+    target: Path_, name: str | None = None, *, parameters: Mapping[str, Any] | None = None, **settings: Any
+) -> Compiled:
+    """Compiles a network.
+
+    target: a path, the name of a bundled spec, or `.arch` text. name: which network, where the file has several.
+    settings: static parameters, as in `classes=10`; `parameters` gives those whose names are taken.
+    Raises ArchError with every mistake at its place."""
+    from archlang.compiler.frontend import compile_program
+
+    found = as_target(target, name)
+    given = {**(parameters or {}), **settings}
+    return Compiled(compile_program(found.source, found.name, given, base=found.base))
+
+
+def load(
+    target: Path_,
+    name: str | None = None,
+    *,
+    weights: Path_ | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> nn.Module:
+    """The network as a module, ready to run: `archlang.load("lenet5", classes=26)`.
+
+    weights: a checkpoint to load; fresh weights when left out. The rest is as in `compile`. Raises ArchError."""
+    return compile(target, name, parameters=parameters, **settings).module(weights=weights)
+
+
+def render(
+    target: Path_ | Compiled,
+    output: Path_ | None = None,
+    *,
+    format: str | None = None,
+    depth: int = 1,
+    theme: str = "light",
+    **settings: Any,
+) -> str | bytes:
+    """Draws a network: `archlang.render("lenet5", "lenet5.svg", depth=2)`; see `Compiled.render` and `compile`."""
+    program = target if isinstance(target, Compiled) else compile(target, **settings)
+    return program.render(output, format=format, depth=depth, theme=theme)
+
+
+def format_of(output: Path_) -> str:
+    """The format of a figure that a file's ending names. Raises A1207."""
+    ending = Path(output).suffix.lower()
+    if ending not in FORMATS:
+        raise error(
+            "A1207",
+            f"`{os.fspath(output)}` does not say which format it is to have",
+            help=f"let it end in one of {', '.join(FORMATS)}, or name the format",
+        )
+    return FORMATS[ending]
