@@ -25,7 +25,7 @@ class Relation:
     its own place (prefix, suffix), or everything (all).
 
     uniform: every output position applies the same function, up to the stride.
-    symmetric: the result is unchanged when the positions seen are permuted.
+    symmetric: the result is unchanged when the positions seen, other than its own, are permuted.
     padded: at the border the window reads padding instead of data.
     """
 
@@ -43,7 +43,9 @@ class Relation:
         return int(self.hi - self.lo) + 1 if self.sees is Sees.WINDOW else None
 
     def __str__(self) -> str:
-        flags = [f for f, on in (("uniform", self.uniform), ("symmetric", self.symmetric), ("padded", self.padded)) if on]
+        flags = [
+            f for f, on in (("uniform", self.uniform), ("symmetric", self.symmetric), ("padded", self.padded)) if on
+        ]
         body = f"window({self.stride}, {self.lo}, {self.hi})" if self.sees is Sees.WINDOW else str(self.sees)
         return " ".join([body, *flags])
 
@@ -71,20 +73,29 @@ def suffix(*, uniform: bool = True) -> Relation:
 
 def compose(outer: Relation, inner: Relation) -> Relation:
     """What the result of `outer` after `inner` sees of `inner`'s input."""
+    if outer == POINTWISE:
+        return inner
+    if inner == POINTWISE:
+        return outer
     uniform = outer.uniform and inner.uniform
-    symmetric = (outer.symmetric and inner == POINTWISE) or (inner.symmetric and outer == POINTWISE)
     padded = outer.padded or inner.padded
     if outer.sees is Sees.WINDOW and inner.sees is Sees.WINDOW:
-        corners = sorted((inner.stride * outer.lo + inner.lo, inner.stride * outer.hi + inner.hi))
-        return Relation(
-            Sees.WINDOW, outer.stride * inner.stride, corners[0], corners[1], uniform, symmetric, padded
-        )
+        ends = sorted((inner.stride * outer.lo, inner.stride * outer.hi))
+        stride, lo, hi = outer.stride * inner.stride, ends[0] + inner.lo, ends[1] + inner.hi
+        return Relation(Sees.WINDOW, stride, lo, hi, uniform, padded=padded)
     one_sided = {outer.sees, inner.sees} - {Sees.WINDOW}
     if one_sided == {Sees.PREFIX} and _stays(outer, inner, up=False):
         return Relation(Sees.PREFIX, uniform=uniform, padded=padded)
     if one_sided == {Sees.SUFFIX} and _stays(outer, inner, up=True):
         return Relation(Sees.SUFFIX, uniform=uniform, padded=padded)
-    return Relation(Sees.ALL, uniform=uniform, symmetric=symmetric, padded=padded)
+    return Relation(Sees.ALL, uniform=uniform, symmetric=uniform and _orderless(outer, inner), padded=padded)
+
+
+def _orderless(*relations: Relation) -> bool:
+    """Do all commute with permutations of the axis?"""
+    return all(
+        r.symmetric or (r.sees is Sees.WINDOW and r.stride == 1 and r.lo == r.hi == 0 and r.uniform) for r in relations
+    )
 
 
 def _stays(outer: Relation, inner: Relation, *, up: bool) -> bool:
@@ -104,14 +115,15 @@ def union(left: Relation, right: Relation) -> Relation:
     uniform = left.uniform and right.uniform
     padded = left.padded or right.padded
     kinds = {left.sees, right.sees}
-    if kinds == {Sees.WINDOW} and left.stride == right.stride:
-        return Relation(
-            Sees.WINDOW, left.stride, min(left.lo, right.lo), max(left.hi, right.hi), uniform, False, padded
-        )
+    if kinds == {Sees.WINDOW}:
+        if left.stride == right.stride:
+            lo, hi = min(left.lo, right.lo), max(left.hi, right.hi)
+            return Relation(Sees.WINDOW, left.stride, lo, hi, uniform, padded=padded)
+        return Relation(Sees.ALL, padded=padded, uniform=False)
     for side, up in ((Sees.PREFIX, False), (Sees.SUFFIX, True)):
         if side in kinds and kinds <= {side, Sees.WINDOW} and _stays(left, right, up=up):
             return Relation(side, uniform=uniform, padded=padded)
-    return Relation(Sees.ALL, uniform=uniform and Sees.WINDOW not in kinds, padded=padded)
+    return Relation(Sees.ALL, uniform=uniform, symmetric=uniform and _orderless(left, right), padded=padded)
 
 
 # (output, its axis or None when reduced away, operand, its axis) → relation. Pairs left out are unrelated.

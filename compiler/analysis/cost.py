@@ -1,0 +1,307 @@
+"""What a program costs: parameters, buffers, operations, memory, depth.
+
+A graph is summarised once and a call substitutes what the callee's symbols are there, so the work grows with the number
+of different graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..graph import Graph, Instance, Kind, Layer, Node, Program, Ref
+from ..ops.base import Glyph, Op, WeightSpec
+from ..sizes import Dim, SizeLimit, substitute
+from ..types import TensorType
+
+Amount = int | Dim
+BYTES = {"float": 4, "int": 8, "bool": 1}
+
+
+@dataclass(frozen=True)
+class Owned:
+    """What an instance of a graph owns. parameters and buffers in elements; layers: those with a weight matrix."""
+
+    parameters: int = 0
+    buffers: int = 0
+    layers: int = 0
+
+    def __add__(self, other: Owned) -> Owned:
+        return Owned(self.parameters + other.parameters, self.buffers + other.buffers, self.layers + other.layers)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a program costs. Symbolic amounts are polynomials over the sizes that the caller chooses, None when they are
+    too long to write down.
+
+    parameters: trained elements of all that outputs and entries use; loss_parameters: of what only losses reach.
+    flops: of one forward pass, two a multiply-add, products and convolutions only, as torch.utils.flop_counter counts.
+    memory: bytes of every result of every op (float32), as training keeps them.
+    depth: weight layers on the longest path from input to output. layers: weight layers in all. A weight layer owns or
+    is given a matrix, a kernel or a table; norms are none.
+    """
+
+    parameters: int
+    loss_parameters: int
+    buffers: int
+    flops: Amount | None
+    memory: Amount | None
+    depth: int
+    layers: int
+
+    @property
+    def macs(self) -> Amount | None:
+        return None if self.flops is None else self.flops // 2
+
+
+def cost(program: Program | Graph) -> Cost:
+    """The cost of a program's main graph (parameters: of its entries too)."""
+    graph = program.graph if isinstance(program, Program) else program
+    counter = Counter()
+    owned = counter.owned(graph)
+    lost = counter.only_for_losses(program) if isinstance(program, Program) else Owned()
+    roots = _roots(graph)
+    return Cost(
+        owned.parameters - lost.parameters,
+        lost.parameters,
+        owned.buffers - lost.buffers,
+        counter.flops(graph, roots),
+        counter.memory(graph, roots),
+        counter.depth(graph),
+        owned.layers - lost.layers,
+    )
+
+
+def nominal_sizes(graph: Graph) -> dict[str, int]:
+    """What symbols stand for in displays and contracts: the nominal sizes, and a batch of one."""
+    return {"B": 1, **graph.nominal}
+
+
+def at_nominal(amount: Amount, graph: Graph) -> Amount:
+    """An amount for one example of the nominal size; symbolic where a size has no nominal value."""
+    return substitute(amount, nominal_sizes(graph))
+
+
+def _roots(graph: Graph) -> set[int]:
+    """The nodes of a forward pass: those that the outputs need, or all where there are none (a game)."""
+    return graph.needed(graph.outputs) if graph.outputs else set(graph.nx.nodes)
+
+
+def is_weight_layer(op: Op, specs: tuple[WeightSpec, ...]) -> bool:
+    """Does the op multiply by a matrix, a kernel or a table of trained numbers?"""
+    return op.glyph is not Glyph.NORM and any(s.role == "param" and len(s.shape) >= 2 for s in specs)
+
+
+class Counter:
+    """Counts with a memory of the graphs already counted."""
+
+    def __init__(self) -> None:
+        self._graphs: dict[int, Graph] = {}  # keeps the graphs alive whose identity is a key below
+        self._owned: dict[int, Owned] = {}
+        self._amounts: dict[tuple[int, str], Amount | None] = {}
+        self._depths: dict[int, list[dict[int | None, int]]] = {}
+
+    def owned(self, graph: Graph) -> Owned:
+        """What an instance of the graph owns, blocks included."""
+        self._graphs[id(graph)] = graph
+        if id(graph) not in self._owned:
+            total = Owned()
+            for spec in graph.weights.values():
+                total += _spec(spec)
+            for module in graph.modules.values():
+                total += self.module(module)
+            self._owned[id(graph)] = total
+        return self._owned[id(graph)]
+
+    def module(self, module: Layer | Instance) -> Owned:
+        """What a layer or block owns."""
+        if isinstance(module, Instance):
+            return self.owned(module.graph)
+        total = Owned(layers=int(is_weight_layer(module.op, module.op.weights(module.inputs))))
+        for spec in module.made:
+            total += _spec(spec)
+        return total
+
+    def only_for_losses(self, program: Program) -> Owned:
+        """What losses use and neither outputs nor entries do: auxiliary heads."""
+        graph = program.graph
+        if not graph.outputs or not graph.losses:
+            return Owned()
+        used = _used_paths(graph, graph.needed(graph.outputs))
+        for entry in program.entries.values():
+            used |= _used_paths(entry, set(entry.nx.nodes))
+        lost = _used_paths(graph, set(graph.nx.nodes)) - used
+        total = Owned()
+        for path in sorted(lost):
+            if any(path.startswith(f"{other}.") for other in used | lost):
+                continue  # counted with the module that it lies in
+            if any(other.startswith(f"{path}.") for other in used):
+                continue  # a module of which a part is used otherwise
+            module, spec = graph.module_at(path), graph.weight_at(path)
+            total += self.module(module) if module is not None else _spec(spec) if spec is not None else Owned()
+        return total
+
+    def flops(self, graph: Graph, nodes: set[int] | None = None) -> Amount | None:
+        """Floating-point operations of a forward pass; None when the polynomial is too long."""
+        return self._amount(graph, "flops", nodes)
+
+    def memory(self, graph: Graph, nodes: set[int] | None = None) -> Amount | None:
+        """Bytes of all results; None when the polynomial is too long."""
+        return self._amount(graph, "memory", nodes)
+
+    def _amount(self, graph: Graph, what: str, nodes: set[int] | None = None) -> Amount | None:
+        self._graphs[id(graph)] = graph
+        key = (id(graph), what)
+        if nodes is not None or key not in self._amounts:
+            try:
+                total: Amount | None = 0
+                for number in graph.order():
+                    if total is not None and (nodes is None or number in nodes):
+                        one = self.node(graph, number, what)
+                        total = None if one is None else total + one
+            except SizeLimit:
+                total = None
+            if nodes is not None:
+                return total
+            self._amounts[key] = total
+        return self._amounts[key]
+
+    def node(self, graph: Graph, number: int, what: str) -> Amount | None:
+        """One node's share of `flops` or `memory`, in the graph's own symbols."""
+        node = graph[number]
+        if node.kind is Kind.CALL:
+            assert node.graph is not None
+            inner = self._amount(node.graph, what)
+            return None if inner is None else substitute(inner, dict(node.sizes))
+        if node.kind is not Kind.OP:
+            return 0
+        if what == "memory":
+            return sum((size_in_bytes(t) for t in node.types), start=0)
+        assert node.op is not None
+        return node.op.flops(layer_inputs(graph, number), node.types)
+
+    def depth(self, graph: Graph) -> int:
+        """Weight layers on the longest path to an output (to anywhere, when the graph has no outputs)."""
+        if graph.outputs:
+            return max((d for table in self._output_depths(graph) for d in table.values()), default=0)
+        return max((d for t in self._all_depths(graph).values() for d in t.values()), default=0)
+
+    def _output_depths(self, graph: Graph) -> list[dict[int | None, int]]:
+        """For each output: how deep it lies below each input (None: below what the graph makes itself)."""
+        self._graphs[id(graph)] = graph
+        if id(graph) not in self._depths:
+            found = self._all_depths(graph)
+            self._depths[id(graph)] = [found[Ref(output)] for output in graph.outputs]
+        return self._depths[id(graph)]
+
+    def _all_depths(self, graph: Graph) -> dict[Ref, dict[int | None, int]]:
+        found: dict[Ref, dict[int | None, int]] = {}
+        for number in graph.order():
+            node = graph[number]
+            before = [found[ref] for ref in graph.operands(number)]
+            if node.kind in (Kind.INPUT, Kind.TARGET):
+                found[Ref(number)] = {graph.inputs.index(number): 0}
+            elif node.kind is Kind.CALL and node.graph is not None:
+                for i, table in enumerate(self._output_depths(node.graph)):
+                    found[Ref(number, i)] = _deepest(
+                        _deeper(before[at], by) if at is not None else {None: by} for at, by in table.items()
+                    )
+            else:
+                own = int(_runs_weight_layer(graph, number, node))
+                table = _deepest(_deeper(b, own) for b in before) or {None: own}
+                for i in range(max(1, len(node.types))):
+                    found[Ref(number, i)] = table
+        return found
+
+
+def _deeper(table: Mapping[int | None, int], by: int) -> dict[int | None, int]:
+    return {source: depth + by for source, depth in table.items()}
+
+
+def _deepest(tables: Iterable[Mapping[int | None, int]]) -> dict[int | None, int]:
+    result: dict[int | None, int] = {}
+    for table in tables:
+        for source, depth in table.items():
+            result[source] = max(depth, result.get(source, 0))
+    return result
+
+
+def _runs_weight_layer(graph: Graph, number: int, node: Node) -> bool:
+    if node.kind is not Kind.OP or node.op is None:
+        return False
+    return is_weight_layer(node.op, node.op.weights(layer_inputs(graph, number)))
+
+
+def layer_inputs(graph: Graph, number: int) -> tuple[TensorType, ...]:
+    """The types of an op's operands, without those that replace weights."""
+    types = tuple(graph.type(ref) for ref in graph.operands(number))
+    return types[: len(types) - len(graph[number].replaced)]
+
+
+def size_in_bytes(t: TensorType) -> Amount:
+    """Bytes that a tensor takes: float32, int64, bool of one byte."""
+    return t.elements * BYTES[t.dtype]
+
+
+def _spec(spec: WeightSpec) -> Owned:
+    if spec.role == "param":
+        return Owned(spec.elements)
+    return Owned(buffers=spec.elements) if spec.role == "buffer" else Owned()
+
+
+def _used_paths(graph: Graph, nodes: set[int]) -> set[str]:
+    used: set[str] = set()
+    for number in nodes:
+        node = graph[number]
+        used |= {path for path in (node.module, node.weight) if path is not None}
+        used |= {path for _, path in node.bindings}
+    return used
+
+
+def peak_memory(graph: Graph, sizes: Mapping[str, int]) -> int | None:
+    """Bytes of activations that inference holds at once at most: nodes run in the graph's order, each value is freed
+    after its last use, inputs count. None when a symbol is not among `sizes`."""
+    try:
+        return _peak(graph, sizes, {})
+    except _UnknownSize:
+        return None
+
+
+class _UnknownSize(Exception):
+    pass
+
+
+def _peak(graph: Graph, sizes: Mapping[str, Amount], memo: dict[tuple, int]) -> int:
+    key = (id(graph), tuple(sorted((name, str(size)) for name, size in sizes.items())))
+    if key in memo:
+        return memo[key]
+
+    def size_of(ref: Ref) -> int:
+        size = substitute(size_in_bytes(graph.type(ref)), sizes)
+        if isinstance(size, Dim):
+            raise _UnknownSize
+        return size
+
+    roots = _roots(graph)
+    order = [number for number in graph.order() if number in roots]
+    last = {ref: number for number in order for ref in graph.operands(number)}
+    kept = {ref for output in graph.outputs for ref in graph.operands(output)}
+    now = most = 0
+    for number in order:
+        node, inside = graph[number], 0
+        operands = sorted(set(graph.operands(number)))
+        if node.kind is Kind.CALL and node.graph is not None:
+            inner = {name: substitute(size, sizes) for name, size in node.sizes}
+            inside = _peak(node.graph, inner, memo) - sum(
+                size_of(ref) for ref in operands
+            )  # inputs are held here already
+        most = max(most, now + inside)
+        if node.kind in (Kind.OP, Kind.CALL, Kind.INPUT):
+            now += sum(size_of(Ref(number, i)) for i in range(len(node.types)))
+        most = max(most, now)
+        for ref in operands:
+            if last[ref] == number and ref not in kept and graph[ref.node].kind in (Kind.OP, Kind.CALL, Kind.INPUT):
+                now -= size_of(ref)
+    memo[key] = most
+    return most

@@ -1,0 +1,197 @@
+"""What every value sees of every input: the ops' relations, composed along the graph.
+
+A block is summarised once, as relations between its outputs and its inputs, and each call composes the summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Literal
+
+from ..graph import Graph, Kind, Node, Program, Ref
+from ..relations import POINTWISE, Relation, Relations, Sees, compose, everything, union
+from ..types import TensorType
+
+# (axis of the value, or None when every position sees it; position of the input in `graph.inputs`; axis of the input)
+Table = dict[tuple[int | None, int, int], Relation]
+Reach = int | Literal["all"]
+
+
+@dataclass(frozen=True)
+class View:
+    """What one value sees. `varies`: axes along which it holds something else at every place whatever the inputs are
+    (a position embedding does), so that nothing that it takes part in is uniform along them."""
+
+    relations: Table = field(default_factory=dict)
+    varies: frozenset[int] = frozenset()
+
+
+class Receptive:
+    """Views of the values of graphs; each graph is worked through once."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, tuple[Graph, dict[Ref, View]]] = {}
+
+    def views(self, graph: Graph) -> dict[Ref, View]:
+        """The view of every value of a graph, in terms of the graph's own inputs."""
+        if id(graph) not in self._done:
+            self._done[id(graph)] = (graph, self._work_through(graph))
+        return self._done[id(graph)][1]
+
+    def _work_through(self, graph: Graph) -> dict[Ref, View]:
+        views: dict[Ref, View] = {}
+        for number in graph.order():
+            node = graph[number]
+            operands = [views[ref] for ref in graph.operands(number)]
+            for i, view in enumerate(self._results(graph, number, node, operands)):
+                views[Ref(number, i)] = view
+        return views
+
+    def _results(self, graph: Graph, number: int, node: Node, operands: list[View]) -> Iterable[View]:
+        if node.kind in (Kind.INPUT, Kind.TARGET):
+            at = graph.inputs.index(number)
+            return [View({(a, at, a): POINTWISE for a in range(node.types[0].rank)})]
+        if node.kind in (Kind.OUTPUT, Kind.LOSS):
+            return operands
+        if node.kind is Kind.WEIGHT:
+            return [View({}, _long_axes(node.types[0]))]
+        if node.kind is Kind.CALL:
+            assert node.graph is not None
+            inner = self.views(node.graph)
+            summaries = [inner[Ref(output)] for output in node.graph.outputs]
+            relations = {
+                (result, axis, operand, operand_axis): relation
+                for result, summary in enumerate(summaries)
+                for (axis, operand, operand_axis), relation in summary.relations.items()
+            }
+            own = [summary.varies for summary in summaries]
+            return _compose_all(relations, own, operands, len(node.types))
+        assert node.op is not None
+        types = [graph.type(ref) for ref in graph.operands(number)]
+        plain = len(types) - len(node.replaced)
+        relations = dict(node.op.relations(tuple(types[:plain]), node.types))
+        for operand in range(plain, len(types)):  # a weight that is computed reaches every position
+            for axis in range(types[operand].rank):
+                relations |= {(r, None, operand, axis): everything(uniform=True) for r in range(len(node.types))}
+        constant = not types and not node.op.random
+        own = [_long_axes(t) if constant else frozenset() for t in node.types]
+        return _compose_all(relations, own, operands, len(node.types))
+
+
+def _long_axes(t: TensorType) -> frozenset[int]:
+    return frozenset(a for a, size in enumerate(t.shape) if size != 1)
+
+
+def _compose_all(relations: Relations, own: list[frozenset[int]], operands: list[View], results: int) -> list[View]:
+    """The views of a node's results: its relations after its operands' views."""
+    tables: list[Table] = [{} for _ in range(results)]
+    varies = [set(axes) for axes in own]
+    by_operand: dict[tuple[int, int | None], list[tuple[int, int]]] = {}
+    for operand, view in enumerate(operands):
+        for axis, source, source_axis in view.relations:
+            by_operand.setdefault((operand, axis), []).append((source, source_axis))
+    for (result, axis, operand, operand_axis), relation in relations.items():
+        view = operands[operand]
+        for source, source_axis in by_operand.get((operand, operand_axis), ()):
+            seen = compose(relation, view.relations[operand_axis, source, source_axis])
+            _see(tables[result], (axis, source, source_axis), seen)
+        if axis is not None and operand_axis in view.varies:
+            varies[result].add(axis)
+    for operand, view in enumerate(operands):  # what every position of an operand sees, every position of a result sees
+        for source, source_axis in by_operand.get((operand, None), ()):
+            seen = view.relations[None, source, source_axis]
+            for table in tables:
+                _see(table, (None, source, source_axis), seen)
+    for table, axes in zip(tables, varies, strict=True):
+        for key, relation in table.items():
+            if key[0] in axes and relation.uniform:
+                table[key] = replace(relation, uniform=False, symmetric=False)
+    return [View(table, frozenset(axes)) for table, axes in zip(tables, varies, strict=True)]
+
+
+def _see(table: Table, key: tuple[int | None, int, int], relation: Relation) -> None:
+    table[key] = union(table[key], relation) if key in table else relation
+
+
+def whole(view: View, source: int, source_axis: int) -> Relation | None:
+    """What one place of a value sees of an input's axis, over all of the value's axes; None when nothing."""
+    found = [(axis, r) for (axis, s, a), r in view.relations.items() if (s, a) == (source, source_axis)]
+    if not found:
+        return None
+    if len(found) > 1 and sum(axis is not None for axis, _ in found) > 1:
+        return everything()  # it moves along the input with more than one of its own axes
+    total = found[0][1]
+    for _, relation in found[1:]:
+        total = union(total, relation)
+    return total
+
+
+def positional_axes(graph: Graph, receptive: Receptive) -> list[tuple[int, int]]:
+    """The inputs' axes that are places (image rows, time) rather than features or the batch: some layer with weights
+    slides along them, the same at every place. (input, axis)."""
+    views = receptive.views(graph)
+    found: set[tuple[int, int]] = set()
+    for number in graph.order():
+        node = graph[number]
+        if not _has_weights(graph, number, node):
+            continue
+        for result in range(len(node.types)):
+            for (axis, source, source_axis), relation in views[Ref(number, result)].relations.items():
+                if axis is not None and relation.uniform and relation.sees is not Sees.ALL:
+                    found.add((source, source_axis))
+    return sorted(pair for pair in found if not is_batch(graph, *pair))
+
+
+def is_batch(graph: Graph, source: int, axis: int) -> bool:
+    """Is this axis of an input the batch?"""
+    return graph[graph.inputs[source]].types[0].names[axis] == "B"
+
+
+def _has_weights(graph: Graph, number: int, node: Node) -> bool:
+    if node.kind is Kind.CALL:
+        return node.graph is not None and any(True for _ in node.graph.state())
+    if node.op is None or node.kind is not Kind.OP:
+        return False
+    types = tuple(graph.type(ref) for ref in graph.operands(number))
+    return bool(node.op.weights(types[: len(types) - len(node.replaced)]))
+
+
+def relations_along(
+    graph: Graph, ref: Ref, axis: str | int | None = None, receptive: Receptive | None = None
+) -> list[tuple[int, int, Relation]]:
+    """What a value sees of the inputs' axes: (input, axis, relation). `axis` names one axis of the inputs; without it,
+    all that are places (see `positional_axes`), or all but the batch when none is. Targets are left out."""
+    receptive = receptive or Receptive()
+    view = receptive.views(graph)[ref]
+    sources = [i for i, n in enumerate(graph.inputs) if graph[n].kind is Kind.INPUT]
+    pairs = [(i, a) for i in sources for a in range(graph[graph.inputs[i]].types[0].rank)]
+    if axis is not None:
+        pairs = [(i, a) for i, a in pairs if graph[graph.inputs[i]].types[0].find(axis) == a]
+    else:
+        places = [pair for pair in positional_axes(graph, receptive) if pair in pairs]
+        pairs = places or [pair for pair in pairs if not is_batch(graph, *pair)]
+    found = [(i, a, whole(view, i, a)) for i, a in pairs]
+    return [(i, a, relation) for i, a, relation in found if relation is not None]
+
+
+def reach(relations: Iterable[Relation]) -> Reach:
+    """The widest of some relations, in positions; "all" when one is no window. 0 when there are none."""
+    widths = [relation.width for relation in relations]
+    return "all" if None in widths else max((w for w in widths if w is not None), default=0)
+
+
+def receptive_field(program: Program | Graph, value: str, axis: str | int | None = None) -> Reach:
+    """How many positions of an input axis a place of a named value can see, or "all". After upsampling an upper bound:
+    which of them a place sees depends on its phase. Raises KeyError."""
+    graph = program.graph if isinstance(program, Program) else program
+    return reach(relation for _, _, relation in relations_along(graph, graph.values[value], axis))
+
+
+def strides(program: Program | Graph, value: str, axis: str | int | None = None) -> list[Fraction]:
+    """By how many input positions neighbouring places of a value are apart: each number once, over the axes along which
+    it sees a window. Raises KeyError."""
+    graph = program.graph if isinstance(program, Program) else program
+    found = relations_along(graph, graph.values[value], axis)
+    return sorted({relation.stride for _, _, relation in found if relation.sees is Sees.WINDOW})
