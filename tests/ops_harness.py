@@ -69,7 +69,8 @@ class Case:
         scope |= {f"w_{name}": t.clone() for name, t in self.weights.items()}
         torch.manual_seed(0)
         result = eval(text, {"torch": torch, "nn": nn, "F": F, "math": math, "training": training, **scope})
-        return tuple(result) if isinstance(result, tuple | list) else (result,)
+        results = result if isinstance(result, tuple | list) else (result,)
+        return tuple(torch.as_tensor(r) for r in results)  # `scalar` is a plain number
 
     def module(self) -> nn.Module | None:
         """The nn.Module, with the case's weights loaded; None for an op without."""

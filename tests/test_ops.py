@@ -243,7 +243,7 @@ def test_symmetric(name: str, number: int) -> None:
 @pytest.mark.parametrize("name", sorted(registry()))
 def test_unknown_setting_is_refused(name: str) -> None:
     example = registry()[name].examples[0]
-    with pytest.raises(ValueError, match="extra_forbidden|Extra inputs"):
+    with pytest.raises(ValueError, match="Extra inputs"):
         registry()[name](**example.settings, no_such_setting=1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -11,28 +10,7 @@ from ..relations import POINTWISE, Relations, everything
 from ..sizes import Dim
 from ..types import Axis, TensorType
 from .base import Code, Example, Glyph, Init, Need, Op, Refusal, Unless, WeightSpec, call, pointwise
-
-MOST = 2**31 - 1
-Count = Annotated[int, Field(ge=1, le=MOST)]
-Bias = Annotated[bool, Field(description="add a trained offset")]
-Start = Annotated[Init | None, Field(description="how the weight starts; none: as PyTorch's own module starts it")]
-
-
-def require_float(x: TensorType, layer: str, *, operand: int = 0) -> None:
-    """Refuses ints and bools (A0315)."""
-    if x.dtype != "float":
-        raise Refusal(
-            f"`{layer}` takes floating-point numbers, but this is {x}",
-            help="turn indices into vectors with `embedding`, or numbers into floats with `cast`",
-            operand=operand,
-            code="A0315",
-        )
-
-
-def fan_in_init(fan_in: int) -> Init:
-    """How torch.nn starts the weights and biases of linear and convolutional layers: U(-1/√fan_in, 1/√fan_in)."""
-    bound = 1 / sqrt(max(1, fan_in))
-    return Init("uniform", (-bound, bound))
+from .shared import Bias, Count, Start, fan_in_init, require_float
 
 
 class Linear(Op):
