@@ -6,43 +6,34 @@ Nodes below an arrow are stages (`Stage`); everything else that has a value is a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ..source import Span
+from .record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Node(Record):
     """Anything with a place in the text."""
 
-    span: Span = field(compare=False, repr=False)
+    span: Span = field(compare=False, repr=False, kw_only=True)
 
 
 class Expr(Node):
     """Something with a value: static or a tensor."""
 
-    __slots__ = ()
-
 
 class Stage(Node):
     """Something an arrow leads into."""
-
-    __slots__ = ()
 
 
 class Stmt(Node):
     """A line of a body."""
 
-    __slots__ = ()
-
 
 class Item(Node):
     """A declaration at the top of a file."""
 
-    __slots__ = ()
 
-
-@dataclass(frozen=True, slots=True)
 class Ident(Node):
     """A name where it is written: `x`, `h'` (text without the prime, `primed` true)."""
 
@@ -50,7 +41,6 @@ class Ident(Node):
     primed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class Template(Node):
     """A name that may have holes: `` `layer{i + 1}.{j}` `` or a plain `conv1`. Parts are text and expressions in turn.
 
@@ -71,7 +61,6 @@ class Template(Node):
 # ---------------------------------------------------------------- expressions
 
 
-@dataclass(frozen=True, slots=True)
 class Number(Expr):
     """`61_706`, `2e-4`, `25.6M`. `text` is as written; `value` is an int wherever that is exact."""
 
@@ -79,22 +68,18 @@ class Number(Expr):
     text: str = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
 class String(Expr):
     value: str
 
 
-@dataclass(frozen=True, slots=True)
 class Bool(Expr):
     value: bool
 
 
-@dataclass(frozen=True, slots=True)
 class NoneLit(Expr):
     """`none`."""
 
 
-@dataclass(frozen=True, slots=True)
 class Name(Expr):
     """A use of a name; `primed` for the next value of a state; a quoted name has its backticks taken off."""
 
@@ -102,12 +87,10 @@ class Name(Expr):
     primed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class ListExpr(Expr):
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Comprehension(Expr):
     """`[value for targets in iterable if condition]`."""
 
@@ -117,14 +100,12 @@ class Comprehension(Expr):
     condition: Expr | None
 
 
-@dataclass(frozen=True, slots=True)
 class TupleExpr(Expr):
     """`(a, b)`: several tensors, or a list of static values."""
 
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Unary(Expr):
     """`-x`, `+x`, `not x`."""
 
@@ -132,7 +113,6 @@ class Unary(Expr):
     operand: Expr
 
 
-@dataclass(frozen=True, slots=True)
 class Binary(Expr):
     """`+ - * / // % **`, `< <= > >= == !=`, `and or`."""
 
@@ -141,7 +121,6 @@ class Binary(Expr):
     right: Expr
 
 
-@dataclass(frozen=True, slots=True)
 class IfExpr(Expr):
     """`if condition then yes else no`."""
 
@@ -150,7 +129,6 @@ class IfExpr(Expr):
     no: Expr
 
 
-@dataclass(frozen=True, slots=True)
 class Range(Expr):
     """`low..high`, half-open; either end may be left out only inside an index."""
 
@@ -158,7 +136,6 @@ class Range(Expr):
     high: Expr | None
 
 
-@dataclass(frozen=True, slots=True)
 class Argument(Node):
     """`value` or `name=value` in a call, a stage, an index, a bias or a bundle. Positional when `name` is None."""
 
@@ -166,7 +143,6 @@ class Argument(Node):
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
 class Call(Expr):
     """`f(a, b=c)`: a static function, or a layer, block or cell with its settings."""
 
@@ -174,7 +150,6 @@ class Call(Expr):
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Attribute(Expr):
     """`y.C`, `last.h`, `transformer.wte.weight`."""
 
@@ -182,7 +157,6 @@ class Attribute(Expr):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
 class Index(Expr):
     """`kept[-1]`, `x[T=0]`, `x[T=a..b]`, `depths[0..i]`."""
 
@@ -190,7 +164,6 @@ class Index(Expr):
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Pipe(Expr):
     """`value -> stage -> stage`. `value` is None for a stage chain used as a value, which only a grammar may decide."""
 
@@ -201,7 +174,6 @@ class Pipe(Expr):
 # ---------------------------------------------------------------- stages
 
 
-@dataclass(frozen=True, slots=True)
 class Apply(Stage):
     """`conv(64, kernel=3)`, `Bottleneck`, `E`, `nets[i]`: a layer, a block, a shared module.
 
@@ -212,7 +184,6 @@ class Apply(Stage):
     called: bool = field(default=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
 class Labelled(Stage):
     """`name: stage`."""
 
@@ -220,14 +191,12 @@ class Labelled(Stage):
     stage: Stage
 
 
-@dataclass(frozen=True, slots=True)
 class Sequence(Stage):
     """`{ a -> b -> c }`."""
 
     stages: tuple[Stage, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class RepeatStage(Stage):
     """`repeat n { … }`."""
 
@@ -235,7 +204,6 @@ class RepeatStage(Stage):
     stages: tuple[Stage, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class ForStage(Stage):
     """`for a, b in iterable { … }` inside a sequence."""
 
@@ -244,7 +212,6 @@ class ForStage(Stage):
     stages: tuple[Stage, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class IfStage(Stage):
     """`if condition { … } else { … }` inside a sequence; `else if` nests in `no`."""
 
@@ -253,7 +220,6 @@ class IfStage(Stage):
     no: tuple[Stage, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Skip(Stage):
     """`skip from other by add { … }`; `by` is add, concat or mul."""
 
@@ -262,7 +228,6 @@ class Skip(Stage):
     by: str = "add"
 
 
-@dataclass(frozen=True, slots=True)
 class Scan(Stage):
     """`scan cell over AXIS`, `reverse …`, `bidirectional …`. `direction` is forward, reverse or bidirectional."""
 
@@ -271,7 +236,6 @@ class Scan(Stage):
     direction: str = "forward"
 
 
-@dataclass(frozen=True, slots=True)
 class Supplied(Stage):
     """`stage from (h=…)` and `stage with (memory=…)`: further data by name."""
 
@@ -283,7 +247,6 @@ class Supplied(Stage):
 # ---------------------------------------------------------------- shapes and parameters
 
 
-@dataclass(frozen=True, slots=True)
 class AxisDecl(Node):
     """One axis of a declared shape: `B` · `3` · `H=32` · `H~224` · `dim // 2`.
 
@@ -294,7 +257,6 @@ class AxisDecl(Node):
     nominal: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Shape(Node):
     """`[B, 3, H=32, W=32]`, `int[B, T]`, `bool[B, T]`. `dtype` is float, int or bool."""
 
@@ -302,7 +264,6 @@ class Shape(Node):
     dtype: str = "float"
 
 
-@dataclass(frozen=True, slots=True)
 class TypeRef(Node):
     """`int`, `list[int]`, `block`."""
 
@@ -310,7 +271,6 @@ class TypeRef(Node):
     argument: TypeRef | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Param(Node):
     """`width: int = 64` in a declaration's head."""
 
@@ -322,7 +282,6 @@ class Param(Node):
 # ---------------------------------------------------------------- statements
 
 
-@dataclass(frozen=True, slots=True)
 class InputStmt(Stmt):
     """`input x: [B, C]`; `target y: int[B]` with `role` target."""
 
@@ -331,7 +290,6 @@ class InputStmt(Stmt):
     role: str = "input"
 
 
-@dataclass(frozen=True, slots=True)
 class ParamStmt(Stmt):
     """``param `encoder.pos`: [1, 197, D] = normal(0, 0.02)``."""
 
@@ -340,7 +298,6 @@ class ParamStmt(Stmt):
     init: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class ConstStmt(Stmt):
     """`const past: bool[q=T, k=S] = k <= q`; `buffer` when it is saved."""
 
@@ -350,7 +307,6 @@ class ConstStmt(Stmt):
     buffer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class SampleStmt(Stmt):
     """`sample eps ~ normal(0, 1): [B, latent]`."""
 
@@ -359,7 +315,6 @@ class SampleStmt(Stmt):
     shape: Shape
 
 
-@dataclass(frozen=True, slots=True)
 class BindStmt(Stmt):
     """`a, b = expr`, `scores: [B, Q=T] = expr`, `h' = expr` (one primed target)."""
 
@@ -368,7 +323,6 @@ class BindStmt(Stmt):
     shape: Shape | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class ModuleStmt(Stmt):
     """``module E = Encoder(64)``, ``module `nets.{i}` = MLP([256, dim])``."""
 
@@ -376,7 +330,6 @@ class ModuleStmt(Stmt):
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
 class GateStmt(Stmt):
     """`gate f = expr`, `gate f in [-1, 1] = expr`."""
 
@@ -385,7 +338,6 @@ class GateStmt(Stmt):
     bounds: ListExpr | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class StateStmt(Stmt):
     """`state h: [B, hidden]`."""
 
@@ -393,14 +345,12 @@ class StateStmt(Stmt):
     shape: Shape
 
 
-@dataclass(frozen=True, slots=True)
 class ForStmt(Stmt):
     targets: tuple[Ident, ...]
     iterable: Expr
     body: tuple[Stmt, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class IfStmt(Stmt):
     """`if cond { … } else { … }`; `else if` nests in `no`."""
 
@@ -409,7 +359,6 @@ class IfStmt(Stmt):
     no: tuple[Stmt, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class OutputStmt(Stmt):
     """`output y`, `output y = expr`, `output expr`. A bare `output y` is name None and value Name('y')."""
 
@@ -417,7 +366,6 @@ class OutputStmt(Stmt):
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
 class LossStmt(Stmt):
     """`loss kl weight 0.5 over G, D = expr`."""
 
@@ -427,7 +375,6 @@ class LossStmt(Stmt):
     over: tuple[Ident, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class EntryStmt(Stmt):
     """`entry generate { … }`."""
 
@@ -435,7 +382,6 @@ class EntryStmt(Stmt):
     body: tuple[Stmt, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class BiasStmt(Stmt):
     """`bias claim(…) on value over AXES assumed`. `called` as in Apply."""
 
@@ -447,7 +393,6 @@ class BiasStmt(Stmt):
     called: bool = field(default=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
 class ExpectStmt(Stmt):
     """`expect params == 61_706`, `expect flops ~= 4.1G within 1%`.
 
@@ -460,7 +405,6 @@ class ExpectStmt(Stmt):
     percent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class KeyRule(Node):
     """`"h.{i}.attn.w" = "transformer.h.{i}.attn.w" transposed split alias`: one line of a `names` table."""
 
@@ -469,7 +413,6 @@ class KeyRule(Node):
     options: tuple[Expr, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class NamesStmt(Stmt):
     """`names "transformers" { … }`."""
 
@@ -477,7 +420,6 @@ class NamesStmt(Stmt):
     rules: tuple[KeyRule, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class PlayerStmt(Stmt):
     """`generator G = Generator(latent)`; `role` is generator or discriminator."""
 
@@ -486,7 +428,6 @@ class PlayerStmt(Stmt):
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
 class PairStmt(Stmt):
     """`pair G vs D on (real, fake) with (alpha=alpha) by hinge(…)`."""
 
@@ -500,7 +441,6 @@ class PairStmt(Stmt):
 # ---------------------------------------------------------------- training
 
 
-@dataclass(frozen=True, slots=True)
 class Setting(Stmt):
     """`key value` in a train block or a phase: `epochs 20`, `optimizer adam(lr=1e-3)`, `freeze all except fc`,
     `init "w.safetensors" except fc`, `set resolution=8, width=2`, `fade alpha=2`.
@@ -513,7 +453,6 @@ class Setting(Stmt):
     excepted: tuple[Expr, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Phase(Stmt):
     """`phase head { … }`."""
 
@@ -524,7 +463,6 @@ class Phase(Stmt):
 # ---------------------------------------------------------------- items
 
 
-@dataclass(frozen=True, slots=True)
 class Import(Item):
     """`import "std/attention" use MultiHeadAttention, CrossAttention`."""
 
@@ -532,7 +470,6 @@ class Import(Item):
     names: tuple[Ident, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Definition(Item):
     """`block`, `cell`, `network` or `adversarial` (`kind`) with parameters and a body. `doc` is the string before it."""
 
@@ -543,7 +480,6 @@ class Definition(Item):
     doc: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Configuration(Item):
     """`network ResNet50 = ResNet(Bottleneck, layers=[3, 4, 6, 3]) { expect … }`. `kind` is network or adversarial."""
 
@@ -554,7 +490,6 @@ class Configuration(Item):
     doc: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Func(Item):
     """`func f(a: float, b: int = 8) = expr`."""
 
@@ -563,7 +498,6 @@ class Func(Item):
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
 class Train(Item):
     """`train Name on data(…) { … }`."""
 
@@ -572,7 +506,6 @@ class Train(Item):
     body: tuple[Setting | Phase, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class File(Node):
     """A whole text. `doc` is the string at its top."""
 
@@ -581,7 +514,6 @@ class File(Node):
     comments: tuple[Comment, ...] = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True)
 class Comment(Node):
     """`# …` as written, without the line break. `own_line`: nothing stands before it on its line."""
 
