@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 Path_ = str | os.PathLike[str]
 
-FORMATS = {".svg": "svg", ".png": "png", ".pdf": "pdf", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".html": "html"}
-
 
 class Compiled:
     """A compiled network. In a notebook it shows its figure.
@@ -94,14 +92,15 @@ class Compiled:
         output: Path_ | None = None,
         *,
         format: str | None = None,
-        depth: int = 1,
+        depth: int | None = None,
         theme: str = "light",
         parameters: bool = False,
         entry: str | None = None,
     ) -> str | bytes:
         """The figure: written to `output` when that is given, and returned (bytes for PNG and PDF).
 
-        The format is `format`, or what the ending of `output` says, or SVG. Raises ArchError."""
+        The format is `format`, or what the ending of `output` says, or SVG. depth: how many levels of blocks to open; as
+        many as stay readable when left out. Raises ArchError."""
         from archlang.compiler.draw import render as draw
 
         chosen = format or ("svg" if output is None else format_of(output))
@@ -173,7 +172,7 @@ def render(
     output: Path_ | None = None,
     *,
     format: str | None = None,
-    depth: int = 1,
+    depth: int | None = None,
     theme: str = "light",
     **settings: Any,
 ) -> str | bytes:
@@ -183,12 +182,11 @@ def render(
 
 
 def format_of(output: Path_) -> str:
-    """The format of a figure that a file's ending names. Raises A1207."""
-    ending = Path(output).suffix.lower()
-    if ending not in FORMATS:
-        raise error(
-            "A1207",
-            f"`{os.fspath(output)}` does not say which format it is to have",
-            help=f"let it end in one of {', '.join(FORMATS)}, or name the format",
-        )
-    return FORMATS[ending]
+    """The format of a figure that a file's ending names. Raises A1231."""
+    from archlang.compiler.draw.output import SUFFIXES
+
+    found = SUFFIXES.get(Path(output).suffix.lower())
+    if found is None:
+        known = ", ".join(f"`{ending}`" for ending in SUFFIXES)
+        raise error("A1231", f"`{os.fspath(output)}` does not say which format to write", help=f"endings: {known}")
+    return found

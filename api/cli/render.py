@@ -41,7 +41,7 @@ def command(
     parameters: tuple[str, ...],
     output: str | None,
     form: str | None,
-    depth: int,
+    depth: int | None,
     theme: str,
     counts: bool,
     entry: str | None,
