@@ -1,0 +1,295 @@
+"""Arithmetic, comparison and logic between tensors: what `+`, `<` and `and` mean there. Numbers that meet tensors."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from .. import sizes
+from ..relations import Relations
+from ..sizes import Dim
+from ..types import TensorType
+from .base import ANY, ATOM, Code, Example, Glyph, Interval, Need, Op, aligned, pointwise
+from .elementwise import add_bounds, broadcast, divide, multiply, negate, promote, raise_to, refuse_bool, require_bool
+
+# How tightly Python's operators bind, loosest first; ATOM binds tighter than all.
+COMPARISON, BIT_OR, BIT_AND, SUM, PRODUCT, UNARY, POWER = 5, 6, 8, 10, 11, 12, 13
+assert POWER < ATOM
+
+
+class Scalar(Op):
+    """A number that meets tensors: `0.5 * x` multiplies by a tensor without axes that holds 0.5."""
+
+    name = "scalar"
+    glyph = Glyph.CONSTANT
+    operands = ()
+    hidden = True
+    examples = (
+        Example({"value": 0.5}, (), ("",)),
+        Example({"value": -3}, (), ("int ",)),
+        Example({"value": True}, (), ("bool ",)),
+    )
+
+    value: bool | int | float | Dim = Field(description="the number, the truth value or the size")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Scalar) and type(self.value) is type(other.value) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash((type(self.value).__name__, self.value))
+
+    def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
+        kinds = {bool: "bool", float: "float"}
+        return (TensorType((), kinds.get(type(self.value), "int")),)
+
+    def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
+        return {}
+
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        ends = sizes.bounds(self.value) if isinstance(self.value, Dim) else (self.value, self.value)
+        return (Interval(*ends),)
+
+    def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
+        if isinstance(self.value, Dim):
+            return Code("{value}", {"value": self.value}, ATOM if str(self.value).isidentifier() else SUM)
+        return Code("{value}", {"value": self.value}, ATOM if self.value >= 0 else UNARY)
+
+
+class _Binary(Op):
+    """Two tensors, element by element, broadcast from the right."""
+
+    glyph = Glyph.ARITHMETIC
+    operands = ("a", "b")
+    hidden = True
+    numbers = True
+    symbol: ClassVar[str]
+    strength: ClassVar[int]
+
+    def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
+        dtype = self.kind(inputs)
+        return (TensorType(broadcast(inputs, need, self.symbol), dtype),)
+
+    def kind(self, inputs: tuple[TensorType, ...]) -> str:
+        """The kind of number of the result; refuses operands that have no such operation."""
+        refuse_bool(inputs, self.symbol)
+        return promote(inputs)
+
+    def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
+        return aligned(inputs, outputs[0])
+
+    def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
+        operator = {"and": "&", "or": "|"}.get(self.symbol, self.symbol)
+        return Code(f"{{0}} {operator} {{1}}", {}, self.strength)
+
+
+class Add(_Binary):
+    """The sum, `a + b`."""
+
+    name, symbol, strength = "add", "+", SUM
+    examples = (
+        Example({}, ("B C=4 H=3 W=3", "B C=4 H=3 W=3"), ("B C=4 H=3 W=3",)),
+        Example({}, ("B T 4", "4"), ("B T 4",)),
+        Example({}, ("B C=4 H=3", "B C=4 1"), ("B C=4 H=3",)),
+        Example({}, ("N 1", "1 N"), ("N _=N",)),
+        Example({}, ("int B", ""), ("B",)),
+        Example({}, ("1 C=3", "N C=3"), ("N C=3",)),
+    )
+
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        return (add_bounds(*ranges),)
+
+
+class Sub(_Binary):
+    """The difference, `a - b`."""
+
+    name, symbol, strength = "sub", "-", SUM
+    examples = (Example({}, ("B T", "B T"), ("B T",)), Example({}, ("", "B T"), ("B T",)))
+
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        return (add_bounds(ranges[0], negate(ranges[1])),)
+
+
+class Mul(_Binary):
+    """The product element by element, `a * b`."""
+
+    name, symbol, strength = "mul", "*", PRODUCT
+    examples = (
+        Example({}, ("B C=4 H=3 W=2", "B C=4 1 1"), ("B C=4 H=3 W=2",)),
+        Example({}, ("int B", "int B"), ("int B",)),
+    )
+
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        return (multiply(*ranges),)
+
+
+class Div(_Binary):
+    """The quotient, `a / b`: always a float."""
+
+    name, symbol, strength = "div", "/", PRODUCT
+    examples = (
+        Example({}, ("B T", "B 1"), ("B T",), ("", "positive")),
+        Example({}, ("int B", ""), ("B",), ("", "positive")),
+    )
+
+    def kind(self, inputs: tuple[TensorType, ...]) -> str:
+        refuse_bool(inputs, self.symbol)
+        return "float"
+
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        return (divide(*ranges),)
+
+
+class FloorDiv(_Binary):
+    """The quotient rounded down, `a // b`."""
+
+    name, symbol, strength = "floordiv", "//", PRODUCT
+    examples = (Example({}, ("B T", ""), ("B T",), ("", "positive")),)
+
+
+class Mod(_Binary):
+    """The remainder, `a % b`, with the sign of the divisor as in Python."""
+
+    name, symbol, strength = "mod", "%", PRODUCT
+    examples = (Example({}, ("B T", ""), ("B T",), ("", "positive")),)
+
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        divisor = ranges[1]
+        return (Interval(0, divisor.hi) if divisor.lo > 0 else ANY,)
+
+
+class Pow(_Binary):
+    """The power, `a ** b`."""
+
+    name, symbol, strength = "pow", "**", POWER
+    examples = (
+        Example({}, ("B T", ""), ("B T",), ("positive", "positive")),
+        Example({}, ("B T", "B 1"), ("B T",), ("probability", "positive")),
+    )
+
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        return (raise_to(*ranges),)
+
+
+class _Comparison(_Binary):
+    """A comparison: truth values come out."""
+
+    strength = COMPARISON
+    ordered: ClassVar[bool] = True
+
+    def kind(self, inputs: tuple[TensorType, ...]) -> str:
+        if self.ordered or {t.dtype for t in inputs} != {"bool"}:
+            refuse_bool(inputs, self.symbol)
+        return "bool"
+
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        return (Interval(0, 1),)
+
+
+class Less(_Comparison):
+    """`a < b`, element by element."""
+
+    name, symbol = "less", "<"
+    examples = (Example({}, ("B T", "B T"), ("bool B T",)), Example({}, ("int B 1", "int "), ("bool B 1",)))
+
+
+class LessEqual(_Comparison):
+    """`a <= b`, element by element."""
+
+    name, symbol = "less_equal", "<="
+    examples = (Example({}, ("B T", "B 1"), ("bool B T",)),)
+
+
+class Greater(_Comparison):
+    """`a > b`, element by element."""
+
+    name, symbol = "greater", ">"
+    examples = (Example({}, ("B T", "T"), ("bool B T",)),)
+
+
+class GreaterEqual(_Comparison):
+    """`a >= b`, element by element."""
+
+    name, symbol = "greater_equal", ">="
+    examples = (Example({}, ("B T", ""), ("bool B T",)),)
+
+
+class Equal(_Comparison):
+    """`a == b`, element by element."""
+
+    name, symbol, ordered = "equal", "==", False
+    examples = (Example({}, ("int B T", "int "), ("bool B T",)), Example({}, ("bool B", "bool B"), ("bool B",)))
+
+
+class NotEqual(_Comparison):
+    """`a != b`, element by element."""
+
+    name, symbol, ordered = "not_equal", "!=", False
+    examples = (Example({}, ("int n=2 1 3", "int n=2 3 1"), ("bool n=2 3 3",)),)
+
+
+class _Logic(_Binary):
+    """Logic between truth values."""
+
+    def kind(self, inputs: tuple[TensorType, ...]) -> str:
+        require_bool(inputs, self.symbol)
+        return "bool"
+
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        return (Interval(0, 1),)
+
+
+class LogicalAnd(_Logic):
+    """`a and b`, element by element."""
+
+    name, symbol, strength = "logical_and", "and", BIT_AND
+    examples = (Example({}, ("bool B 1 T", "bool S T"), ("bool B S T",)),)
+
+
+class LogicalOr(_Logic):
+    """`a or b`, element by element."""
+
+    name, symbol, strength = "logical_or", "or", BIT_OR
+    examples = (Example({}, ("bool B T", "bool B T"), ("bool B T",)),)
+
+
+class _Unary(Op):
+    """One tensor, element by element, by a prefix operator."""
+
+    glyph = Glyph.ARITHMETIC
+    hidden = True
+    text: ClassVar[str]
+
+    def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
+        return pointwise(inputs[0])
+
+    def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
+        return Code(self.text, {}, UNARY)
+
+
+class Neg(_Unary):
+    """The negative, `-x`."""
+
+    name, text = "neg", "-{0}"
+    examples = (Example({}, ("B T",), ("B T",)), Example({}, ("int B",), ("int B",)))
+
+    def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
+        refuse_bool(inputs, "-")
+        return inputs
+
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        return (negate(ranges[0]),)
+
+
+class LogicalNot(_Unary):
+    """The opposite, `not x`."""
+
+    name, text = "logical_not", "~{0}"
+    examples = (Example({}, ("bool B T",), ("bool B T",)),)
+
+    def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
+        require_bool(inputs, "not")
+        return inputs
+
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        return (Interval(0, 1),)
