@@ -18,6 +18,7 @@ RESERVED = frozenset(
     state_dict to to_empty train training type xpu zero_grad objective loss_weights""".split()
 )
 _LONGEST = 200
+_FINE: set[str] = set()  # parts already found to be names
 
 
 class Labels:
@@ -77,6 +78,8 @@ class Labels:
         if len(path) > _LONGEST:
             raise error("A0502", f"this label has more than {_LONGEST} characters", span)
         for part in path.split("."):
+            if part in _FINE:
+                continue
             if not part or not (part.isidentifier() or part.isdecimal()) or not part.isascii():
                 raise error(
                     "A0502",
@@ -91,6 +94,8 @@ class Labels:
                     span,
                     help=f"call it `{part}_` or something that says what it does",
                 )
+            if len(_FINE) < 10_000:
+                _FINE.add(part)
 
 
 def _doubled(path: str, span: Span, first: Span):

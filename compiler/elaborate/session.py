@@ -15,7 +15,7 @@ from ..syntax import ast
 from ..types import Axis, TensorType
 from . import limits
 from .limits import Budget
-from .values import POISON, Global, Indexed, Module, Recipe, Tensor, Weight, describe, freeze
+from .values import POISON, Global, Indexed, Module, Recipe, Tensor, Weight, describe
 
 
 @dataclass(eq=False)
@@ -45,15 +45,26 @@ class Session:
     blocks: dict[tuple, Made] = field(default_factory=dict)
     calls: dict[tuple, Call] = field(default_factory=dict)
     inferred: dict[tuple[Op, tuple[TensorType, ...]], tuple[tuple[TensorType, ...], list[Check]]] = field(default_factory=dict)
+    bound: dict[tuple, tuple[dict[str, Any], tuple]] = field(default_factory=dict)
     stack: list[tuple[Global, Span]] = field(default_factory=list)
     functions: list[Global] = field(default_factory=list)
+    labels: dict[int, frozenset[str]] = field(default_factory=dict)  # plain labels of a definition's body
+    _inputs: dict[int, list[ast.InputStmt]] = field(default_factory=dict)
 
-    def call(self, target: Global, arguments: dict[str, Any], operands: tuple[TensorType, ...], span: Span) -> Call:
-        """The graph of a block for these arguments and operands. Elaborates it once for each different combination."""
-        frozen = freeze(arguments)
+    def inputs(self, item: ast.Definition) -> list[ast.InputStmt]:
+        """The inputs that a block declares, in order."""
+        if id(item) not in self._inputs:
+            self._inputs[id(item)] = [s for s in item.body if isinstance(s, ast.InputStmt) and s.role == "input"]
+        return self._inputs[id(item)]
+
+    def call(
+        self, target: Global, arguments: dict[str, Any], frozen: tuple, operands: tuple[TensorType, ...], span: Span
+    ) -> Call:
+        """The graph of a block for these arguments (and their `frozen` form) and operands. Elaborates it once for each
+        different combination."""
         key = (id(target.item), frozen, operands)
         if key not in self.calls:
-            outward, canonical = _canonical(target, operands)
+            outward, canonical = _canonical([i.shape.axes for i in self.inputs(target.item)], operands)
             inner = (id(target.item), frozen, tuple((t.shape, t.dtype) for t in canonical))
             made = self.blocks.get(inner)
             if made is None:
@@ -104,10 +115,11 @@ class Session:
         return Made(body.graph, body.passed, sum(d.severity == "error" for d in self.sink.found) > before)
 
 
-def _canonical(target: Global, operands: tuple[TensorType, ...]) -> tuple[dict[str, int | Dim], tuple[TensorType, ...]]:
+def _canonical(
+    declared: list[tuple[ast.AxisDecl, ...]], operands: tuple[TensorType, ...]
+) -> tuple[dict[str, int | Dim], tuple[TensorType, ...]]:
     """The operand types in the block's own symbols, and what those symbols are for the caller. A symbol is called as the
     block declares the axis where it first stands alone."""
-    declared = [s.shape.axes for s in target.item.body if isinstance(s, ast.InputStmt) and s.role == "input"]
     inward: dict[str, int | Dim] = {}
     outward: dict[str, int | Dim] = {}
 

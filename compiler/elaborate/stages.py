@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from .. import ops
@@ -17,31 +16,12 @@ from ..syntax import ast
 from .labels import Labels
 from .limits import check_count
 from .modules import Below
+from .repeats import Place, Turn, repeat_turn
 from .session import Session, bind_parameters
 from .settings import make_op, named_settings, read_init
 from .static import BUILTINS
 from .tensors import TensorEvaluator
-from .values import AxisName, Global, Module, Poisoned, Recipe, Tensor, Weight, describe
-
-
-@dataclass(slots=True)
-class Place:
-    """Where a stage stands: the path of its labelled sequence, and how many elements that has so far (None outside one)."""
-
-    prefix: str = ""
-    count: int | None = None
-    extra: dict[str, tuple[Tensor, Span]] = field(default_factory=dict)
-
-    def take(self) -> str | None:
-        """The path of the next element of a labelled sequence."""
-        if self.count is None:
-            return None
-        self.count += 1
-        return f"{self.prefix}{self.count - 1}"
-
-    @property
-    def level(self) -> str:
-        return self.prefix.rstrip(".")
+from .values import AxisName, Global, Module, Poisoned, Recipe, Tensor, Weight, describe, freeze
 
 
 class StageEvaluator(TensorEvaluator):
@@ -111,8 +91,11 @@ class StageEvaluator(TensorEvaluator):
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
             raise error("A0416", f"`repeat` needs a whole number of at least 0, found {describe(count)}", stage.count.span)
         check_count(count, "`repeat` would take this many turns:", stage.count.span)
-        for _ in range(count):
+        for turn in range(count):
+            start, first, entered = self.graph.nx.number_of_nodes(), place.count, value
             value = self.chain(stage.stages, value, place, before)
+            if turn and turn + 1 < count and first is not None and _settled(entered, value):
+                return repeat_turn(self, Turn(start, first, entered, value), place, count - turn - 1)
         return value
 
     def _supplied(self, stage: ast.Supplied, value: Any, place: Place, before: Span, path: str | None) -> Any:
@@ -425,12 +408,9 @@ class StageEvaluator(TensorEvaluator):
             raise error("A0902", f"`{item.name.text}` is a cell, and cells are not supported yet", stage.span)
         if item.kind == "adversarial":
             raise error("A0903", f"`{item.name.text}` is a game, and games are not supported yet", stage.span)
-        arguments = bind_parameters(
-            item.name.text, item.params, recipe, lambda p, so_far: self.default(target, p, so_far), spans, stage.span
-        )
-        inputs = [s for s in item.body if isinstance(s, ast.InputStmt) and s.role == "input"]
-        operands = self._block_operands(item, inputs, operands, extra, stage)
-        call = self.session.call(target, arguments, tuple(t.type for t in operands), stage.span)
+        arguments, frozen = self._arguments_of(target, item, recipe, spans, stage.span)
+        operands = self._block_operands(item, self.session.inputs(item), operands, extra, stage)
+        call = self.session.call(target, arguments, frozen, tuple(t.type for t in operands), stage.span)
         if call.made.failed:
             raise Poisoned
         if path is None:
@@ -452,8 +432,25 @@ class StageEvaluator(TensorEvaluator):
         number = self.add(node, [t.ref for t in operands])
         return tuple(Tensor(Ref(number, i), t, stage.span, id(self.graph)) for i, t in enumerate(call.results))
 
+    def _arguments_of(
+        self, target: Global, item: ast.Definition, recipe: Recipe, spans: dict[Any, Span], place: Span
+    ) -> tuple[dict[str, Any], tuple]:
+        """A block's arguments with defaults, and their hashable form; remembered, for blocks are used many times over."""
+        given = (id(item), freeze(enumerate(recipe.args)), freeze(recipe.kwargs))
+        known = self.session.bound.get(given)
+        if known is None:
+            arguments = bind_parameters(
+                item.name.text, item.params, recipe, lambda p, so_far: self.default(target, p, so_far), spans, place
+            )
+            known = (arguments, freeze(arguments.items()))
+            if not any(isinstance(v, Module) for v in arguments.values()):  # those differ by where they live
+                self.session.bound[given] = known
+        return known
+
     def _bindings(self, arguments: dict[str, Any], passed: dict[str, Layer | Instance], span: Span) -> tuple[tuple[str, str], ...]:
         found = []
+        if not passed and not any(isinstance(v, Module) for v in arguments.values()):
+            return ()
         for name, value in arguments.items():
             if isinstance(value, Module):
                 found.append((name, value.path))
@@ -525,6 +522,11 @@ class StageEvaluator(TensorEvaluator):
 
     def default(self, target: Global, param: ast.Param, so_far: dict[str, Any]) -> Any:
         raise NotImplementedError
+
+
+def _settled(entered: Any, left: Any) -> bool:
+    """Did a turn of a `repeat` leave what it was given? Then every later turn is like it."""
+    return isinstance(entered, Tensor) and isinstance(left, Tensor) and entered.type == left.type
 
 
 def _state(made: Layer | Instance) -> list:

@@ -203,8 +203,7 @@ class Body(StageEvaluator):
     def run_block(self, item: ast.Definition, arguments: dict[str, Any], operands: tuple[TensorType, ...]) -> None:
         """A block's body for these arguments and operand types. Errors go to the session's sink."""
         self._prepare(item, arguments)
-        inputs = [s for s in item.body if isinstance(s, ast.InputStmt) and s.role == "input"]
-        self._operand_types = {id(s): t for s, t in zip(inputs, operands, strict=True)}
+        self._operand_types = {id(s): t for s, t in zip(self.session.inputs(item), operands, strict=True)}
         skipped = (ast.LossStmt, ast.ExpectStmt, ast.EntryStmt) if item.kind == "network" else ()
         targets = {s.name.text for s in item.body if isinstance(s, ast.InputStmt) and s.role == "target"}
         self._finish(item, [s for s in item.body if not isinstance(s, skipped) and not (targets and _is_target(s))])
@@ -216,7 +215,9 @@ class Body(StageEvaluator):
         self._finish(item, item.body)
 
     def _prepare(self, item: ast.Definition, arguments: dict[str, Any]) -> None:
-        self.labels.spoken_for |= set(plain_labels(item.body))
+        if id(item) not in self.session.labels:
+            self.session.labels[id(item)] = frozenset(plain_labels(item.body))
+        self.labels.spoken_for |= self.session.labels[id(item)]
         spans = {p.name: p.span for p in item.params}
         for name, value in arguments.items():
             if isinstance(value, Module):
@@ -331,7 +332,7 @@ class Body(StageEvaluator):
                 labels.append(Label(self.fixed[a.name][1], f"`{a.name}` is {wanted} since here"))
             raise error("A0310", message, a.span, labels=labels, help=f"all of it is {found}")
         if verdict is Verdict.OPEN:
-            self.graph.checks.append((Check("equal", size, wanted, message), a.span))
+            self.check(Check("equal", size, wanted, message), a.span)
 
     # -- statements
 

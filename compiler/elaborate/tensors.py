@@ -8,7 +8,7 @@ from typing import Any
 from .. import ops
 from ..diagnostics import Label, error
 from ..graph import EdgeKind, Graph, Kind, Node, Ref
-from ..ops.base import Need, Op, Refusal
+from ..ops.base import Check, Need, Op, Refusal
 from ..sizes import Dim
 from ..source import Span
 from ..syntax import ast
@@ -47,6 +47,7 @@ class TensorEvaluator(Evaluator):
         self.session = session
         self.graph = graph
         self._weight_nodes: dict[str, Tensor] = {}
+        self._checks: set[tuple[Check, Span]] = set()
 
     # -- nodes
 
@@ -55,6 +56,12 @@ class TensorEvaluator(Evaluator):
         if number >= limits.NODES:
             raise error("A0801", f"`{self.graph.name}` has more than {limits.NODES:,} nodes", node.span)
         return number
+
+    def check(self, check: Check, span: Span) -> None:
+        """Leaves a question about sizes to the run."""
+        if (check, span) not in self._checks:
+            self._checks.add((check, span))
+            self.graph.checks.append((check, span))
 
     def tensor(self, value: Any, span: Span) -> Tensor:
         """A value as a tensor of this graph: numbers become scalars, weights become nodes."""
@@ -121,7 +128,7 @@ class TensorEvaluator(Evaluator):
             known = (result, need.open)
             self.session.inferred[key] = known
         for check in known[1]:
-            self.graph.checks.append((check, span))
+            self.check(check, span)
         return known[0]
 
     @staticmethod

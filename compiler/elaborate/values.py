@@ -6,7 +6,7 @@ known. The classes here are the rest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -158,9 +158,9 @@ def show(value: Any) -> str:
     return str(value)
 
 
-def freeze(arguments: Mapping[str, Any]) -> tuple:
-    """A hashable form of static arguments, types told apart (1, 1.0 and true differ)."""
-    return tuple((name, _frozen(value)) for name, value in arguments.items())
+def freeze(arguments: Iterable[tuple[Any, Any]]) -> tuple:
+    """A hashable form of named static arguments, types told apart (1, 1.0 and true differ)."""
+    return tuple((name, _frozen(value)) for name, value in arguments)
 
 
 def _frozen(value: Any) -> Any:
