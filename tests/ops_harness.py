@@ -52,6 +52,7 @@ class Case:
     """One example of an op, made concrete: symbols replaced by numbers, tensors and weights drawn."""
 
     op: Op
+    number: int
     inputs: tuple[TensorType, ...]  # all sizes known
     outputs: tuple[TensorType, ...]
     example: Example
@@ -68,7 +69,12 @@ class Case:
         scope |= {f"x{i}": t.clone() for i, t in enumerate(tensors)}
         scope |= {f"w_{name}": t.clone() for name, t in self.weights.items()}
         torch.manual_seed(0)
-        result = eval(text, {"torch": torch, "nn": nn, "F": F, "math": math, "training": training, **scope})
+        usual = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)  # for text that makes tensors of its own
+        try:
+            result = eval(text, {"torch": torch, "nn": nn, "F": F, "math": math, "training": training, **scope})
+        finally:
+            torch.set_default_dtype(usual)
         results = result if isinstance(result, tuple | list) else (result,)
         return tuple(torch.as_tensor(r) for r in results)  # `scalar` is a plain number
 
@@ -88,9 +94,9 @@ def concrete(types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     return tuple(t.substitute({name: SIZES.get(name, 4) for name in found}) for t in types)
 
 
-def make_case(op: Op, example: Example, seed: int = 0) -> Case:
-    """An example with tensors and weights drawn from a fixed seed."""
-    generator = torch.Generator().manual_seed(seed)
+def make_case(op: Op, example: Example, number: int = 0) -> Case:
+    """The op's example of this number, with tensors and weights drawn from a fixed seed."""
+    generator = torch.Generator().manual_seed(number)
     inputs = concrete(example.input_types())
     tensors = [draw(t, kind_of(example, i), example.high, generator) for i, t in enumerate(inputs)]
     weights = {}
@@ -100,7 +106,7 @@ def make_case(op: Op, example: Example, seed: int = 0) -> Case:
             weight = torch.zeros(spec.shape, dtype=DTYPES[spec.dtype])
         weights[spec.name] = weight.abs() + 0.5 if "var" in spec.name else weight
     outputs = op.infer(inputs, Need())
-    return Case(op, inputs, outputs, example, tensors, weights)
+    return Case(op, number, inputs, outputs, example, tensors, weights)
 
 
 def kind_of(example: Example, operand: int) -> str:

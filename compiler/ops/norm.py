@@ -79,7 +79,7 @@ class BatchNorm(Op):
         own = PER_CHANNEL if self.affine or self.track else POINTWISE
         if self.track:
             return pointwise(x, changed={1: own})
-        over = everything(uniform=True)
+        over = everything(uniform=True, symmetric=True)
         return pointwise(x, changed={a: own if a == 1 else over for a in range(x.rank)})
 
     def module(self, inputs: tuple[TensorType, ...]) -> Code | None:
@@ -143,7 +143,7 @@ class LayerNorm(Op):
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         (x,) = inputs
-        over = everything(uniform=not self.affine)
+        over = everything(uniform=not self.affine, symmetric=True)
         return pointwise(x, changed=dict.fromkeys(range(x.rank - self.axes, x.rank), over))
 
     def module(self, inputs: tuple[TensorType, ...]) -> Code | None:
@@ -199,7 +199,7 @@ class RMSNorm(Op):
         return (WeightSpec("weight", (self._features(inputs[0]),)),)
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
-        return pointwise(inputs[0], changed={inputs[0].rank - 1: everything()})
+        return pointwise(inputs[0], changed={inputs[0].rank - 1: everything(symmetric=True)})
 
     def module(self, inputs: tuple[TensorType, ...]) -> Code | None:
         return call("nn.RMSNorm", self._features(inputs[0]), eps=self.eps)
@@ -239,8 +239,8 @@ class GroupNorm(Op):
         each = known_channels(x, "groupnorm") // self.groups
         channels = window(1, 1 - each, each - 1, uniform=not self.affine and each == 1)
         if self.groups == 1:
-            channels = everything(uniform=not self.affine)
-        spatial = dict.fromkeys(range(2, x.rank), everything(uniform=True))
+            channels = everything(uniform=not self.affine, symmetric=True)
+        spatial = dict.fromkeys(range(2, x.rank), everything(uniform=True, symmetric=True))
         return pointwise(x, changed={1: channels, **spatial})
 
     def module(self, inputs: tuple[TensorType, ...]) -> Code | None:
@@ -285,7 +285,7 @@ class InstanceNorm(Op):
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         (x,) = inputs
-        spatial = dict.fromkeys(range(2, x.rank), everything(uniform=True))
+        spatial = dict.fromkeys(range(2, x.rank), everything(uniform=True, symmetric=True))
         return pointwise(x, changed={1: PER_CHANNEL if self.affine else POINTWISE, **spatial})
 
     def module(self, inputs: tuple[TensorType, ...]) -> Code | None:
