@@ -99,8 +99,8 @@ class Compiled:
     ) -> str | bytes:
         """The figure: written to `output` when that is given, and returned (bytes for PNG and PDF).
 
-        The format is `format`, or what the ending of `output` says, or SVG. depth: how many levels of blocks to open; as
-        many as stay readable when left out. Raises ArchError."""
+        The format is `format`, or what the ending of `output` says, or SVG. depth: how many levels of blocks to open,
+        as many as stay readable when left out. Raises ArchError."""
         from archlang.compiler.draw import render as draw
 
         chosen = format or ("svg" if output is None else format_of(output))

@@ -51,7 +51,7 @@ class Report:
 
 
 def check(target: str | os.PathLike[str]) -> Report:
-    """Checks a spec without running it: syntax, names, shapes, contracts, inductive biases, train blocks.
+    """Checks a spec without running it: syntax, names, shapes, contracts, train blocks.
 
     target: a path, the name of a bundled spec, or `.arch` text. What is wrong stands in the report; nothing is raised,
     whether the spec is wrong or there is none."""

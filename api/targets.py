@@ -118,7 +118,7 @@ def resolve(text: str) -> Target:
 
 def from_file(path: Path, name: str | None = None, shown: str | None = None) -> Target:
     """A target that is a file; `shown` is what messages call it. Raises ArchError A015x."""
-    from archlang.compiler.syntax import read_source
+    from archlang.compiler.syntax.reading import read_source
 
     return Target(read_source(path, shown), name, path.parent, path)
 

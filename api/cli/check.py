@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
-  archc check net.arch           every network, contract, bias and train block
+  archc check net.arch           every network, contract and train block
   archc check net.arch:Tagger    one network
   archc check specs/             every .arch file in a folder
   archc check - < net.arch       from stdin
@@ -31,7 +31,7 @@ Examples:
 @ops_option()
 @json_option
 def command(targets: tuple[str, ...], as_json: bool) -> int:
-    """Check specs without running them: syntax, names, shapes, contracts, inductive biases, train blocks.
+    """Check specs without running them: syntax, names, shapes, contracts, train blocks.
 
     Every mistake is shown at its place, all of a file's at once. Exits 1 when there is an error; warnings are shown and
     do not fail the file."""

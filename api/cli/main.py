@@ -17,7 +17,7 @@ USAGE, WRONG, INTERNAL, INTERRUPTED, PIPE_CLOSED = 2, 1, 70, 130, 141
 
 # name → one line of help. The module of the same name holds the command, also called by that name.
 COMMANDS = {
-    "check": "Check specs: syntax, shapes, contracts, inductive biases.",
+    "check": "Check specs: names, shapes, contracts, training.",
     "show": "Show a network block by block: shapes, parameters, FLOPs, memory.",
     "compile": "Compile a network to PyTorch source, to its graph, or to JSON.",
     "train": "Train a network as its `train` block says.",
@@ -49,8 +49,18 @@ Examples:
 """
 
 
+class ReaderGone(Exception):
+    """Whoever read our output closed it. (Click would turn a BrokenPipeError into exit code 1.)"""
+
+
 class Commands(click.Group):
     """A group whose commands are imported when they are called."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as failure:
+            raise ReaderGone from failure
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -121,7 +131,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
+    except (ReaderGone, BrokenPipeError):
         _abandon_stdout()
         return PIPE_CLOSED
     except ArchError as failure:

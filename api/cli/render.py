@@ -28,9 +28,7 @@ Examples:
     type=click.Choice(["svg", "png", "pdf", "dot", "mermaid", "html"]),
     help="The format, where the ending of the file does not say.",
 )
-@click.option(
-    "--depth", type=click.IntRange(0), default=1, show_default=True, help="How many levels of blocks to open."
-)
+@click.option("--depth", type=click.IntRange(0), help="How many levels of blocks to open; as many as stay readable.")
 @click.option("--theme", type=click.Choice(THEMES), default="light", show_default=True, help="Colours.")
 @click.option("--parameters", "counts", is_flag=True, help="Show how many parameters each layer has.")
 @click.option("--entry", metavar="NAME", help="Draw another entry of the network, as in `--entry generate`.")

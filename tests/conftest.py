@@ -1,0 +1,70 @@
+"""What every test shares: one thread a worker, reproducible examples, and a way to run `archc`."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("archlang", deadline=None, derandomize=True)
+settings.load_profile("archlang")
+
+Archc = Callable[..., "subprocess.CompletedProcess[str]"]
+PLAIN = {"NO_COLOR": "1", "COLUMNS": "100", "PYTHONHASHSEED": "0"}
+
+
+@dataclass
+class Outcome:
+    """What a command did, run inside this process."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def archc(tmp_path: Path) -> Archc:
+    """Runs `archc` in a process of its own, in the test's folder: `archc("check", "net.arch", input=…)`."""
+
+    def run(
+        *arguments: str, input: str | None = None, env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "archlang", *arguments],
+            input=input,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            cwd=cwd or tmp_path,
+            env={**os.environ, **PLAIN, **(env or {})},
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Runs `archc` inside this process, which is quicker: `run("explain", "A0301")`."""
+    from archlang.cli.main import run as main
+
+    monkeypatch.chdir(tmp_path)
+    for name, value in PLAIN.items():
+        monkeypatch.setenv(name, value)
+
+    def call(*arguments: str) -> Outcome:
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
