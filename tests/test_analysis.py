@@ -235,7 +235,7 @@ def lenet():
     for op, options in LENET:
         x = g.op(op, x, **options)
     g.values["features"] = x
-    x = g.op("flatten", x)
+    x = g.op("rearrange", x, pattern="b c h w -> b (c h w)")
     for width in (120, 84):
         x = g.op("tanh", g.op("linear", x, out=width))
     g.output(g.op("linear", x, out=10), "logits")
