@@ -116,7 +116,7 @@ def test_module(name: str, number: int) -> None:
         module = case.module()
         assert module is not None
         module.train(training)
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         results = module(*(t.clone() for t in case.tensors))
         results = tuple(results) if isinstance(results, tuple | list) else (results,)
         for result, expected in zip(results, case.run(training=training), strict=True):
