@@ -287,7 +287,7 @@ class Body(StageEvaluator):
             known = self.names[name]
             if isinstance(known, (int, Dim)) and compare(known, size) is Verdict.REFUTED:
                 raise error(
-                    "A0310",
+                    "A0340",
                     f"`{name}` is {known} already, and here it would be {size}",
                     span,
                     labels=[Label(self.fixed[name][1], "first fixed here")],
@@ -301,13 +301,13 @@ class Body(StageEvaluator):
         origin = [Label(span, f"this is {found}")] if span != shape.span else []
         if len(shape.axes) != found.rank:
             raise error(
-                "A0310",
+                "A0340",
                 f"{what} is declared with {len(shape.axes)} axes, but it is {found}, with {found.rank}",
                 shape.span,
                 labels=origin,
             )
         if shape.dtype != found.dtype:
-            raise error("A0310", f"{what} is declared as {shape.dtype}, but it is {found}", shape.span, labels=origin, help='convert it: `-> cast("float")`')
+            raise error("A0340", f"{what} is declared as {shape.dtype}, but it is {found}", shape.span, labels=origin, help='convert it: `-> cast("float")`')
         axes = []
         for position, (a, axis) in enumerate(zip(shape.axes, found.axes, strict=True)):
             if a.size is not None:
@@ -330,7 +330,7 @@ class Body(StageEvaluator):
             labels = list(origin)
             if a.name in self.fixed and a.size is None and self.fixed[a.name][1] != a.span:
                 labels.append(Label(self.fixed[a.name][1], f"`{a.name}` is {wanted} since here"))
-            raise error("A0310", message, a.span, labels=labels, help=f"all of it is {found}")
+            raise error("A0340", message, a.span, labels=labels, help=f"all of it is {found}")
         if verdict is Verdict.OPEN:
             self.check(Check("equal", size, wanted, message), a.span)
 
@@ -513,7 +513,7 @@ class Body(StageEvaluator):
             raise error("A0517", "an entry has no loss", s.span, help="losses belong to the network's own body")
         x = self.tensor(self.eval(s.value), s.value.span)
         if x.type.rank or x.type.dtype != "float":
-            raise error("A0311", f"a loss is one number, but this is {x.type}", s.value.span, help="reduce it: `-> mean`")
+            raise error("A0341", f"a loss is one number, but this is {x.type}", s.value.span, help="reduce it: `-> mean`")
         weight = self.eval(s.weight) if s.weight is not None else 1.0
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
             raise error("A0415", f"a loss's weight is a number, found {describe(weight)}", s.weight.span if s.weight else s.span)
