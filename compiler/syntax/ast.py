@@ -471,7 +471,7 @@ class Import(Item):
 
 
 class Definition(Item):
-    """`block`, `cell`, `network` or `adversarial` (`kind`) with parameters and a body. `doc` is the string before it."""
+    """`block`, `cell`, `network` or `adversarial` (`kind`) with parameters and a body. `doc`: the string before it."""
 
     kind: str
     name: Ident

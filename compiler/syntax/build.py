@@ -143,7 +143,9 @@ def _terminals(lark: Any) -> tuple[list[list[str]], dict[str, list[Any]], dict[s
             if terminal.pattern.type == "str":
                 shown[terminal.name] = terminal.pattern.value
     fixed = sorted((t for t in plain if t[2] in shown), key=lambda t: (-len(shown[t[2]]), t[2]))
-    regular = sorted((t for t in plain if t[2] not in shown), key=lambda t: (-t[0], t[2] != "SPACE", t[2] != "NAME", t[2]))
+    regular = sorted(
+        (t for t in plain if t[2] not in shown), key=lambda t: (-t[0], t[2] != "SPACE", t[2] != "NAME", t[2])
+    )
     return [[t[2], t[3]] for t in regular + fixed], dict(sorted(keywords.items())), dict(sorted(shown.items()))
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from .machine import END, SLIPS, Machine, Token
+from .machine import SLIPS, Machine, Token
 from .nodes import Nodes
 
 

@@ -10,8 +10,32 @@ from ..source import Source, Span
 from . import ast
 
 DEEPER = frozenset(
-    "unary binary call attribute index list tuple comprehension choice pipe supplied supplied_with scan braces repeat "
-    "for_stage if_stage skip for_stmt if_stmt else_if labelled entry type".split()
+    [
+        "unary",
+        "binary",
+        "call",
+        "attribute",
+        "index",
+        "list",
+        "tuple",
+        "comprehension",
+        "choice",
+        "pipe",
+        "supplied",
+        "supplied_with",
+        "scan",
+        "braces",
+        "repeat",
+        "for_stage",
+        "if_stage",
+        "skip",
+        "for_stmt",
+        "if_stmt",
+        "else_if",
+        "labelled",
+        "entry",
+        "type",
+    ]
 )
 """The rules whose nodes count towards the depth of a tree."""
 
@@ -258,7 +282,9 @@ class Nodes:
     def on_phase(self, at: Span, name: ast.Ident, *body: Any) -> ast.Phase:
         for part in body:
             if isinstance(part, ast.Phase):
-                self.report("A0117", "a phase cannot hold another phase", part.span, "let the phases follow one another")
+                self.report(
+                    "A0117", "a phase cannot hold another phase", part.span, "let the phases follow one another"
+                )
         return ast.Phase(name, tuple(p for p in body if not isinstance(p, ast.Phase)), span=at)
 
     def on_tests(self, at: Span, *values: ast.Expr) -> tuple:
