@@ -64,11 +64,11 @@ class Compiled:
         """Number of trained numbers: the elements of its parameters. Buffers are left out."""
         return sum(spec.elements for _, spec in self.program.graph.state() if spec.role == "param")
 
-    def python(self, *, standalone: bool = False) -> str:
-        """The PyTorch source. With `standalone` it imports torch only."""
+    def python(self) -> str:
+        """The PyTorch source. It imports torch and nothing else."""
         from archlang.compiler.emit.python import emit_python
 
-        return emit_python(self.program, standalone=standalone)
+        return emit_python(self.program)
 
     def module(self, *, weights: Path_ | None = None) -> nn.Module:
         """A new module, with fresh weights or those of a checkpoint (`.safetensors`, or a `.pt` of plain tensors)."""
@@ -78,7 +78,7 @@ class Compiled:
         if weights is not None:
             from archlang.runtime.checkpoint import load_weights
 
-            load_weights(model, Path(weights), self.program)
+            load_weights(model, Path(weights))
         return model
 
     def summary(self, depth: int = 1) -> str:

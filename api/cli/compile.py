@@ -17,7 +17,6 @@ Examples:
   archc compile lenet5                           the PyTorch source, on stdout
   archc compile net.arch -o net.py               … in a file
   archc compile net.arch:Tagger -p tags=5        one network, other parameters
-  archc compile net.arch --standalone -o net.py  source that needs torch only
   archc compile net.arch --emit graph            every node with its shapes
   archc compile net.arch --emit json             the graph, for programs
 """
@@ -35,24 +34,22 @@ Examples:
     show_default=True,
     help="What to write: PyTorch source, the graph as text, or the graph as JSON.",
 )
-@click.option("--standalone", is_flag=True, help="Source that imports torch only, nothing of archlang.")
 @ops_option()
-def command(target: str, parameters: tuple[str, ...], output: str | None, form: str, standalone: bool) -> None:
+def command(target: str, parameters: tuple[str, ...], output: str | None, form: str) -> None:
     """Compile a network.
 
-    The Python source holds one class a block, takes its names from the spec, says the shapes where they change, and
-    names the spec's line at the end of each line. The same spec gives the same bytes."""
-    if standalone and form != "python":
-        raise click.UsageError("`--standalone` goes with `--emit python` only.")
+    The Python source imports torch and nothing else. It holds one class a block, takes its names from the spec, says
+    the shapes where they change, and names the spec's line at the end of each line. The same spec gives the same
+    bytes."""
     chosen, program = load_program(target, parameters)
-    emit(_emitted(program, form, standalone), output, chosen)
+    emit(_emitted(program, form), output, chosen)
 
 
-def _emitted(program: Program, form: str, standalone: bool) -> str:
+def _emitted(program: Program, form: str) -> str:
     if form == "python":
         from archlang.compiler.emit.python import emit_python
 
-        return emit_python(program, standalone=standalone)
+        return emit_python(program)
     if form == "graph":
         from archlang.compiler.graph_text import graph_text
 

@@ -53,7 +53,8 @@ def command(paths: tuple[str, ...], check: bool, show_diff: bool) -> int:
 
 
 def _formatted(path: Path) -> tuple[str, str]:
-    from archlang.compiler.syntax import format_source, read_source
+    from archlang.compiler.syntax.printer import format_source
+    from archlang.compiler.syntax.reading import read_source
 
     source = read_source(path)
     return source.text, format_source(source)
@@ -92,7 +93,7 @@ def _files(number: int) -> str:
 
 
 def _stdin(check: bool, show_diff: bool) -> int:
-    from archlang.compiler.syntax import format_source
+    from archlang.compiler.syntax.printer import format_source
 
     before = stdin_text()
     after = format_source(Source(before, "<stdin>"))

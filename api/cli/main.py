@@ -151,6 +151,9 @@ def exit_code(failure: ArchError) -> int:
     """2 when all that is wrong is how the command was called: A12xx, or, without a place in a text, a file that cannot
     be read, a network that it does not declare, a parameter that is none; else 1."""
     usage = ("A12", "A0152", "A0153", "A0154", "A0704", "A0706")
+    ended = getattr(failure, "exit_code", None)
+    if isinstance(ended, int):  # training that was interrupted knows by what
+        return ended
     return USAGE if all(d.span is None and d.code.startswith(usage) for d in failure.diagnostics) else WRONG
 
 

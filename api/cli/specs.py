@@ -45,7 +45,11 @@ def command(family: str | None, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("family", "spec", "networks", "what it is", box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
+    table.add_column("family", no_wrap=True)
+    table.add_column("spec", no_wrap=True)
+    table.add_column("networks", ratio=2)
+    table.add_column("what it is", ratio=3, no_wrap=True, overflow="ellipsis")
     previous = None
     for spec in specs:
         table.add_row(spec.family if spec.family != previous else "", spec.stem, ", ".join(spec.networks), spec.summary)

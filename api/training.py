@@ -1,0 +1,64 @@
+"""What the commands and the Python functions share about training: which plan, which weights, where a run goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archlang.compiler.diagnostics import error
+
+if TYPE_CHECKING:
+    from archlang.compiler.graph import Program
+    from archlang.compiler.training_plan import TrainPlan
+    from archlang.runtime.data import Preprocessing
+    from torch import nn
+
+BEST = "best.safetensors"
+
+
+def plan_for(program: Program, on: str | None = None) -> TrainPlan:
+    """The plan of the network's `train` block; `on` names the data of the one meant, where there are several.
+
+    Raises A1216 when there is none, A1217 when it is not clear which, and what the block itself gets wrong."""
+    from archlang.compiler.training import plan
+
+    if not program.trains:
+        help = f"write `train {program.name} on digits {{ … }}` into the file; `archc new` shows a whole one"
+        raise error("A1216", f"nothing says how to train `{program.name}`", program.span, help=help)
+    plans = [plan(block, program) for block in program.trains]
+    chosen = [p for p in plans if on in (None, p.data.kind)]
+    if len(chosen) == 1:
+        return chosen[0]
+    listing = ", ".join(f"`{p.data.kind}`" for p in plans)
+    if not chosen:
+        raise error("A1217", f"no `train` block of `{program.name}` is on `{on}`", help=f"they are on {listing}")
+    help = f"they are on {listing}: say which, as in `--on {plans[0].data.kind}`"
+    raise error("A1217", f"there are {len(chosen)} `train` blocks for `{program.name}`", help=help)
+
+
+def run_folder(name: str) -> Path:
+    """Where a run goes when nobody says: `runs/NAME`, or the first of `runs/NAME-2`, `-3` … that is free."""
+    first = Path("runs") / name.lower()
+    number, folder = 2, first
+    while folder.exists():
+        folder = first.with_name(f"{first.name}-{number}")
+        number += 1
+    return folder
+
+
+def restore(program: Program, weights: Path) -> tuple[nn.Module, Preprocessing | None]:
+    """A module with a checkpoint's weights (of a run's folder: its best ones), and what training did to its inputs.
+
+    Raises A1101 to A1103."""
+    from archlang.runtime.checkpoint import load_weights
+    from archlang.runtime.data import Preprocessing
+    from archlang.runtime.module import build
+
+    path = weights / BEST if weights.is_dir() else weights
+    module = build(program)
+    metadata = load_weights(module, path)
+    text = metadata.get("preprocessing")
+    try:
+        return module, Preprocessing.model_validate_json(text) if text else None
+    except ValueError as failure:
+        raise error("A1102", f'"{path}" is damaged: what it says of its data makes no sense') from failure
