@@ -1,0 +1,356 @@
+"""What one graph needs of code, before anything is named or laid out: the form of every node, and its labelled sequences."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from ..graph import Graph, Kind, Layer, Node, Ref
+from ..ops.base import Code
+from ..sizes import Dim, symbols
+from .expr import parse, show
+
+
+class Form(Enum):
+    """How a node appears in code."""
+
+    NOTHING = auto()  # inputs, outputs, weights
+    ALIAS = auto()  # another name for its operand
+    NUMBER = auto()  # a Python number, where its users take one
+    MODULE = auto()  # `self.conv1(x)`
+    CODE = auto()  # an expression over its operands
+    CALL = auto()  # a block
+    INNER = auto()  # within a sequence that is called as a whole
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of an nn.Sequential: a node, or a sequence within."""
+
+    node: int | None
+    level: str
+    entry: Ref
+    result: Ref
+
+
+@dataclass
+class Facts:
+    """Derived from one graph, once."""
+
+    graph: Graph
+    order: list[int] = field(default_factory=list)
+    index: dict[int, int] = field(default_factory=dict)
+    forms: dict[int, Form] = field(default_factory=dict)
+    codes: dict[int, Code] = field(default_factory=dict)  # of CODE and NUMBER nodes, and of ALIAS nodes
+    layers: dict[str, Code | None] = field(default_factory=dict)  # how own layers are constructed; None: functional
+    stages: dict[int, Code] = field(default_factory=dict)  # how parameter-free nodes of sequences are constructed
+    sequences: dict[str, list[Element]] = field(default_factory=dict)  # those that are nn.Sequential, by level
+    helpers: dict[int, str] = field(
+        default_factory=dict
+    )  # blocks without weights or label: the attribute each lives at
+    free: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # free symbols of callees
+    needed: frozenset[str] = frozenset()  # symbols that the code needs
+    unknown: tuple[str, ...] = ()  # those of them that the inputs do not tell: the caller passes them
+    users: dict[Ref, list[int]] = field(default_factory=dict)  # who consumes a result, aliases looked through
+
+    def resolve(self, ref: Ref) -> Ref:
+        """The result that this is another name for."""
+        while self.forms.get(ref.node) is Form.ALIAS:
+            ref = self.graph.operands(ref.node)[0]
+        return ref
+
+    def operands(self, number: int) -> list[Ref]:
+        return [self.resolve(ref) for ref in self.graph.operands(number)]
+
+    def code_holes(self, number: int) -> tuple[str, ...]:
+        """The holes of a node's code."""
+        return parse(self.codes[number].template)[1]
+
+
+def constructor(layer: Layer) -> Code | None:
+    """How to construct a layer's nn.Module. None when no module fits, or when some of its weights are not its own."""
+    code = layer.op.module(layer.inputs)
+    if code is None or {w.name for w in layer.made} != {w.name for w in layer.op.weights(layer.inputs)}:
+        return None
+    return _complete(code)
+
+
+# Keywords of convolutions that ops leave out when they are as PyTorch assumes. Here they are put back, so that layers which
+# differ only in a stride have one form; `without_defaults` leaves them out again.
+_DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+_ORDER = ("kernel_size", *_DEFAULTS)
+
+
+def _complete(code: Code) -> Code:
+    if not code.template.startswith("nn.Conv"):
+        return code
+    tree, _ = parse(code.template)
+    assert isinstance(tree, ast.Call)
+    given = [k.arg for k in tree.keywords]
+    missing = [k for k in _DEFAULTS if k not in given]
+    if not missing or any(k in code.values and k not in given for k in missing):
+        return code
+    head, _, tail = code.template.partition(", kernel_size={kernel_size}")
+    if not tail:
+        return code
+    rest = [k for k in given if k not in _ORDER]
+    keywords = ", ".join(f"{k}={{{k}}}" for k in (*_ORDER, *rest) if k is not None)
+    values = {**code.values, **{k: _DEFAULTS[k] for k in missing}}
+    return Code(f"{head}, {keywords})", {k: values[k] for k in sorted(values, key=_place)})
+
+
+def _place(key: str) -> int:
+    return _ORDER.index(key) if key in _ORDER else -1 if key.startswith("arg") else len(_ORDER)
+
+
+def without_defaults(tree: ast.expr) -> ast.expr:
+    """The construction of a layer as people write it."""
+    if isinstance(tree, ast.Call) and show(tree.func).startswith("nn.Conv"):
+        tree.keywords = [k for k in tree.keywords if not _is_default(k)]
+    return tree
+
+
+def _is_default(keyword: ast.keyword) -> bool:
+    return (
+        keyword.arg in _DEFAULTS
+        and isinstance(keyword.value, ast.Constant)
+        and keyword.value.value == _DEFAULTS[keyword.arg]
+    )
+
+
+def examine(graph: Graph, free: Mapping[int, tuple[str, ...]]) -> Facts:
+    """The facts of a graph. `free` has the free symbols of its callees, by id."""
+    facts = Facts(graph, graph.order(), free=free)
+    facts.index = {n: i for i, n in enumerate(facts.order)}
+    facts.layers = {path: constructor(m) for path, m in graph.modules.items() if isinstance(m, Layer)}
+    for number in facts.order:
+        facts.forms[number] = _form(facts, number, graph[number])
+    for number in facts.order:
+        if facts.forms[number] is not Form.ALIAS:
+            for ref in facts.operands(number):
+                facts.users.setdefault(ref, []).append(number)
+    _plain_numbers(facts)
+    if graph.kind != "entry":
+        _sequences(facts)
+    taken = set(graph.modules) | set(graph.weights)
+    for number in facts.order:
+        node = graph[number]
+        if node.kind is Kind.CALL and node.graph is not None and graph.module_at(node.module or "") is None:
+            if node.module is None or not _foreign(graph, node.module):
+                facts.helpers[number] = _free(node.module or node.graph.name.lower(), taken)
+    facts.needed = frozenset(_needed(facts))
+    facts.unknown = tuple(sorted(facts.needed - known_symbols(graph).keys()))
+    return facts
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    found, count = wanted, 2
+    while found in taken:
+        found, count = f"{wanted}_{count}", count + 1
+    taken.add(found)
+    return found
+
+
+def _foreign(graph: Graph, path: str) -> bool:
+    return path.partition(".")[0] in graph.module_parameters
+
+
+def _form(facts: Facts, number: int, node: Node) -> Form:
+    graph = facts.graph
+    if node.kind is Kind.CALL:
+        return Form.CALL
+    if node.kind is not Kind.OP or node.op is None:
+        return Form.NOTHING
+    if node.module is not None and not node.replaced:
+        layer = graph.module_at(node.module)
+        if layer is None and _foreign(graph, node.module) and node.op.module(_types(graph, number)) is not None:
+            return Form.MODULE
+        if isinstance(layer, Layer) and constructor_of(facts, node.module, layer) is not None:
+            return Form.MODULE
+    code = node.op.call(_types(graph, number), node.types)
+    facts.codes[number] = code
+    if code.template.strip() == "{0}":
+        return Form.ALIAS
+    return Form.NUMBER if node.op.name == "scalar" else Form.CODE
+
+
+def constructor_of(facts: Facts, path: str, layer: Layer) -> Code | None:
+    return facts.layers[path] if path in facts.layers else constructor(layer)
+
+
+def _types(graph: Graph, number: int) -> tuple:
+    node = graph[number]
+    refs = graph.operands(number)
+    return tuple(graph.type(ref) for ref in refs[: len(refs) - len(node.replaced)])
+
+
+def _plain_numbers(facts: Facts) -> None:
+    """Numbers whose users do not take Python numbers become tensors."""
+    for number in facts.order:
+        if facts.forms[number] is Form.NUMBER and not all(
+            _takes_numbers(facts, user) for user in facts.users.get(Ref(number), [])
+        ):
+            code = facts.codes[number]
+            facts.forms[number] = Form.CODE
+            facts.codes[number] = Code(f"torch.tensor({code.template}, device={{device}})", code.values)
+
+
+def _takes_numbers(facts: Facts, user: int) -> bool:
+    op = facts.graph[user].op
+    if op is None or not op.numbers:
+        return False
+    return any(facts.forms[ref.node] is not Form.NUMBER for ref in facts.operands(user))
+
+
+# -- labelled sequences
+
+
+def _sequences(facts: Facts) -> None:
+    """Finds the labelled sequences that run their elements one after the other: those become nn.Sequential."""
+    graph = facts.graph
+    members: dict[str, list[int]] = {}
+    below: dict[str, dict[str, None]] = {}
+    for number in facts.order:
+        level = graph[number].level
+        if not level or facts.forms[number] not in (Form.MODULE, Form.CODE, Form.CALL, Form.NUMBER):
+            continue
+        members.setdefault(level, []).append(number)
+        while level:
+            above = level.rpartition(".")[0]
+            below.setdefault(above, {})[level] = None
+            level = above
+    owners: dict[str, int] = {}
+    for path in graph.modules:
+        above = path.rpartition(".")[0]
+        owners[above] = owners.get(above, 0) + 1
+    found: dict[str, list[Element] | None] = {}
+    for level in sorted({*members, *below} - {""}, key=lambda text: (-text.count("."), text)):
+        found[level] = _sequence(facts, level, members.get(level, []), list(below.get(level, {})), found, owners)
+    outermost = {level for level, elements in found.items() if elements is not None}
+    for level in sorted(outermost):
+        elements = found[level]
+        assert elements is not None
+        facts.sequences[level] = elements
+        for element in elements:
+            if element.node is None:
+                continue
+            if facts.forms[element.node] is Form.CODE:
+                facts.stages[element.node] = _stage(facts, element.node)  # type: ignore[assignment]
+            facts.forms[element.node] = Form.INNER
+
+
+def _sequence(
+    facts: Facts,
+    level: str,
+    members: list[int],
+    levels: list[str],
+    found: dict[str, list[Element] | None],
+    owners: dict[str, int],
+) -> list[Element] | None:
+    elements: list[Element] = []
+    for number in members:
+        element = _element(facts, level, number)
+        if element is None:
+            return None
+        elements.append(element)
+    for inner in levels:
+        part = found.get(inner)
+        if part is None:
+            return None
+        elements.append(Element(None, inner, part[0].entry, part[-1].result))
+    if not elements:
+        return None
+    elements.sort(key=lambda e: facts.index[e.result.node])
+    owning = 0
+    for position, element in enumerate(elements):
+        if position:
+            before = elements[position - 1].result
+            if element.entry != before or len(facts.users.get(before, [])) != 1:
+                return None
+        path = element.level if element.node is None else facts.graph[element.node].module
+        if path is not None and path != f"{level}.{position}":
+            return None
+        owning += element.node is not None and path in facts.graph.modules
+    if owning != owners.get(level, 0) or not (owning or levels):
+        return None
+    return elements
+
+
+def _element(facts: Facts, level: str, number: int) -> Element | None:
+    node = facts.graph[number]
+    operands = facts.operands(number)
+    if len(operands) != 1 or len(node.types) != 1 or facts.forms[operands[0].node] is Form.NUMBER:
+        return None
+    path = node.module
+    own = facts.graph.modules.get(path) if path is not None else None
+    if node.kind is Kind.CALL:
+        assert node.graph is not None
+        if node.bindings or facts.free[id(node.graph)] or (path is not None and own is None):
+            return None
+    elif path is not None and facts.forms[number] is Form.MODULE:
+        if own is None:
+            return None
+    elif facts.forms[number] is not Form.CODE or _stage(facts, number) is None:
+        return None
+    return Element(number, level, operands[0], Ref(number))
+
+
+def _stage(facts: Facts, number: int) -> Code | None:
+    """How to construct a node without weights as a module."""
+    node = facts.graph[number]
+    if node.op is None or node.replaced or (node.module is not None and node.module in facts.graph.modules):
+        return None
+    types = _types(facts.graph, number)
+    return None if node.op.weights(types) else node.op.module(types)
+
+
+# -- symbols
+
+
+def symbols_of(value: object) -> set[str]:
+    """The symbols of a literal."""
+    if isinstance(value, Dim):
+        return set(symbols(value))
+    if isinstance(value, tuple | list):
+        return {s for v in value for s in symbols_of(v)}
+    return set()
+
+
+def known_symbols(graph: Graph) -> dict[str, tuple[int, int, int, int]]:
+    """Symbols that can be read off the inputs: symbol → (input, axis, factor, offset), size = factor · symbol + offset."""
+    found: dict[str, tuple[int, int, int, int]] = {}
+    for number in graph.inputs:
+        for position, size in enumerate(graph[number].types[0].shape):
+            if not isinstance(size, Dim) or len(size.symbols) != 1:
+                continue
+            (name,) = size.symbols
+            factor, offset, linear = 0, 0, True
+            for monomial, coefficient in size.terms:
+                if not monomial:
+                    offset = coefficient
+                elif len(monomial) == 1 and monomial[0][1] == 1 and str(monomial[0][0]) == name:
+                    factor = coefficient
+                else:
+                    linear = False
+            if linear and factor and (name not in found or (factor, offset) == (1, 0) != found[name][2:]):
+                found[name] = (number, position, factor, offset)
+    return found
+
+
+def _needed(facts: Facts) -> Iterator[str]:
+    """Symbols that the code of a graph needs."""
+    graph = facts.graph
+    for check, _ in graph.checks:
+        yield from symbols(check.left)
+        yield from symbols(check.right)
+    for code in facts.codes.values():
+        for value in code.values.values():
+            yield from symbols_of(value)
+    for number in facts.order:
+        node = graph[number]
+        if node.graph is not None:
+            sizes = dict(node.sizes)
+            for inner in facts.free[id(node.graph)]:
+                yield from symbols(sizes[inner]) if inner in sizes else (inner,)

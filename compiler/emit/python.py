@@ -1,0 +1,231 @@
+"""Python source of a program: one class a block, the network's last."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..graph import Graph, Program, Ref
+from ..source import Span
+from .body import Body, Lines
+from .expr import call, name, names_in, number, text
+from .layout import comment, docstring, signature, statement
+from .names import MODULE_ATTRIBUTES, Scope, identifier
+from .plan import Plan, Plans
+
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """Generated source.
+
+    text: the module. network: name of the network's class. lines: the places of the spec that a 1-based line came from.
+    entries: the method of each entry, by the entry's name."""
+
+    text: str
+    network: str
+    lines: dict[int, tuple[Span, ...]]
+    entries: dict[str, str]
+
+
+def emit_python(program: Program) -> str:
+    """The PyTorch source of a program. It imports torch and nothing else."""
+    return emit(program).text
+
+
+def emit(program: Program) -> Emitted:
+    """The PyTorch source of a program, and where its lines came from."""
+    writer = _Writer(program)
+    body = Lines()
+    for plan in writer.plans.plans:
+        body.add(["", ""])
+        body.extend(writer.klass(plan))
+    lines = Lines()
+    lines.add(_header(program))
+    lines.add(writer.imports())
+    lines.extend(body)
+    places = {i: spans for i, spans in enumerate(lines.spans, 1) if spans}
+    return Emitted("\n".join(lines.text) + "\n", writer.plans.plans[-1].name, places, writer.entries)
+
+
+def _header(program: Program) -> list[str]:
+    digest = hashlib.sha256(program.source_text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    source = f" of {program.source_name}" if program.source_name else ""
+    line = comment(f"{program.name}{source}, sha256 {digest}, by archlang {VERSION}")
+    if len(line) > 86:
+        line = comment(f"{program.name[:30]}, sha256 {digest}, by archlang {VERSION}")
+    doc = docstring(program.doc or "", 0)
+    return [f"# {line}", *([""] if not doc else []), *doc, *([""] if doc else [])]
+
+
+class _Writer:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.plans = Plans(program)
+        self.nodes: list[ast.AST] = []
+        self.used: set[str] = {"nn"}
+        methods = Scope(
+            MODULE_ATTRIBUTES | {p.partition(".")[0] for p in (*program.graph.modules, *program.graph.weights)}
+        )
+        self.entries = {entry: methods.new(entry, "entry") for entry in program.entries}
+
+    def imports(self) -> list[str]:
+        used = names_in(self.nodes) | self.used
+        first = ["import math", ""] if "math" in used else []
+        lines = [*first, *(["import torch"] if "torch" in used else [])]
+        lines.append(f"from torch import {'Tensor, ' if 'Tensor' in used else ''}nn")
+        return [*lines, *(["from torch.nn import functional as F"] if "F" in used else [])]
+
+    # -- classes
+
+    def klass(self, plan: Plan) -> Lines:
+        lines = Lines()
+        graph = plan.graph
+        mark = f"  # L{graph.span.line}" if graph.span is not None else ""
+        head = f"class {plan.name}(nn.Module):"
+        lines.add([head + (mark if len(head + mark) <= 88 else "")], (graph.span,) if graph.span else ())
+        methods = [self._forward(plan)]
+        stored: dict[str, None] = {}
+        if graph is self.program.graph:
+            methods += [self._objective(plan)] if graph.losses else []
+            methods += [self._entry(plan, e, m) for e, m in self.entries.items()]
+            if graph.losses:
+                keys: list[ast.expr | None] = [ast.Constant(graph[n].name) for n in graph.losses]
+                weights = ast.Dict(keys, [number(graph[n].loss_weight) for n in graph.losses])
+                self.nodes.append(weights)
+                lines.add([*statement(weights, 4, "loss_weights = "), ""])
+        for _, body_stored in methods:
+            stored |= body_stored
+        constructor = self._constructor(plan, [p for p in plan.parameters if p in stored])
+        if constructor.text:
+            lines.extend(constructor)
+            lines.add([""])
+        for i, (method, _) in enumerate(methods):
+            if i:
+                lines.add([""])
+            lines.extend(method)
+        return lines
+
+    def _constructor(self, plan: Plan, stored: Sequence[str]) -> Lines:
+        lines = Lines()
+        made = list(self.plans.tree(plan.graph).lines())
+        if not made and not plan.parameters:
+            return lines
+        parameters = ["self", *(f"{p}: {kind}" for p, kind in plan.parameters.items())]
+        lines.add(signature("def __init__", parameters, " -> None:", 4))
+        lines.add([" " * 8 + "super().__init__()"])
+        for parameter in stored:
+            lines.add([f"        self.{parameter} = {parameter}"])
+        for line in made:
+            self.nodes.append(line.value)
+            spans = (line.span,) if line.span is not None else ()
+            mark = f"L{line.span.line}" if line.span is not None else ""
+            lines.add(statement(line.value, 8, line.target, (mark,)), spans)
+        return lines
+
+    # -- methods
+
+    def _forward(self, plan: Plan) -> tuple[Lines, dict[str, None]]:
+        graph = plan.graph
+        outputs = [graph.operands(n)[0] for n in graph.outputs]
+        inputs = [n for n in graph.inputs if graph[n].kind.value == "input"]
+        return self._method("forward", plan, graph, inputs, outputs)
+
+    def _entry(self, plan: Plan, entry: str, method: str) -> tuple[Lines, dict[str, None]]:
+        graph = self.program.entries[entry]
+        outputs = [graph.operands(n)[0] for n in graph.outputs]
+        return self._method(method, plan, graph, graph.inputs, outputs)
+
+    def _method(
+        self, method: str, plan: Plan, graph: Graph, inputs: Sequence[int], outputs: list[Ref]
+    ) -> tuple[Lines, dict[str, None]]:
+        body = Body(self.plans, plan, graph, inputs, outputs)
+        nodes = body.needed()
+        body.start()
+        body.open(nodes, checked=True)
+        if method == "forward":
+            self.plans.set_size_parameters(plan, body.free)
+        body.run(nodes)
+        self._return(body, _together([body.value(ref) for ref in body.roots]), body.roots)
+        result = "Tensor" if len(outputs) == 1 else f"tuple[{', '.join(['Tensor'] * len(outputs))}]"
+        return self._finish(method, body, graph, result)
+
+    def _finish(self, method: str, body: Body, graph: Graph, result: str) -> tuple[Lines, dict[str, None]]:
+        self.nodes += body.nodes
+        self.used.add("Tensor")
+        parameters = ["self", *(f"{v}: Tensor" for v in body.parameters.values())]
+        parameters += [f"{v}: nn.Module" for v in body.modules.values()]
+        if body.free:
+            parameters += ["*", *(f"{v}: int" for v in body.free.values())]
+        lines = Lines()
+        lines.add(signature(f"def {method}", parameters, f" -> {result}:", 4), (graph.span,) if graph.span else ())
+        lines.extend(body.lines)
+        return lines, body.stored
+
+    def _return(self, body: Body, value: ast.expr, roots: Iterable[Ref]) -> None:
+        spans: tuple[Span, ...] = ()
+        shape = ""
+        for ref in dict.fromkeys(roots):
+            held = body.values.get(ref)
+            if held is not None and held.variable is None:
+                spans += held.spans
+                shape = body._shape(ref) if held.changes and not isinstance(value, ast.Tuple) else ""
+        body._say(value, "return ", spans, shape)
+
+    def _objective(self, plan: Plan) -> tuple[Lines, dict[str, None]]:
+        """Outputs and losses. Calls `forward` when the losses need nothing else that it computes."""
+        graph = plan.graph
+        outputs = [graph.operands(n)[0] for n in graph.outputs]
+        losses = [graph.operands(n)[0] for n in graph.losses]
+        facts = self.plans.facts[id(graph)]
+        resolved = [facts.resolve(ref) for ref in outputs]
+        body = Body(self.plans, plan, graph, graph.inputs, [*outputs, *losses])
+        apart = Body(self.plans, plan, graph, graph.inputs, outputs)
+        inner = {n for n in apart.needed() if facts.graph[n].kind.value not in ("input", "target", "weight")}
+        nodes = body.needed(resolved)
+        again = inner & {n for n in nodes if facts.forms[n].name not in ("NUMBER", "NOTHING")}
+        calls = not again and not any(ref.node in body.parameters for ref in resolved)
+        nodes = nodes if calls else body.needed()
+        body.start()
+        body.open(nodes, checked=not calls)
+        if calls:
+            body.free |= self.plans.size_parameters(graph)
+            self._call_forward(body, resolved)
+        body.run(nodes)
+        terms: list[ast.expr] = []
+        for at, ref in zip(graph.losses, body.roots[len(outputs) :], strict=True):
+            held = body.values.get(ref)
+            if held is not None and held.variable is None:
+                body._settle(ref, graph[at].name)
+            terms.append(body.value(ref))
+        keys: list[ast.expr | None] = [ast.Constant(graph[n].name) for n in graph.losses]
+        found = [body.value(ref) for ref in body.roots[: len(outputs)]]
+        first = found[0] if len(found) == 1 else ast.Tuple(found, ast.Load())
+        self._return(body, ast.Tuple([first, ast.Dict(keys, terms)], ast.Load()), body.roots[: len(outputs)])
+        shape = "Tensor" if len(outputs) == 1 else f"tuple[{', '.join(['Tensor'] * len(outputs))}]"
+        return self._finish("objective", body, graph, f"tuple[{shape}, dict[str, Tensor]]")
+
+    def _call_forward(self, body: Body, outputs: list[Ref]) -> None:
+        graph = self.program.graph
+        given = [n for n in graph.inputs if graph[n].kind.value == "input"]
+        extra = {v: name(v) for v in body.free.values()}
+        variables = []
+        for i, ref in enumerate(outputs):
+            if ref in outputs[:i]:
+                variables.append("_")
+                continue
+            output = graph[graph.outputs[i]].name
+            variables.append(body._name(body._wishes.get(ref) or (output if output != "output" else "y")))
+            body._hold(ref, variables[-1])
+        value = call(name("self"), *(name(body.parameters[n]) for n in given), **extra)
+        body._say(value, f"{', '.join(variables)} = ")
+
+
+def _together(values: list[ast.expr]) -> ast.expr:
+    return values[0] if len(values) == 1 else ast.Tuple(values, ast.Load())
+
+
+__all__ = ["Emitted", "emit", "emit_python", "identifier", "text"]

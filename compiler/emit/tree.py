@@ -1,0 +1,320 @@
+"""The module tree as code: how submodules are constructed, and how a path is reached."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from ..graph import Graph, Instance, Layer
+from ..ops.base import Code, WeightSpec
+from ..source import Span
+from .expr import attribute, call, dotted, fill, literal, name, number, show
+from .facts import Element, Facts, constructor_of, without_defaults
+from .names import DICT_ATTRIBUTES, is_plain
+from .plan import Plan, Plans, concrete, construct, symmetric_fan
+
+_DTYPES = {"int": "torch.int64", "bool": "torch.bool"}
+_STARTS = {  # kind → function of nn.init, names of its values, keywords that are always given
+    "normal": ("normal_", ("mean", "std"), {}),
+    "uniform": ("uniform_", ("a", "b"), {}),
+    "trunc_normal": ("trunc_normal_", ("std",), {}),
+    "constant": ("constant_", ("val",), {}),
+    "kaiming": ("kaiming_normal_", (), {"mode": "fan_out", "nonlinearity": "relu"}),
+    "xavier": ("xavier_uniform_", (), {}),
+    "orthogonal": ("orthogonal_", ("gain",), {}),
+}
+
+
+@dataclass
+class Branch:
+    """One level of the tree. `kind` is root, sequential, list, dict, module or leaf."""
+
+    path: str
+    kind: str = ""
+    children: dict[str, Branch] = field(default_factory=dict)
+    weights: dict[str, WeightSpec] = field(default_factory=dict)
+    leaf: Layer | Instance | Graph | None = None  # a Graph: a block that needs no label
+    stage: int | None = None  # a node without weights, in a sequence
+
+
+@dataclass
+class Line:
+    """A statement of a constructor."""
+
+    target: str
+    value: ast.expr
+    span: Span | None = None
+
+
+def grow(facts: Facts, more: dict[str, Graph] | None = None) -> Branch:
+    """The tree of what one instance of a graph owns. `more` are further blocks to construct, by attribute."""
+    graph = facts.graph
+    root = Branch("", "root")
+    for path, spec in graph.weights.items():
+        above, _, last = path.rpartition(".")
+        _descend(root, above).weights[last] = spec
+    for path, module in graph.modules.items():
+        if isinstance(module, Layer) and facts.layers[path] is None and not module.made:
+            continue
+        _descend(root, path).leaf = module
+    helpers = {facts.helpers[n]: graph[n].graph for n in facts.helpers}
+    for path, block in {**helpers, **(more or {})}.items():
+        _descend(root, path).leaf = block
+    for level, elements in facts.sequences.items():
+        _fill_sequence(_descend(root, level), elements)
+    _settle(root, facts)
+    return root
+
+
+def _descend(root: Branch, path: str) -> Branch:
+    branch = root
+    for part in path.split(".") if path else ():
+        below = f"{branch.path}.{part}" if branch.path else part
+        branch = branch.children.setdefault(part, Branch(below))
+    return branch
+
+
+def _fill_sequence(branch: Branch, elements: list[Element]) -> None:
+    branch.kind = "sequential"
+    for position, element in enumerate(elements):
+        if str(position) not in branch.children:
+            branch.children[str(position)] = Branch(f"{branch.path}.{position}", "leaf", stage=element.node)
+    branch.children = {str(i): branch.children[str(i)] for i in range(len(elements))}
+
+
+def _settle(branch: Branch, facts: Facts) -> None:
+    """Decides what each level is."""
+    for child in branch.children.values():
+        _settle(child, facts)
+    if branch.kind:
+        return
+    labels = list(branch.children)
+    if branch.leaf is not None or branch.stage is not None:
+        branch.kind = "leaf"
+    elif labels and not branch.weights and {*labels} == {str(i) for i in range(len(labels))}:
+        branch.kind = "list"
+        branch.children = {str(i): branch.children[str(i)] for i in range(len(labels))}
+    elif labels and not any(label in DICT_ATTRIBUTES for label in labels):
+        branch.kind = "dict"
+    else:
+        branch.kind = "module"
+
+
+class Tree:
+    """Code for one class's modules."""
+
+    def __init__(self, plans: Plans, plan: Plan, more: dict[str, Graph] | None = None) -> None:
+        self.plans, self.plan, self.facts = plans, plan, plan.facts[0]
+        self.root = grow(self.facts, more)
+
+    # -- reaching
+
+    def reach(self, path: str, start: ast.expr | None = None) -> ast.expr:
+        """The expression for what lives at a path: `self.transformer.h[0]`."""
+        branch: Branch | None = self.root
+        expression = start or name("self")
+        parts = path.split(".")
+        for i, part in enumerate(parts):
+            if branch is None:
+                expression = _member(expression, "module", part)
+                continue
+            expression = _member(expression, branch.kind, part)
+            branch = branch.children.get(part)
+            if branch is not None and isinstance(branch.leaf, Instance) and not branch.children and i + 1 < len(parts):
+                inner = self.plans.tree(branch.leaf.graph)
+                return inner.reach(".".join(parts[i + 1 :]), expression)
+        return expression
+
+    # -- constructing
+
+    def lines(self) -> Iterator[Line]:
+        """The statements of the constructor, in the order of `state_dict`."""
+        yield from self._weights(self.root)
+        for label, child in self.root.children.items():
+            yield from self._child(name("self"), "root", label, child)
+
+    def _child(self, owner: ast.expr, kind: str, label: str, child: Branch) -> Iterator[Line]:
+        yield _assign(owner, kind, label, self._construct(child), self._span(child))
+        yield from self._after(child)
+
+    def _span(self, branch: Branch) -> Span | None:
+        if isinstance(branch.leaf, Layer | Instance):
+            return branch.leaf.span
+        return None
+
+    def _after(self, branch: Branch) -> Iterator[Line]:
+        """What a constructed level still needs: what its container could not take, bare tensors, starts."""
+        if branch.kind == "module" or branch.kind == "leaf":
+            for label, child in branch.children.items():
+                yield from self._child(self.reach(branch.path), "module", label, child)
+        else:
+            for child in branch.children.values():
+                yield from self._after(child)
+        yield from self._weights(branch)
+        if isinstance(branch.leaf, Layer):
+            yield from self._starts(branch.path, branch.leaf)
+
+    def _construct(self, branch: Branch) -> ast.expr:
+        if branch.stage is not None:
+            place = ("s", self.facts.index[branch.stage])
+            node = self.facts.graph[branch.stage]
+            if node.graph is not None:
+                return construct(self.plans, node.graph, self.facts.helpers[branch.stage], self.plan)
+            return self._code(self.facts.stages[branch.stage], place)
+        match branch.leaf:
+            case Layer():
+                return self._layer(branch.path, branch.leaf)
+            case Instance():
+                return construct(self.plans, branch.leaf.graph, branch.path, self.plan)
+            case Graph():
+                return construct(self.plans, branch.leaf, branch.path, self.plan)
+        children = [self._construct(child) for child in branch.children.values()]
+        match branch.kind:
+            case "sequential":
+                return call("nn.Sequential", *_runs(children))
+            case "list":
+                runs = _runs(children)
+                whole = runs[0].value if len(runs) == 1 and isinstance(runs[0], ast.Starred) else None
+                return call("nn.ModuleList", whole or ast.List(runs, ast.Load()))
+            case "dict":
+                keys: list[ast.expr | None] = [ast.Constant(label) for label in branch.children]
+                return call("nn.ModuleDict", ast.Dict(keys, children))
+        return call("nn.Module")
+
+    def _layer(self, path: str, layer: Layer) -> ast.expr:
+        code = constructor_of(self.facts, path, layer)
+        if code is not None:
+            return self._code(code, ("m", path))
+        if all(spec.role == "param" and spec.name not in DICT_ATTRIBUTES for spec in layer.made):
+            keys: list[ast.expr | None] = [ast.Constant(spec.name) for spec in layer.made]
+            return call("nn.ParameterDict", ast.Dict(keys, [self._empty(path, spec) for spec in layer.made]))
+        return call("nn.Module")
+
+    def _code(self, code: Code, place: tuple) -> ast.expr:
+        def what(hole: str) -> ast.expr | None:
+            return None if hole == "device" else literal(code.values[hole], self.plan.hole, (*place, hole))
+
+        return without_defaults(fill(code, what))
+
+    # -- tensors
+
+    def _empty(self, path: str, spec: WeightSpec, function: str = "torch.empty") -> ast.expr:
+        shape = [literal(n, self.plan.hole, ("w", path, spec.name, i)) for i, n in enumerate(spec.shape)]
+        if not shape:
+            shape = [ast.Tuple([], ast.Load())]
+        dtype = {"dtype": dotted(_DTYPES[spec.dtype])} if spec.dtype in _DTYPES else {}
+        return call(function, *shape, **dtype)
+
+    def _weights(self, branch: Branch) -> Iterator[Line]:
+        """Bare tensors: `param`, `buffer`, `const`."""
+        owner = self.reach(branch.path) if branch.path else name("self")
+        for label, spec in branch.weights.items():
+            yield from self._tensor(owner, branch.kind, label, "", concrete(spec, None, False))
+
+    def _tensor(self, owner: ast.expr, kind: str, label: str, path: str, spec: WeightSpec) -> Iterator[Line]:
+        if spec.role == "param":
+            value, started = self._started(path, spec)
+            yield _assign(
+                owner, kind if kind != "leaf" else "module", label, call("nn.Parameter", value), None, "parameter"
+            )
+            if not started:
+                yield from self._start(_member(owner, "module", label), path, spec)
+            return
+        if spec.code is not None:
+            place = ("k", path, spec.name)
+            value = self._code(spec.code, place)
+        else:
+            value = self._started(path, spec)[0]
+        extra = {} if spec.role == "buffer" else {"persistent": ast.Constant(False)}
+        yield Line("", call(attribute(owner, "register_buffer"), ast.Constant(label), value, **extra))
+
+    def _started(self, path: str, spec: WeightSpec) -> tuple[ast.expr, bool]:
+        """A new tensor, and whether it has its values already."""
+        init = spec.init
+        if init.kind == "constant" or (init.kind == "default" and spec.role != "param"):
+            value = init.values[0] if init.values else 0
+            if value in (0, 1) and spec.shape:
+                return self._empty(path, spec, "torch.zeros" if value == 0 else "torch.ones"), True
+            given = literal(value, self.plan.hole, ("i", path, spec.name, 0))
+            if not spec.shape:
+                return call("torch.tensor", _as_float(given) if spec.dtype == "float" else given), True
+            shape = [literal(n, self.plan.hole, ("w", path, spec.name, i)) for i, n in enumerate(spec.shape)]
+            return call("torch.full", ast.Tuple(shape, ast.Load()), _as_float(given)), True
+        return self._empty(path, spec), False
+
+    def _starts(self, path: str, layer: Layer) -> Iterator[Line]:
+        """How a layer's weights start, where its nn.Module would start them otherwise or there is none."""
+        where = self.reach(path)
+        constructed = constructor_of(self.facts, path, layer) is not None
+        plain = not constructed and any(spec.role != "param" or spec.name in DICT_ATTRIBUTES for spec in layer.made)
+        for spec in layer.made:
+            spec = concrete(spec, layer, constructed)
+            if plain:
+                yield from self._tensor(where, "module", spec.name, path, spec)
+            elif spec.init.kind != "default":
+                yield from self._start(_member(where, "module", spec.name), path, spec)
+
+    def _start(self, where: ast.expr, path: str, spec: WeightSpec) -> Iterator[Line]:
+        init = spec.init
+        fan = symmetric_fan(init)
+        if fan is not None:
+            given = literal(fan, self.plan.hole, ("i", path, spec.name, 0))
+            bound = ast.BinOp(given, ast.Pow(), number(-0.5))
+            yield Line("", call("nn.init.uniform_", where, ast.UnaryOp(ast.USub(), bound), bound))
+            return
+        if init.kind == "constant" and init.values and init.values[0] in (0, 1):
+            yield Line("", call("nn.init.zeros_" if init.values[0] == 0 else "nn.init.ones_", where))
+            return
+        function, names, always = _STARTS[init.kind]
+        values = [literal(v, self.plan.hole, ("i", path, spec.name, i)) for i, v in enumerate(init.values)]
+        if init.kind == "trunc_normal" and len(values) == 2:
+            names = ("mean", "std")
+        if names[:1] == ("mean",) and init.values[0] == 0:
+            names, values = names[1:], values[1:]
+        named = init.kind in ("normal", "trunc_normal", "orthogonal")
+        keywords = {key: ast.Constant(value) for key, value in always.items()}
+        if named:
+            keywords |= dict(zip(names, values, strict=False))
+            values = []
+        yield Line("", call(f"nn.init.{function}", where, *values, **keywords))
+
+
+def _as_float(value: ast.expr) -> ast.expr:
+    if isinstance(value, ast.Constant) and isinstance(value.value, int):
+        return number(float(value.value))
+    if isinstance(value, ast.UnaryOp):
+        return ast.UnaryOp(value.op, _as_float(value.operand))
+    return value
+
+
+def _member(owner: ast.expr, kind: str, label: str) -> ast.expr:
+    """One step down from a level of a kind."""
+    if kind in ("sequential", "list"):
+        return ast.Subscript(owner, ast.Constant(int(label)), ast.Load())
+    if is_plain(label) and not (kind == "dict" and label in DICT_ATTRIBUTES):
+        return attribute(owner, label)
+    if kind == "dict":
+        return ast.Subscript(owner, ast.Constant(label), ast.Load())
+    return call("getattr", owner, ast.Constant(label))
+
+
+def _assign(owner: ast.expr, kind: str, label: str, value: ast.expr, span: Span | None, what: str = "module") -> Line:
+    if is_plain(label):
+        return Line(f"{show(owner)}.{label} = ", value, span)
+    register = "add_module" if what == "module" else "register_parameter"
+    return Line("", call(attribute(owner, register), ast.Constant(label), value), span)
+
+
+def _runs(children: list[ast.expr]) -> list[ast.expr]:
+    """Equal neighbours, three or more, as one comprehension."""
+    result: list[ast.expr] = []
+    for _, group in groupby(children, key=show):
+        run = list(group)
+        if len(run) < 3:
+            result += run
+            continue
+        loop = ast.comprehension(target=name("_"), iter=call("range", ast.Constant(len(run))), ifs=[], is_async=0)
+        result.append(ast.Starred(ast.ListComp(run[0], [loop]), ast.Load()))
+    return result

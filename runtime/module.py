@@ -1,0 +1,87 @@
+"""A program as a module: generated source, compiled and instantiated."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+from collections.abc import Callable
+from functools import wraps
+from types import CodeType
+from typing import Any
+
+import torch
+from archlang.compiler.emit.python import Emitted, emit
+from archlang.compiler.graph import Program
+from archlang.compiler.source import Span
+from torch import nn
+
+
+def build(program: Program) -> nn.Module:
+    """The module of a program, its weights started as the spec says.
+
+    It carries `.program` and `.source` (the generated text). An error while it runs is annotated with the place in the spec.
+    """
+    emitted = emit(program)
+    return module_class(program, emitted)()
+
+
+def module_class(program: Program, emitted: Emitted) -> type[nn.Module]:
+    """The network's class, from generated source."""
+    filename = f"<archlang {program.name} {hashlib.sha256(emitted.text.encode()).hexdigest()[:8]}>"
+    code = compile(emitted.text, filename, "exec", dont_inherit=True)
+    linecache.cache[filename] = (len(emitted.text), None, emitted.text.splitlines(keepends=True), filename)
+    namespace: dict[str, Any] = {"__name__": f"archlang_generated.{emitted.network}"}
+    exec(code, namespace)  # noqa: S102  (text that the compiler wrote: names and strings of a spec are literals in it)
+    return _annotating(namespace[emitted.network], program, emitted, filename)
+
+
+def _annotating(base: type[nn.Module], program: Program, emitted: Emitted, filename: str) -> type[nn.Module]:
+    """The class, with its entry points saying where in the spec an error arose. Nothing changes while torch traces it."""
+    methods = ["__call__", *(m for m in ("objective", *emitted.entries.values()) if m in vars(base))]
+    namespace: dict[str, Any] = {m: _annotated(getattr(base, m), emitted.lines, filename) for m in methods}
+    namespace |= {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
+    return type(base.__name__, (base,), {**namespace, "program": program, "source": emitted.text})
+
+
+def _annotated(method: Callable, lines: dict[int, tuple[Span, ...]], filename: str) -> Callable:
+    @wraps(method)
+    def run(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return method(self, *args, **kwargs)
+        return _run(method, self, args, kwargs, lines, filename)
+
+    return run
+
+
+def _run(method: Callable, self: nn.Module, args: tuple, kwargs: dict, lines: dict, filename: str) -> Any:
+    try:
+        return method(self, *args, **kwargs)
+    except Exception as failure:
+        for note in _notes(failure, lines, filename):
+            if note not in getattr(failure, "__notes__", ()):
+                failure.add_note(note)
+        raise
+
+
+def _notes(failure: BaseException, lines: dict[int, tuple[Span, ...]], filename: str) -> list[str]:
+    """Where the innermost generated line came from, and what called it."""
+    found: list[tuple[Span, ...]] = []
+    traceback = failure.__traceback__
+    while traceback is not None:
+        code: CodeType = traceback.tb_frame.f_code
+        if code.co_filename == filename and traceback.tb_lineno in lines:
+            found.append(lines[traceback.tb_lineno])
+        traceback = traceback.tb_next
+    return [note for spans in reversed(found) for note in [_note(spans)] if note]
+
+
+def _note(spans: tuple[Span, ...]) -> str:
+    """`in lenet5.arch:14: c1: conv(6, kernel=5)`."""
+    first = spans[0]
+    last = spans[-1]
+    shown = []
+    for span in spans:
+        text = " ".join(span.text.split())
+        shown.append(text if len(text) <= 60 else text[:57] + "…")
+    where = f"{first.source.name}:{first.line}" + (f"-{last.line}" if last.line > first.line else "")
+    return f"in {where}: {' -> '.join(dict.fromkeys(shown))}"
