@@ -12,8 +12,8 @@ which it needs the package `interegular`) and computes the tables. What is writt
     access      one symbol a state: what was read last when the parser is in it
     starts      start rule → [first state, last state]
 
-`action` is the name of a function in nodes.py, "" for a list that is spliced into its parent, or "^" where the one child
-passes through. A recipe picks the children: i is child i, -1 - i the elements of child i, null None.
+`action` is the name of a function in nodes.py, "" for a list that is spliced into its parent, or "^" where the one
+child passes through. A recipe picks the children: i is child i, -1 - i the elements of child i, null None.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any
 
 STARTS = ("file", "test")
 TABLES = Path(__file__).with_name("tables.json")
+_OFTEN = ("NAME", "SPACE")  # tried first
 _KEYWORD = re.compile(r"(?P<word>[a-z]+)(?P<end>\(\?!.*)")
 
 
@@ -143,9 +144,7 @@ def _terminals(lark: Any) -> tuple[list[list[str]], dict[str, list[Any]], dict[s
             if terminal.pattern.type == "str":
                 shown[terminal.name] = terminal.pattern.value
     fixed = sorted((t for t in plain if t[2] in shown), key=lambda t: (-len(shown[t[2]]), t[2]))
-    regular = sorted(
-        (t for t in plain if t[2] not in shown), key=lambda t: (-t[0], t[2] != "SPACE", t[2] != "NAME", t[2])
-    )
+    regular = sorted((t for t in plain if t[2] not in shown), key=lambda t: (-t[0], t[2] not in _OFTEN, t[2]))
     return [[t[2], t[3]] for t in regular + fixed], dict(sorted(keywords.items())), dict(sorted(shown.items()))
 
 

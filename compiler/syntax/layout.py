@@ -124,6 +124,9 @@ class Layout:
                 return self.bracketed(left, node.items, right, indent)
             case ast.Call() | ast.Apply() if node.arguments:
                 head = apply_head(node) if isinstance(node, ast.Apply) else at(node.function, POSTFIX)
+                row = " " * (indent + INDENT) + ", ".join(map(unparse, node.arguments))
+                if len(row) <= self.width and not self.must_break(node):
+                    return [f"{head}(", row, " " * indent + ")"]
                 return self.bracketed(f"{head}(", node.arguments, ")", indent)
             case ast.Argument():
                 name = f"{node.name}=" if node.name is not None else ""
@@ -264,9 +267,8 @@ class Layout:
             return None
         text = "".join(f"{unparse(stage)} -> " for stage in front)
         flat = text + unparse(last)
-        if not self.must_break(last):
-            if column + len(flat) + tail <= self.width:
-                return [flat]
+        if not self.must_break(last) and column + len(flat) + tail <= self.width:
+            return [flat]
         inner = last.stage if isinstance(last, ast.Labelled) else last
         if not isinstance(inner, _BRACED) or len(row) > 3:
             return None

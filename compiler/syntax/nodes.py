@@ -1,4 +1,4 @@
-"""From rules to nodes: one function a rule of the grammar, called `on_` and its name, in the rule's order of children."""
+"""From rules to nodes: one function a rule of the grammar, `on_` and its name, with the rule's children in order."""
 
 from __future__ import annotations
 
@@ -10,32 +10,8 @@ from ..source import Source, Span
 from . import ast
 
 DEEPER = frozenset(
-    [
-        "unary",
-        "binary",
-        "call",
-        "attribute",
-        "index",
-        "list",
-        "tuple",
-        "comprehension",
-        "choice",
-        "pipe",
-        "supplied",
-        "supplied_with",
-        "scan",
-        "braces",
-        "repeat",
-        "for_stage",
-        "if_stage",
-        "skip",
-        "for_stmt",
-        "if_stmt",
-        "else_if",
-        "labelled",
-        "entry",
-        "type",
-    ]
+    "unary binary call attribute index list tuple comprehension choice pipe type supplied supplied_with scan braces "
+    "repeat for_stage if_stage skip labelled for_stmt if_stmt else_if entry".split()  # noqa: SIM905
 )
 """The rules whose nodes count towards the depth of a tree."""
 
@@ -69,7 +45,14 @@ class Nodes:
         return Span(self.source, start, end)
 
     def report(
-        self, code: str, message: str, at: Span, help: str | None = None, labels: tuple[Label, ...] = (), note: str = ""
+        self,
+        code: str,
+        message: str,
+        at: Span,
+        help: str | None = None,
+        *,
+        labels: tuple[Label, ...] = (),
+        note: str = "",
     ) -> None:
         """Keep a complaint; parsing goes on."""
         self.found.append(Diagnostic(code, message, at, labels, help, underline=note))
@@ -232,7 +215,7 @@ class Nodes:
     def on_entry(self, at: Span, name: ast.Ident, body: tuple) -> ast.EntryStmt:
         return ast.EntryStmt(name, body, span=at)
 
-    def on_bias(
+    def on_bias(  # noqa: PLR0917
         self,
         at: Span,
         claim: ast.Ident,
@@ -265,7 +248,7 @@ class Nodes:
     def on_player(self, at: Span, role: str, name: ast.Ident, value: ast.Expr) -> ast.PlayerStmt:
         return ast.PlayerStmt(role, name, value, span=at)
 
-    def on_pair(
+    def on_pair(  # noqa: PLR0917
         self, at: Span, first: ast.Ident, second: ast.Ident, on: tuple, extra: tuple | None, objective: ast.Expr
     ) -> ast.PairStmt:
         return ast.PairStmt(first, second, on, extra or (), objective, span=at)
@@ -282,9 +265,7 @@ class Nodes:
     def on_phase(self, at: Span, name: ast.Ident, *body: Any) -> ast.Phase:
         for part in body:
             if isinstance(part, ast.Phase):
-                self.report(
-                    "A0117", "a phase cannot hold another phase", part.span, "let the phases follow one another"
-                )
+                self.report("A0117", "a phase cannot hold another phase", part.span, "let them follow one another")
         return ast.Phase(name, tuple(p for p in body if not isinstance(p, ast.Phase)), span=at)
 
     def on_tests(self, at: Span, *values: ast.Expr) -> tuple:

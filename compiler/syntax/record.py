@@ -53,7 +53,7 @@ class Record:
     __dataclass_fields__: ClassVar[Any] = _Fields()
 
     def __init_subclass__(cls) -> None:
-        own = cls.__dict__.get("__annotations__", {})
+        own = cls.__dict__.get("__annotations__", {})  # noqa: RUF063 (inspect is slow to import)
         cls._specs, cls._types = dict(cls._specs), {**cls._types, **own}
         for name in own:
             spec = cls.__dict__.get(name)
