@@ -1,0 +1,244 @@
+"""A figure as DOT, the language of Graphviz. All text goes into HTML-like labels, escaped in one place."""
+
+from __future__ import annotations
+
+from ..graph import EdgeKind
+from ..ops.base import Glyph
+from .figure import Figure, Group, Item, Link, Shape, Stripe
+from .style import SMALL, Extra, Theme
+
+FONT = "Helvetica,Arial,sans-serif"
+_WIDTH = 124
+_TITLE = 15  # letters that fit left of the line that enters a cluster
+
+
+def dot(figure: Figure, theme: Theme) -> str:
+    """DOT text of a figure. Node names are the items' ids, clusters `cluster_` and the group's id."""
+    lines = ["digraph {", *_globals(figure, theme)]
+    children = figure.children()
+
+    def write(group: Group, indent: str, depth: int) -> None:
+        for child in children[group.id]:
+            if isinstance(child, Item):
+                lines.append(f"{indent}{child.id} [{_item(child, theme)}]")
+                continue
+            lines.append(f"{indent}subgraph cluster_{child.id} {{")
+            lines.append(f"{indent}  {_cluster(child, theme, depth)}")
+            write(child, indent + "  ", depth + 1)
+            lines.append(f"{indent}}}")
+
+    write(figure.groups["root"], "  ", 0)
+    lines += _ranks(figure)
+    shortcuts = _shortcuts(figure)
+    lines += [f"  {_link(link, figure, theme, shortcuts)}" for link in figure.links]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text as data inside an HTML-like label: nothing in it is markup, an attribute's end or an escape of Graphviz."""
+    for char, entity in (
+        ("&", "&amp;"),
+        ("<", "&lt;"),
+        (">", "&gt;"),
+        ('"', "&quot;"),
+        ("'", "&#39;"),
+        ("\\", "&#92;"),
+    ):
+        text = text.replace(char, entity)
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _attributes(**values: object) -> str:
+    """Attributes; every value is quoted unless it is an HTML-like label of ours."""
+    parts = []
+    for name, value in values.items():
+        text = str(value)
+        quoted = text if name == "label" and text.startswith("<") else f'"{escape(text)}"'
+        parts.append(f"{name.rstrip('_')}={quoted}")
+    return " ".join(parts)
+
+
+def _font(text: str, size: float, colour: str | None = None) -> str:
+    tint = f' COLOR="{colour}"' if colour else ""
+    return f'<FONT POINT-SIZE="{size:g}"{tint}>{text}</FONT>'
+
+
+def _globals(figure: Figure, theme: Theme) -> list[str]:
+    title = f"<B>{_font(escape(figure.title), 15)}</B>"
+    if figure.subtitle:
+        title += f"<BR/>{_font(escape(figure.subtitle), 9, theme.muted)}<BR/>{_font(' ', 6)}"
+    graph = _attributes(
+        label=f"<{title}>",
+        labelloc="t",
+        rankdir="TB",
+        bgcolor=theme.background,
+        fontname=FONT,
+        fontcolor=theme.text,
+        splines="spline",
+        nodesep=0.28,
+        ranksep=0.24,
+        pad=0.15,
+        margin=0,
+    )
+    node = _attributes(fontname=FONT, fontsize=11, fontcolor=theme.text, color=theme.border, penwidth=theme.width)
+    edge = _attributes(fontname=FONT, fontsize=8.5, fontcolor=theme.muted, arrowsize=0.55)
+    return [f"  graph [{graph}]", f"  node [{node}]", f"  edge [{edge}]"]
+
+
+def _cluster(group: Group, theme: Theme, depth: int) -> str:
+    block = group.kind == "block"
+    lines = _broken(group.title)
+    rows = [f"<B>{_font(escape(lines[0]), 10)}</B>" if block else _font(escape(lines[0]), 10)] if group.title else []
+    rows += [_font(escape(line), 9, theme.muted) for line in lines[1:]]
+    if group.times > 1:
+        rows = [" ".join([*rows[:1], f"<B>{_font(f'×{group.times}', 12)}</B>"]), *rows[1:]]
+    return _attributes(
+        id=group.id,
+        label=f"<{''.join(f'{row}{_LEFT}' for row in rows)}>",
+        labeljust="l",
+        style="rounded,filled" if block else "rounded,filled,dashed",
+        fillcolor=theme.clusters[depth % len(theme.clusters)],
+        color=theme.cluster_border,
+        penwidth=2 * theme.width if group.times > 1 else theme.width,
+        fontsize=10,
+        fontcolor=theme.text if block or group.times > 1 else theme.muted,
+        margin=10,
+    )
+
+
+_LEFT = '<BR ALIGN="LEFT"/>'
+
+
+def _broken(title: str) -> list[str]:
+    """A long title in two lines: the label or name first, then the block or its arguments."""
+    if len(title) <= _TITLE:
+        return [title]
+    for sign, keep in ((": ", 1), ("(", 0)):
+        head, found, rest = title.partition(sign)
+        if found and head:
+            return [head + sign[:keep], sign[keep:].strip() + rest]
+    return [title]
+
+
+def _item(item: Item, theme: Theme) -> str:
+    fill = theme.fills[item.role]
+    line = "dashed" if item.aside or item.role is Glyph.DROPOUT else "solid"
+    match item.shape:
+        case Shape.POINT:
+            return _attributes(id=item.id, shape="point", width=0.05, color=theme.lines[EdgeKind.DATA].colour, label="")
+        case Shape.CIRCLE:
+            label = f"<{_font(escape(item.stripes[0].text), 13)}>"
+            return _attributes(
+                id=item.id, shape="circle", fixedsize="true", width=0.26, label=label, style="filled", fillcolor=fill
+            )
+        case Shape.TEXT:
+            return _attributes(
+                id=item.id, shape="box", label=_plain(item.stripes[0], theme, 9.5), margin="0.06,0",
+                height=0.2, penwidth=0, fontcolor=theme.muted,
+            )  # fmt: skip
+        case Shape.PILL:
+            io = item.role in (Extra.INPUT, Extra.TARGET, Extra.OUTPUT)
+            return _attributes(
+                id=item.id,
+                shape="box",
+                style=f"rounded,filled,{'dashed' if item.role is Extra.TARGET else line}",
+                label=_plain(item.stripes[0], theme, 11 if io else 10),
+                fillcolor=fill,
+                color=theme.loss if item.role is Extra.TARGET else theme.border,
+                margin="0.12,0.02",
+                height=0.26,
+                width=0.6,
+            )
+    return _attributes(id=item.id, shape="plain", label=f"<{_table(item, theme)}>")
+
+
+def _words(stripe: Stripe, theme: Theme, size: float) -> str:
+    name = f"<B>{escape(stripe.name)}</B>" if stripe.name else ""
+    body = "  ".join(filter(None, (name, escape(stripe.text)))) or " "
+    note = f"<BR/>{_font(escape(stripe.note), 8, theme.muted)}" if stripe.note else ""
+    return _font(body, size) + note
+
+
+def _cell(words: str, size: float, above: float, attributes: str = "") -> str:
+    """One row. Graphviz sets text a little high in its cell; a cell higher than its text, with the text at the bottom of
+    it, looks centred."""
+    height = round(size * 1.2 + 2 * above + 2)
+    return (
+        f'<TR><TD HEIGHT="{height}" VALIGN="BOTTOM" CELLPADDING="{max(0, above - 1):g}"{attributes}>{words}</TD></TR>'
+    )
+
+
+def _plain(stripe: Stripe, theme: Theme, size: float) -> str:
+    """The label of an item that is one shape."""
+    row = _cell(_words(stripe, theme, size), size, 1)
+    return f'<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">{row}</TABLE>>'
+
+
+def _table(item: Item, theme: Theme) -> str:
+    """The stripes of a box, one under the other; repeated boxes have a double frame and a badge."""
+    rows = []
+    loss = item.role is Glyph.LOSS
+    for stripe in item.stripes:
+        small = (stripe.role in SMALL or stripe.role is Glyph.SHAPE) and len(item.stripes) > 1
+        size, above = (9.5, 2) if small else (11, 4)
+        fill = f' BGCOLOR="{theme.fills[stripe.role]}" WIDTH="{_WIDTH}"'
+        rows.append(_cell(_words(stripe, theme, size), size, above, fill))
+    colour = theme.loss if loss else theme.border
+    style = ' STYLE="dashed"' if loss or item.aside else ""
+    frame = f'CELLSPACING="0" CELLBORDER="1" COLOR="{colour}"{style}'
+    table = f'<TABLE BORDER="0" {frame}>{"".join(rows)}</TABLE>'
+    if item.times == 1:
+        return table
+    badge = f"<B>{_font(f'×{item.times}', 12)}</B>"
+    around = f'<TABLE BORDER="1" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2" COLOR="{colour}">'
+    doubled = f"{around}<TR><TD>{table}</TD></TR></TABLE>"
+    side = f'WIDTH="{16 + 8 * len(str(item.times))}" HEIGHT="20" FIXEDSIZE="TRUE"'
+    return (
+        '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">'
+        f"<TR><TD {side}></TD><TD>{doubled}</TD><TD {side}>{badge}</TD></TR></TABLE>"
+    )
+
+
+def _ranks(figure: Figure) -> list[str]:
+    """Inputs in one row at the top, outputs and losses in one at the bottom."""
+    lines = []
+    top = [i.id for i in figure.items.values() if i.role is Extra.INPUT and i.shape is Shape.PILL and i.group == "root"]
+    bottom = [i.id for i in figure.items.values() if i.role is Extra.OUTPUT and i.group == "root"]
+    for rank, names in (("source", top), ("sink", bottom)):
+        if names:
+            lines.append(f"  {{ rank={rank}; {'; '.join(names)} }}")
+    return lines
+
+
+def _shortcuts(figure: Figure) -> set[str]:
+    """Items from which data reaches the rest only along skips: they stand beside the main path."""
+    found: set[str] = set()
+    outgoing = figure.outgoing()
+    for item in reversed(figure.items.values()):
+        links = outgoing[item.id]
+        if links and all(link.kind is EdgeKind.SKIP or link.target in found for link in links):
+            found.add(item.id)
+    return found
+
+
+def _link(link: Link, figure: Figure, theme: Theme, shortcuts: set[str]) -> str:
+    line = theme.lines[link.kind]
+    source, target = figure.items[link.source], figure.items[link.target]
+    values: dict[str, object] = {"color": line.colour, "penwidth": line.width}
+    if line.style != "solid" or source.aside or target.aside:
+        values["style"] = line.style if line.style != "solid" else "dashed"
+    if target.shape is Shape.POINT:
+        values["arrowhead"] = "none"
+    elif line.head != "normal":
+        values["arrowhead"] = line.head
+    if link.label:
+        values["label"] = f"< {escape(link.label)} >"
+    match link.kind:
+        case EdgeKind.SKIP:
+            values["weight"] = 2
+        case EdgeKind.STATE:
+            values["constraint"] = "false"
+        case _:
+            aside = Glyph.LOSS in (source.role, target.role) or source.id in shortcuts or target.id in shortcuts
+            values["weight"] = 1 if aside else 100
+    return f"{link.source} -> {link.target} [{_attributes(**values)}]"

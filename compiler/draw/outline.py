@@ -1,0 +1,430 @@
+"""From a graph to a figure: what is opened, what is folded, what is drawn once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from ..graph import EdgeKind, Graph, Kind, Layer, Node, Program, Ref
+from ..ops.base import Glyph
+from ..sizes import Dim, substitute
+from ..types import TensorType
+from . import words
+from .figure import Figure, Group, Item, Link, Shape, Stripe
+from .repeats import Repeat, find_repeats
+from .style import LAYERS, SMALL, Extra
+
+READABLE = 40
+_DEEPEST = 12
+_THIN = 4
+_SHAPES = {
+    Glyph.ACTIVATION: Shape.PILL,
+    Glyph.DROPOUT: Shape.PILL,
+    Glyph.SHAPE: Shape.TEXT,
+    Glyph.MERGE: Shape.PILL,
+    Glyph.ARITHMETIC: Shape.PILL,
+    Glyph.SAMPLE: Shape.PILL,
+    Glyph.CONSTANT: Shape.PILL,
+}
+
+
+class End(NamedTuple):
+    """Where a tensor comes from in the figure. `kind` is that of an edge that it already ran through."""
+
+    item: str
+    type: TensorType
+    kind: EdgeKind = EdgeKind.DATA
+
+
+class TooLarge(Exception):
+    """The figure would have more items than the limit."""
+
+
+def outline(program: Program, graph: Graph, depth: int, parameters: bool, most: int) -> Figure:
+    """The figure of one entry of a program, with so many levels and blocks opened. Raises TooLarge."""
+    figure = Figure(words.clean(program.name), _subtitle(program, graph))
+    figure.groups["root"] = Group("root", figure.title, "root", None)
+    builder = _Builder(figure, parameters, most, _silent(graph))
+    builder.draw(graph, "", graph.nominal, depth, "root", None)
+    return figure
+
+
+def automatic(program: Program, graph: Graph, parameters: bool, most: int) -> Figure:
+    """The most detailed figure that is still readable; the least detailed one when none is."""
+    from .stacks import tidy
+
+    best = tidy(outline(program, graph, 0, parameters, most))
+    for depth in range(1, _DEEPEST):
+        try:
+            figure = tidy(outline(program, graph, depth, parameters, most))
+        except TooLarge:
+            break
+        if sum(item.shape is not Shape.POINT for item in figure.items.values()) > READABLE:
+            break
+        unchanged = len(figure.groups) == len(best.groups) and len(figure.items) == len(best.items)
+        best = figure
+        if unchanged:
+            break
+    return best
+
+
+def parameter_count(graph: Graph) -> int:
+    """Trained numbers that an instance of a graph owns."""
+    return sum(spec.elements for _, spec in graph.state() if spec.role == "param")
+
+
+def _subtitle(program: Program, graph: Graph) -> str:
+    parts = [f"{words.count_text(parameter_count(program.graph))} parameters"]
+    for number in graph.inputs:
+        node = graph[number]
+        if node.kind is Kind.INPUT:
+            parts.append(f"{words.clean(node.name, 30)} {words.shape_text(node.types[0].substitute(graph.nominal))}")
+    return words.clean(" · ".join(parts), 160)
+
+
+def _silent(graph: Graph) -> dict[str, frozenset[str]]:
+    """Of each block, the arguments that are the same wherever it stands (all of them, where it stands once)."""
+    seen: dict[str, dict[str, set[str]]] = {}
+    for callee in graph.graphs():
+        for name, value in callee.arguments.items():
+            seen.setdefault(callee.name, {}).setdefault(name, set()).add(words.value_text(value))
+    return {name: frozenset(a for a, v in by.items() if len(v) == 1) for name, by in seen.items()}
+
+
+@dataclass
+class _Scope:
+    """One graph while it is drawn."""
+
+    graph: Graph
+    prefix: str
+    sizes: Mapping[str, int | Dim]
+    depth: int
+    home: str
+    waiting: Iterator[End] | None
+    numbers: dict[int, str] = field(default_factory=dict)
+    ends: dict[Ref, End] = field(default_factory=dict)
+    levels: dict[str, list[str]] = field(default_factory=dict)
+    thin: dict[int, str] = field(default_factory=dict)
+    uses: Counter[str] = field(default_factory=Counter)
+    aside: set[int] = field(default_factory=set)
+
+
+@dataclass
+class _Builder:
+    figure: Figure
+    parameters: bool
+    most: int
+    silent: dict[str, frozenset[str]]
+    repeats: dict[int, list[Repeat]] = field(default_factory=dict)
+
+    def draw(
+        self,
+        graph: Graph,
+        prefix: str,
+        sizes: Mapping[str, int | Dim],
+        depth: int,
+        home: str,
+        given: list[End] | None,
+    ) -> list[End]:
+        """Draws the nodes of one graph; returns where its outputs come from. `given` stand for its inputs, None at the
+        top; `home` is the group it stands in, `prefix` what its ids start with."""
+        waiting = None if given is None else iter(given)
+        scope = _Scope(
+            graph, prefix, sizes, depth, home, waiting, levels=_level_frames(graph, thin := _thin_levels(graph))
+        )
+        scope.thin = {numbers[0]: _local(level, scope.levels[level]) for level, numbers in thin.items()}
+        scope.uses = Counter(node.module for n in graph.nx.nodes if (node := graph[n]).module is not None)
+        if given is None:
+            scope.aside = set(graph.nx.nodes) - graph.needed([*graph.outputs, *graph.inputs])
+        if id(graph) not in self.repeats:
+            self.repeats[id(graph)] = find_repeats(graph)
+        order = graph.order()
+        runs = {repeat.start: repeat for repeat in self.repeats[id(graph)]}
+        position = 0
+        while position < len(order):
+            run = runs.get(position)
+            if run is None:
+                self._node(scope, order[position])
+                position += 1
+                continue
+            unit = order[position : position + run.length]
+            frame = self._frame(scope, run, unit)
+            for number in unit:
+                self._node(scope, number, run, frame)
+            for offset in range(run.length, run.length * run.times):
+                original, copy = unit[offset % run.length], order[position + offset]
+                for result in range(len(graph[copy].types)):
+                    scope.ends[Ref(copy, result)] = scope.ends[Ref(original, result)]
+            position += run.length * run.times
+        return [scope.ends[Ref(number)] for number in graph.outputs] if given is not None else []
+
+    def _frame(self, scope: _Scope, run: Repeat, unit: list[int]) -> tuple[str, int] | None:
+        """An unnamed frame for a run that is neither one block nor one level: its id, and how many levels lie outside."""
+        if run.length == 1 or run.level is not None:
+            return None
+        outside = min((scope.levels[scope.graph[n].level] for n in unit), key=len)
+        if len(outside) > scope.depth:
+            return None
+        parent = self._open_levels(scope, outside)
+        name = f"r{scope.prefix}{unit[0]}"
+        self.figure.groups[name] = Group(name, "", "repeat", parent, run.times)
+        return name, len(outside)
+
+    def _open_levels(
+        self, scope: _Scope, frames: list[str], parent: str | None = None, times: dict[str, int] | None = None
+    ) -> str:
+        """The group of a level, made with those around it where it is new."""
+        parent = scope.home if parent is None else parent
+        for frame in frames:
+            name = f"g{scope.prefix}{_mangled(frame)}"
+            if name not in self.figure.groups:
+                title = words.clean(_local(frame, frames), 40)
+                self.figure.groups[name] = Group(name, title, "level", parent, (times or {}).get(frame, 1))
+            parent = name
+        return parent
+
+    def _node(
+        self,
+        scope: _Scope,
+        number: int,
+        run: Repeat | None = None,
+        frame: tuple[str, int] | None = None,
+    ) -> None:
+        graph, node = scope.graph, scope.graph[number]
+        if scope.waiting is not None and node.kind in (Kind.INPUT, Kind.TARGET):
+            scope.ends[Ref(number)] = self._entry(scope, number, next(scope.waiting))
+            return
+        operands = [scope.ends[ref] for ref in graph.operands(number)]
+        if scope.waiting is not None and node.kind is Kind.OUTPUT:
+            scope.ends[Ref(number)] = operands[0]
+            return
+        if node.op is not None and node.op.name == "scalar":
+            scope.numbers[number] = words.value_text(node.op.value)
+            scope.ends[Ref(number)] = End("", node.types[0])
+            return
+        frames = scope.levels[node.level]
+        times = {run.level: run.times} if run is not None and run.level is not None else {}
+        call_times = run.times if run is not None and run.length == 1 else 1
+        if len(frames) > scope.depth:
+            folded = self._folded(scope, frames, times)
+            self._link(scope, number, folded, operands)
+            self._publish(scope, number, folded)
+            return
+        if frame is None:
+            home = self._open_levels(scope, frames, times=times)
+        else:
+            home = self._open_levels(scope, frames[frame[1] :], frame[0])
+        left = scope.depth - len(frames)
+        if node.kind is Kind.CALL and node.graph is not None and left > 0:
+            self._call(scope, number, operands, home, left - 1, call_times)
+            return
+        item = self._item(scope, number, home)
+        item.times = call_times
+        self._link(scope, number, item.id, operands)
+        self._publish(scope, number, item.id)
+
+    def _publish(self, scope: _Scope, number: int, item: str) -> None:
+        for result, type_ in enumerate(scope.graph[number].types):
+            scope.ends[Ref(number, result)] = End(item, type_.substitute(scope.sizes))
+
+    def _entry(self, scope: _Scope, number: int, end: End) -> End:
+        """An input of an opened block: a small dot where it goes several ways."""
+        if len(scope.graph.users(number)) < 2:
+            return end
+        name = f"n{scope.prefix}{number}"
+        self._add(Item(name, Shape.POINT, [Stripe(Extra.INPUT, "")], scope.home))
+        self.figure.links.append(Link(end.item, name, end.kind, end.type))
+        return End(name, end.type)
+
+    def _call(self, scope: _Scope, number: int, operands: list[End], home: str, depth: int, times: int) -> None:
+        node = scope.graph[number]
+        assert node.graph is not None
+        name = f"b{scope.prefix}{number}"
+        label = words.author_name(node)
+        title = words.block_text(node.graph, self.silent.get(node.graph.name, frozenset()))
+        self.figure.groups[name] = Group(name, f"{label}: {title}" if label else title, "block", home, times)
+        sizes = {symbol: substitute(size, scope.sizes) for symbol, size in node.sizes}
+        kinds = scope.graph.operand_kinds(number)
+        ends = [end._replace(kind=_stronger(kind, end.kind)) for end, kind in zip(operands, kinds, strict=True)]
+        results = self.draw(node.graph, f"{scope.prefix}{number}_", sizes, depth, name, ends)
+        for i, end in enumerate(results):
+            scope.ends[Ref(number, i)] = end
+
+    def _add(self, item: Item) -> Item:
+        if len(self.figure.items) >= self.most:
+            raise TooLarge
+        self.figure.items[item.id] = item
+        return item
+
+    def _link(self, scope: _Scope, number: int, target: str, operands: list[End]) -> None:
+        for end, kind in zip(operands, scope.graph.operand_kinds(number), strict=True):
+            link = Link(end.item, target, _stronger(kind, end.kind), end.type)
+            folded = self.figure.items[target].role is Extra.LEVEL
+            if end.item and end.item != target and not (folded and link in self.figure.links):
+                self.figure.links.append(link)
+
+    def _folded(self, scope: _Scope, frames: list[str], times: dict[str, int]) -> str:
+        """The box of a level that stays closed."""
+        level = frames[scope.depth]
+        name = f"l{scope.prefix}{_mangled(level)}"
+        if name not in self.figure.items:
+            home = self._open_levels(scope, frames[: scope.depth])
+            inside = [node for n in scope.graph.nx.nodes if _within((node := scope.graph[n]).level, level)]
+            count = _level_parameters(scope.graph, inside)
+            blocks = Counter(n.graph.name for n in inside if n.graph is not None)
+            layers = Counter(n.op.name for n in inside if n.op is not None and n.module is not None)
+            holds = blocks or layers
+            text = ", ".join(f"{kind} ×{many}" if many > 1 else kind for kind, many in list(holds.items())[:3])
+            note = words.count_text(count) if self.parameters and count else ""
+            stripe = Stripe(Extra.LEVEL, words.clean(text, 44), words.clean(_local(level, frames), 40), note)
+            details = [("holds", f"{len(inside)} nodes"), ("parameters", f"{count:,}")]
+            item = Item(name, Shape.BOX, [stripe], home, times.get(level, 1), details=details)
+            self._add(item)
+        return name
+
+    def _item(self, scope: _Scope, number: int, home: str) -> Item:
+        graph, node = scope.graph, scope.graph[number]
+        inputs = tuple(graph.type(ref).substitute(scope.sizes) for ref in graph.operands(number))
+        numbers = {
+            i: scope.numbers[ref.node] for i, ref in enumerate(graph.operands(number)) if ref.node in scope.numbers
+        }
+        shape, stripe = self._look(node, inputs, numbers)
+        if number in scope.thin:
+            stripe = replace(stripe, name=words.clean(scope.thin[number], 40))
+        item = Item(f"n{scope.prefix}{number}", shape, [stripe], home, aside=number in scope.aside)
+        item.details = _details(node, inputs, scope.sizes)
+        count = _parameters(graph, node)
+        if count:
+            item.details.append(("parameters", f"{count:,}"))
+        shared = node.module is not None and scope.uses[node.module] > 1
+        note = ", ".join(
+            part
+            for part in (
+                words.count_text(count) if self.parameters and count else "",
+                "shared weights" if shared else "",
+            )
+            if part
+        )
+        if note:
+            item.stripes = [Stripe(stripe.role, stripe.text, stripe.name, note)]
+        return self._add(item)
+
+    def _look(self, node: Node, inputs: tuple[TensorType, ...], numbers: dict[int, str]) -> tuple[Shape, Stripe]:
+        name = words.author_name(node)
+        match node.kind:
+            case Kind.INPUT | Kind.TARGET:
+                role = Extra.INPUT if node.kind is Kind.INPUT else Extra.TARGET
+                dtype = "" if node.types[0].dtype == "float" else node.types[0].dtype
+                return Shape.PILL, Stripe(role, dtype, words.clean(node.name, 40))
+            case Kind.OUTPUT:
+                return Shape.PILL, Stripe(Extra.OUTPUT, "", words.clean(node.name or "output", 40))
+            case Kind.LOSS:
+                weight = "" if node.loss_weight == 1 else f"× {node.loss_weight:g}"
+                return Shape.BOX, Stripe(Glyph.LOSS, weight, words.clean(node.name or "loss", 40))
+            case Kind.WEIGHT:
+                return Shape.PILL, Stripe(Extra.WEIGHT, "", words.clean(node.weight or node.name, 40))
+            case Kind.CALL:
+                assert node.graph is not None
+                text = words.block_text(node.graph, self.silent.get(node.graph.name, frozenset()))
+                return Shape.BOX, Stripe(Extra.BLOCK, text, name)
+        assert node.op is not None
+        sign = words.sign_of(node.op)
+        if sign is not None and len(inputs) - len(numbers) > 1:
+            elementwise = "⊙" if sign == "×" else sign
+            return Shape.CIRCLE if len(sign) == 1 else Shape.PILL, Stripe(node.op.glyph, elementwise)
+        if sign is not None and len(inputs) == 2 and numbers:
+            return Shape.PILL, Stripe(node.op.glyph, words.with_numbers(sign, numbers))
+        text = words.op_text(node.op, inputs)
+        if numbers:
+            text = f"{text} ({', '.join(numbers.get(i, '·') for i in range(len(inputs)))})"
+        return _SHAPES.get(node.op.glyph, Shape.BOX), Stripe(node.op.glyph, words.clean(text), name)
+
+
+def _stronger(kind: EdgeKind, other: EdgeKind) -> EdgeKind:
+    return other if kind is EdgeKind.DATA else kind
+
+
+def _parameters(graph: Graph, node: Node) -> int:
+    if node.graph is not None:
+        return parameter_count(node.graph)
+    owner = graph.modules.get(node.module or "")
+    if isinstance(owner, Layer):
+        return sum(spec.elements for spec in owner.made if spec.role == "param")
+    if node.weight in graph.weights:
+        spec = graph.weights[node.weight]
+        return spec.elements if spec.role == "param" else 0
+    return 0
+
+
+def _level_parameters(graph: Graph, nodes: list[Node]) -> int:
+    by_path = {node.module: node for node in nodes if node.module is not None}
+    return sum(_parameters(graph, node) for node in by_path.values())
+
+
+def _details(node: Node, inputs: tuple[TensorType, ...], sizes: Mapping[str, int | Dim]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    if node.module is not None:
+        found.append(("module", words.clean(node.module)))
+    if node.op is not None:
+        settings = ", ".join(f"{k}={words.value_text(getattr(node.op, k))}" for k in type(node.op).model_fields)
+        found.append((node.op.name, words.clean(settings, 200)))
+    if inputs:
+        found.append(("takes", words.clean(", ".join(map(str, inputs)), 200)))
+    made = [t.substitute(sizes) for t in node.types]
+    found.append(("makes", words.clean(", ".join(map(str, made)), 200)))
+    if node.span is not None:
+        found.append(("written", words.clean(f"line {node.span.line}")))
+    return found
+
+
+def _thin_levels(graph: Graph) -> dict[str, list[int]]:
+    """Levels that fit into one box, with their nodes: a layer with its norm and activation, none of them named."""
+    levels: dict[str, list[int]] = {}
+    for number in graph.order():
+        levels.setdefault(graph[number].level, []).append(number)
+    outer = {level[:i] for level in levels for i, c in enumerate(level) if c == "."}
+    return {
+        level: numbers
+        for level, numbers in levels.items()
+        if level and level not in outer and 1 < len(numbers) <= _THIN and _stackable([graph[n] for n in numbers])
+    }
+
+
+def _stackable(nodes: list[Node]) -> bool:
+    named = any(words.author_name(node) for node in nodes)
+    glyphs = [node.op.glyph if node.op is not None else None for node in nodes]
+    return not named and glyphs[0] in LAYERS and all(glyph in SMALL for glyph in glyphs[1:])
+
+
+def _level_frames(graph: Graph, thin: Mapping[str, list[int]]) -> dict[str, list[str]]:
+    """For each level, the levels drawn around its nodes, from the outside in: those that only hold one other level are
+    left out, and those that need no frame."""
+    levels = dict.fromkeys(graph[n].level for n in graph.order())
+    children: dict[str, set[str]] = {}
+    for level in levels:
+        parts = level.split(".") if level else []
+        for i in range(1, len(parts)):
+            children.setdefault(".".join(parts[:i]), set()).add(parts[i])
+    frames = {}
+    for level in levels:
+        parts = level.split(".") if level else []
+        paths = [".".join(parts[: i + 1]) for i in range(len(parts))]
+        frames[level] = [p for p in paths if p not in thin and (p in levels or len(children.get(p, ())) > 1)]
+    return frames
+
+
+def _local(level: str, frames: list[str]) -> str:
+    """A level's name as it reads within the frame around it."""
+    outer = max((frame for frame in frames if level.startswith(frame + ".")), key=len, default="")
+    return level[len(outer) + 1 :] if outer else level
+
+
+def _within(level: str, outer: str) -> bool:
+    return level == outer or level.startswith(outer + ".")
+
+
+def _mangled(level: str) -> str:
+    """A level as an id: letters, digits and underscores, different levels staying different."""
+    return "".join(c if c.isascii() and c.isalnum() else "__" if c == "." else f"_{ord(c):x}_" for c in level)

@@ -1,0 +1,194 @@
+"""Writes figures: checks what was asked, runs Graphviz, reports what goes wrong with a code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..diagnostics import ArchError, did_you_mean, error
+from ..graph import Graph, Program
+from .dot import dot
+from .figure import Figure
+from .mermaid import mermaid
+from .outline import TooLarge, automatic, outline
+from .stacks import tidy
+from .style import THEMES, Theme
+
+FORMATS = ("svg", "png", "pdf", "dot", "mermaid", "html")
+TEXT_FORMATS = ("dot", "mermaid")
+SUFFIXES = {".gv": "dot", ".mmd": "mermaid", ".htm": "html"} | {f".{name}": name for name in FORMATS}
+
+MOST_ITEMS = 600
+MOST_LINKS = 2_000
+SECONDS = 60
+_PNG_DPI = 192
+
+
+def render(
+    program: Program,
+    format: str = "svg",
+    *,
+    depth: int | None = None,
+    theme: str = "light",
+    parameters: bool = False,
+    entry: str | None = None,
+) -> str | bytes:
+    """The figure of a program: text for svg, dot, mermaid and html, bytes for png and pdf.
+
+    depth: how many levels and blocks are opened, one in another; None opens as many as stay readable. parameters: write
+    the number of trained parameters under each layer. entry: an entry of the program to draw instead of its main body.
+    Raises ArchError: A1230 (no `dot`), A1231 (no such format, theme or depth), A1232 (too large), A1233 (Graphviz failed
+    or took too long), A1235 (no such entry).
+    """
+    if format not in FORMATS:
+        raise error("A1231", f"no format `{_short(format)}`", help=_choices(format, FORMATS))
+    if theme not in THEMES:
+        raise error("A1231", f"no theme `{_short(theme)}`", help=_choices(theme, tuple(THEMES)))
+    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
+        raise error("A1231", f"a depth of {_short(depth)} means nothing", help="give 0, 1, 2 … or leave it out")
+    look = THEMES[theme]
+    figure = _figure(program, _graph(program, entry), depth, parameters)
+    match format:
+        case "dot":
+            return dot(figure, look)
+        case "mermaid":
+            return mermaid(figure, look)
+        case "svg":
+            return _svg(figure, look)
+        case "html":
+            from .page import page
+
+            return page(figure, _svg(figure, look), look)
+    return run_dot(dot(figure, look), format)
+
+
+def save(
+    program: Program,
+    path: str | Path,
+    format: str | None = None,
+    *,
+    depth: int | None = None,
+    theme: str = "light",
+    parameters: bool = False,
+    entry: str | None = None,
+) -> Path:
+    """Renders into a file, in the format that its ending says unless one is given; returns the path. Raises ArchError:
+    what `render` raises, and A1234 when the file cannot be written."""
+    path = Path(path)
+    if format is None:
+        format = SUFFIXES.get(path.suffix.lower())
+        if format is None:
+            known = ", ".join(f"`{suffix}`" for suffix in SUFFIXES)
+            raise error("A1231", f"`{_short(path.name)}` does not say which format to write", help=f"endings: {known}")
+    made = render(program, format, depth=depth, theme=theme, parameters=parameters, entry=entry)
+    try:
+        path.write_bytes(made.encode() if isinstance(made, str) else made)
+    except OSError as failure:
+        reason = failure.strerror or "it failed"
+        raise error(
+            "A1234", f"cannot write `{path}`: {reason}", help="choose a folder that exists and is yours"
+        ) from failure
+    return path
+
+
+def run_dot(text: str, format: str) -> bytes:
+    """What Graphviz makes of DOT text, within a bounded time. Raises ArchError (A1230, A1233)."""
+    import subprocess
+
+    from graphviz.backend import ExecutableNotFound, dot_command, execute
+
+    command = [*dot_command.command("dot", format)]
+    if format == "png":
+        command.append(f"-Gdpi={_PNG_DPI}")
+    try:
+        done = execute.run_check(command, input=text.encode(), capture_output=True, quiet=True, timeout=SECONDS)
+    except ExecutableNotFound as failure:
+        raise error(
+            "A1230",
+            "the program `dot` of Graphviz was not found",
+            help="install Graphviz (`apt install graphviz`, `brew install graphviz`, `conda install graphviz`); "
+            "the formats `mermaid` and `dot` work without it",
+        ) from failure
+    except subprocess.TimeoutExpired as failure:
+        raise error(
+            "A1233", f"Graphviz took longer than {SECONDS} seconds", help="draw less with a smaller `--depth`"
+        ) from failure
+    except (subprocess.CalledProcessError, OSError) as failure:
+        said = getattr(failure, "stderr", None) or b""
+        reason = said.decode(errors="replace").strip().splitlines()
+        raise error(
+            "A1233",
+            "Graphviz failed" + (f": {_short(reason[0], 200)}" if reason else ""),
+            help="the formats `mermaid` and `dot` work without it",
+        ) from failure
+    return _without_dates(done.stdout) if format == "pdf" else done.stdout
+
+
+def _without_dates(pdf: bytes) -> bytes:
+    """The same PDF with its dates set to a fixed one of the same length, so that equal figures are equal files."""
+    return re.sub(
+        rb"(/(?:Creation|Mod)Date \(D:)([^)]*)\)",
+        lambda m: m[1] + b"20000101000000Z"[: len(m[2])].ljust(len(m[2]), b"0") + b")",
+        pdf,
+    )
+
+
+def _svg(figure: Figure, theme: Theme) -> str:
+    """SVG whose elements carry the figure's own words as titles, without Graphviz' comments."""
+    from xml.sax.saxutils import escape
+
+    text = run_dot(dot(figure, theme), "svg").decode()
+    text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
+    titles = {item.id: item.text for item in figure.items.values()}
+    titles |= {f"cluster_{group.id}": group.title or f"×{group.times}" for group in figure.groups.values()}
+
+    def titled(found: re.Match[str]) -> str:
+        name = found[1]
+        if name in titles:
+            return f"<title>{escape(titles[name])}</title>"
+        return "<title></title>" if "&#45;&gt;" not in name else ""
+
+    text = re.sub(r"<title>(.*?)</title>", titled, text)
+    return text.replace("<title></title>", f"<title>{escape(figure.title)}</title>", 1).replace("<title></title>\n", "")
+
+
+def _graph(program: Program, entry: str | None) -> Graph:
+    if entry is None or (entry == program.name and entry not in program.entries):
+        return program.graph
+    if entry in program.entries:
+        return program.entries[entry]
+    known = ", ".join(f"`{name}`" for name in program.entries) or "it has none"
+    raise error(
+        "A1235",
+        f"`{program.name}` has no entry `{_short(entry)}`",
+        program.span,
+        help=did_you_mean(entry, program.entries) or f"its entries: {known}",
+    )
+
+
+def _figure(program: Program, graph: Graph, depth: int | None, parameters: bool) -> Figure:
+    try:
+        if depth is None:
+            figure = automatic(program, graph, parameters, MOST_ITEMS)
+        else:
+            figure = tidy(outline(program, graph, depth, parameters, MOST_ITEMS))
+    except TooLarge:
+        raise _too_large(program, f"more than {MOST_ITEMS} boxes", depth) from None
+    if len(figure.links) > MOST_LINKS:
+        raise _too_large(program, f"more than {MOST_LINKS} edges", depth)
+    return figure
+
+
+def _too_large(program: Program, what: str, depth: int | None) -> ArchError:
+    less = f"open less, with `--depth {depth - 1}`" if depth else "put parts of it into blocks or labelled sequences"
+    return error("A1232", f"the figure of `{program.name}` would have {what}", program.span, help=less)
+
+
+def _choices(word: object, known: tuple[str, ...]) -> str:
+    return did_you_mean(str(word), known) or "known: " + ", ".join(f"`{name}`" for name in known)
+
+
+def _short(text: object, longest: int = 40) -> str:
+    from .words import clean
+
+    return clean(text, longest)

@@ -1,0 +1,179 @@
+"""Finds what is repeated in a row: `repeat 3 { Bottleneck(64) }` is drawn once, with `×3`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..graph import Graph, Kind, Ref
+
+_LONGEST_UNIT = 64
+_MOST_NODES = 4_000  # a graph with more is drawn folded or not at all; looking for repeats would only cost time
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """`times` runs of `length` nodes each, from position `start` of the graph's order; `level` is the labelled sequence
+    that the first run fills, when each run fills one."""
+
+    start: int
+    length: int
+    times: int
+    level: str | None = None
+
+
+def find_repeats(graph: Graph) -> list[Repeat]:
+    """Runs of the same nodes, each fed by the one before as that was by the one before it. They do not overlap."""
+    order = graph.order()
+    if len(order) > _MOST_NODES:
+        return []
+    finder = _Finder(graph, order)
+    found: list[Repeat] = []
+    position = 0
+    while position < len(order):
+        best = finder.best(position)
+        if best is None:
+            position += 1
+        else:
+            found.append(best)
+            position = best.start + best.length * best.times
+    return found
+
+
+class _Finder:
+    def __init__(self, graph: Graph, order: Sequence[int]) -> None:
+        self.graph, self.order = graph, order
+        self.at = {number: i for i, number in enumerate(order)}
+        self.keys = [self._key(number) for number in order]
+        self.levels = [graph[number].level for number in order]
+        self.operands = [graph.operands(number) for number in order]
+        self.users = [[self.at[user] for _, user, _ in graph.users(number)] for number in order]
+        self.level_sizes = Counter(prefix for level in self.levels for prefix in _prefixes(level))
+
+    def _key(self, number: int) -> tuple:
+        """What two nodes that do the same agree in."""
+        node = self.graph[number]
+        return (
+            node.kind,
+            id(node.graph) if node.graph is not None else node.op,
+            node.types,
+            tuple(self.graph.operand_kinds(number)),
+            _stem(node.module),
+            node.replaced,
+            node.bindings,
+            node.level.count(".") + bool(node.level),
+        )
+
+    def best(self, start: int) -> Repeat | None:
+        """The repetition that begins here and saves most nodes; of equals the shortest unit."""
+        best: Repeat | None = None
+        for length in range(1, min(_LONGEST_UNIT, (len(self.order) - start) // 2) + 1):
+            if self.keys[start] != self.keys[start + length]:
+                continue
+            times, level = self._times(start, length)
+            if times < 2 or not self._worth(start, length, times, level):
+                continue
+            if best is None or length * (times - 1) > best.length * (best.times - 1):
+                best = Repeat(start, length, times, level)
+        return best
+
+    def _worth(self, start: int, length: int, times: int, level: str | None) -> bool:
+        nodes = [self.graph[n] for n in self.order[start : start + length]]
+        if any(node.kind in (Kind.INPUT, Kind.TARGET, Kind.OUTPUT, Kind.LOSS) for node in nodes):
+            return False
+        calls = sum(node.kind is Kind.CALL for node in nodes)
+        return calls > 0 or level is not None or (length > 2 and times > 2)
+
+    def _times(self, start: int, length: int) -> tuple[int, str | None]:
+        level = self._whole_level(start, length)
+        slots = None
+        times = 1
+        while start + (times + 1) * length <= len(self.order):
+            here = start + times * length
+            if self.keys[start : start + length] != self.keys[here : here + length]:
+                break
+            if not self._same_levels(start, here, length, level):
+                break
+            fed = self._slots(here - length, here, length)
+            if fed is None or (slots is not None and fed != slots) or not self._closed(here - length, here, length):
+                break
+            if times == 1 and not self._feeds_alike(start, length, fed):
+                break
+            slots = fed
+            times += 1
+        return times, level
+
+    def _whole_level(self, start: int, length: int) -> str | None:
+        """The level that exactly these nodes fill."""
+        shared = _common(self.levels[start : start + length])
+        return shared if shared and self.level_sizes[shared] == length else None
+
+    def _same_levels(self, start: int, here: int, length: int, level: str | None) -> bool:
+        if level is None:
+            return self.levels[start : start + length] == self.levels[here : here + length]
+        other = self._whole_level(here, length)
+        if other is None or other.rpartition(".")[0] != level.rpartition(".")[0]:
+            return False
+        inner = [name[len(level) :] for name in self.levels[start : start + length]]
+        return inner == [name[len(other) :] for name in self.levels[here : here + length]]
+
+    def _slots(self, before: int, here: int, length: int) -> list[tuple] | None:
+        """Where the run at `here` gets its operands: from itself, from the run before it, or from a fixed place."""
+        slots: list[tuple] = []
+        for i in range(length):
+            for ref in self.operands[here + i]:
+                source = self.at[ref.node]
+                if source >= here:
+                    slots.append(("inside", source - here, ref.result))
+                elif source >= before:
+                    slots.append(("before", source - before, ref.result))
+                else:
+                    slots.append(("fixed", ref.node, ref.result))
+        return slots if any(slot[0] == "before" for slot in slots) else None
+
+    def _feeds_alike(self, start: int, length: int, slots: list[tuple]) -> bool:
+        """Whether the first run has its operands in the same pattern: what later runs get from the run before, it gets
+        from outside, one source for one result."""
+        entry: dict[tuple, Ref] = {}
+        position = 0
+        for i in range(length):
+            for ref in self.operands[start + i]:
+                slot = slots[position]
+                position += 1
+                source = self.at[ref.node]
+                if slot[0] == "inside":
+                    good = slot == ("inside", source - start, ref.result)
+                elif slot[0] == "fixed":
+                    good = slot == ("fixed", ref.node, ref.result)
+                else:
+                    fed, later = self.graph.type(ref), self.graph.type(Ref(self.order[start + slot[1]], slot[2]))
+                    alike = fed.shape == later.shape and fed.dtype == later.dtype
+                    good = source < start and alike and entry.setdefault(slot, ref) == ref
+                if not good:
+                    return False
+        return True
+
+    def _closed(self, before: int, here: int, length: int) -> bool:
+        """Whether only the next run uses what the run at `before` makes."""
+        return all(before <= user < here + length for i in range(before, before + length) for user in self.users[i])
+
+
+def _stem(path: str | None) -> str | None:
+    """The last part of a path without its number: `layers.0.conv1` → `conv`."""
+    return None if path is None else path.rpartition(".")[2].rstrip("0123456789")
+
+
+def _prefixes(level: str) -> list[str]:
+    parts = level.split(".") if level else []
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _common(levels: Sequence[str]) -> str:
+    """The innermost level that holds all of these."""
+    shared = levels[0].split(".")
+    for level in levels[1:]:
+        parts = level.split(".")
+        while shared and parts[: len(shared)] != shared:
+            shared.pop()
+    return ".".join(shared)

@@ -1,0 +1,150 @@
+"""How figures write ops, arguments, shapes and counts. Everything here is plain text; each format escapes it."""
+
+from __future__ import annotations
+
+import re
+from math import inf
+from typing import Any
+
+from ..graph import Graph, Node
+from ..ops.base import Op
+from ..sizes import Dim
+from ..types import TensorType
+
+BATCH = frozenset({"B", "N", "batch", "Batch"})
+LONGEST = 60
+_SILENT = frozenset(
+    "bias init padding_mode pad output_pad eps epsilon momentum affine track layout ceil count_pad inplace elementwise".split()
+)
+_SIGNS = {"*": "×", "-": "−", "/": "÷", "**": "^", "<=": "≤", ">=": "≥", "==": "=", "!=": "≠"}
+_MIRRORED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
+_COMMUTE = frozenset("+ × = ≠ and or".split())
+_TRIVIAL = {"stride": 1, "groups": 1, "dilation": 1, "drop": 0, "dropout": 0}
+
+
+def clean(text: object, longest: int = LONGEST) -> str:
+    """One line of printable text, cut where it is too long."""
+    kept = "".join(c if c.isprintable() else " " for c in str(text))
+    kept = " ".join(kept.split())
+    return kept if len(kept) <= longest else kept[: longest - 1] + "…"
+
+
+def sign_of(op: Op) -> str | None:
+    """The sign that stands for an op of several tensors, where it has one."""
+    if op.name == "concat":
+        return "‖"
+    sign = getattr(op, "symbol", None)
+    return _SIGNS.get(sign, sign) if isinstance(sign, str) else None
+
+
+def with_numbers(sign: str, numbers: dict[int, str]) -> str:
+    """An op of two operands, one of which is a number: `× 0.5`, `1 − x`."""
+    if 1 in numbers:
+        return f"{sign} {numbers[1]}"
+    if sign in _COMMUTE or sign in _MIRRORED:
+        return f"{_MIRRORED.get(sign, sign)} {numbers[0]}"
+    return f"{numbers[0]} {sign} x"
+
+
+def size_text(size: int | Dim) -> str:
+    """A size as papers write it: `3D`, `H/2`, `(T + 1)`."""
+    text = str(size)
+    text = re.sub(r"(\d) \* (?=[A-Za-z(])", r"\1", text)
+    text = text.replace(" ** ", "^").replace(" // ", "/").replace(" * ", "·")
+    return f"({text})" if " " in text else text
+
+
+def shape_text(type_: TensorType) -> str:
+    """The shape without the batch: `6×28×28`; `scalar` where nothing is left."""
+    axes = list(type_.axes)
+    if axes and (axes[0].name in BATCH or str(axes[0].size) in BATCH):
+        axes = axes[1:]
+    if not axes:
+        return "scalar" if type_.dtype == "float" else type_.dtype
+    return clean("×".join(size_text(a.size) for a in axes))
+
+
+def value_text(value: Any) -> str:
+    """A static value, short."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}".replace("inf", "∞").replace("-", "−", 1) if abs(value) == inf else f"{value:g}"
+    if isinstance(value, Dim):
+        return size_text(value)
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(value_text(v) for v in value) + "]"
+    name = getattr(value, "name", None) or getattr(value, "path", None)
+    if isinstance(name, str) and not isinstance(value, str | int | Dim):
+        return name
+    return str(value)
+
+
+def times_text(value: Any, axes: int) -> str:
+    """A kernel: `5×5`."""
+    values = tuple(value) if isinstance(value, tuple | list) else (value,) * max(1, axes)
+    return "×".join(map(str, values))
+
+
+def op_text(op: Op, inputs: tuple[TensorType, ...]) -> str:
+    """An op with the settings that say what it is: `conv 64, 7×7 /2`."""
+    axes = inputs[0].rank - 2 if inputs else 0
+    first: list[str] = []
+    then: list[str] = []
+    for position, (name, info) in enumerate(type(op).model_fields.items()):
+        value = getattr(op, name)
+        if isinstance(value, dict) or (name in _SILENT and not isinstance(value, str)):
+            continue
+        if not info.is_required() and value == info.get_default(call_default_factory=True):
+            continue
+        match name:
+            case "kernel":
+                first.append(times_text(value, axes))
+            case "stride":
+                then.append("/" + (str(value) if isinstance(value, int) else times_text(value, axes)))
+            case "groups":
+                depthwise = bool(inputs) and inputs[0].rank > 1 and inputs[0].shape[1] == value
+                then.append("depthwise" if depthwise else f"groups {value}")
+            case "dilation":
+                then.append("dilated " + value_text(value))
+            case "init":
+                continue
+            case "pad":
+                then += [] if value in ("same", "valid") else [str(value)]
+            case _:
+                short = value_text(value)
+                first.append(short if info.is_required() or not position else f"{name}={short}")
+    pattern = getattr(op, "pattern", None)
+    if isinstance(pattern, str):
+        return clean(pattern.replace("->", "→"))
+    if op.name == "embedding" and len(first) == 2:
+        first = ["→".join(first)]
+    return clean(" ".join(filter(None, [op.name.replace("_", " "), ", ".join(first), *then])))
+
+
+def author_name(node: Node) -> str:
+    """The label that the author gave a layer or block; empty for numbered ones and those named by their kind."""
+    last = (node.module or "").rpartition(".")[2]
+    if last.isdigit() or not last:
+        return ""
+    kind = node.op.name if node.op is not None else node.graph.name if node.graph is not None else ""
+    return "" if last.rstrip("0123456789").lower() == kind.lower() else clean(last, 40)
+
+
+def block_text(graph: Graph, silent: frozenset[str] = frozenset()) -> str:
+    """A block with its arguments: `Bottleneck(64, stride=2)`. Those in `silent` are left out, and those that change
+    nothing (`stride=1`)."""
+    parts = []
+    for position, (name, value) in enumerate(graph.arguments.items()):
+        if position and (name in silent or value in (None, False) or _TRIVIAL.get(name, ...) == value):
+            continue
+        parts.append(value_text(value) if not position else f"{name}={value_text(value)}")
+    return clean(f"{graph.name}({', '.join(parts)})" if parts else graph.name)
+
+
+def count_text(count: int) -> str:
+    """A number of parameters: `61,706`, `25.6M`."""
+    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return f"{count:,}"
