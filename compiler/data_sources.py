@@ -1,0 +1,86 @@
+"""What may stand after `on` in a `train` block: sources of data and their settings. The runtime reads them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Source(BaseModel):
+    """Base of the data sources. A subclass's fields, `kind` left out, are its settings in positional order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+
+class Digits(_Source):
+    """1,797 handwritten digits of ten classes that come with scikit-learn, grey, resized bilinearly to a square."""
+
+    size: int = Field(8, ge=4, le=512, description="Height and width in pixels; the originals are 8 by 8.")
+    kind: Literal["digits"] = "digits"
+
+
+class Iris(_Source):
+    """150 iris flowers: four lengths in centimetres, three species."""
+
+    kind: Literal["iris"] = "iris"
+
+
+class Wine(_Source):
+    """178 wines: thirteen chemical measurements, three growers."""
+
+    kind: Literal["wine"] = "wine"
+
+
+class BreastCancer(_Source):
+    """569 biopsies: thirty measurements of cell nuclei, malignant (0) or benign (1)."""
+
+    kind: Literal["breast_cancer"] = "breast_cancer"
+
+
+class Diabetes(_Source):
+    """442 patients: ten measurements, and how far the disease had come a year later (25 to 346)."""
+
+    kind: Literal["diabetes"] = "diabetes"
+
+
+class Images(_Source):
+    """A folder with one subfolder of pictures a class; classes are numbered in the order of their names."""
+
+    folder: str = Field(min_length=1, description="The folder, relative to the spec's.")
+    size: int | None = Field(
+        None, ge=1, le=4096, description="Height and width in pixels; by default what the network's input has."
+    )
+    grey: bool | None = Field(
+        None, description="One channel instead of three; by default what the network's input has."
+    )
+    kind: Literal["images"] = "images"
+
+
+class Csv(_Source):
+    """A table with a header: one example a row. Text in the target column names classes, sorted by name."""
+
+    file: str = Field(min_length=1, description="The file, relative to the spec's folder.")
+    target: str = Field(min_length=1, description="The column to predict.")
+    features: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="The columns to predict from, in order; by default all others."
+    )
+    separator: str = Field(",", min_length=1, max_length=1, description="What stands between columns.")
+    kind: Literal["csv"] = "csv"
+
+
+class Npz(_Source):
+    """A NumPy archive with one array for the inputs and one for the targets, examples along the first axis."""
+
+    file: str = Field(min_length=1, description="The file, relative to the spec's folder.")
+    input: str = Field("x", min_length=1, description="Name of the array of inputs.")
+    target: str = Field("y", min_length=1, description="Name of the array of targets.")
+    kind: Literal["npz"] = "npz"
+
+
+DataSource = Annotated[Digits | Iris | Wine | BreastCancer | Diabetes | Images | Csv | Npz, Field(discriminator="kind")]
+
+SOURCES: dict[str, type[_Source]] = {
+    str(model.model_fields["kind"].default): model
+    for model in (Digits, Iris, Wine, BreastCancer, Diabetes, Images, Csv, Npz)
+}

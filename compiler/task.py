@@ -1,0 +1,103 @@
+"""What a network is trained to do, read off its graph: which output answers which target, and how."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import networkx as nx
+from pydantic import BaseModel, ConfigDict
+
+from .graph import Kind, Program, Ref
+from .types import TensorType
+
+CLASSIFICATION_METRICS = ("accuracy", "top5", "f1", "precision", "recall", "auroc")
+REGRESSION_METRICS = ("mse", "mae", "rmse", "r2")
+
+
+class TaskKind(StrEnum):
+    """Kinds of prediction that have metrics of their own."""
+
+    MULTICLASS = "multiclass"
+    BINARY = "binary"
+    REGRESSION = "regression"
+    NONE = "none"
+
+
+class Task(BaseModel):
+    """One output against one target.
+
+    output, target: indices among the outputs and targets. classes: size of `class_axis` of the output, when known.
+    class_axis: which axis of the output holds the scores (multiclass). ignore: a target value that does not count.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: TaskKind
+    output: int = 0
+    target: int = 0
+    classes: int | None = None
+    class_axis: int = 1
+    ignore: int | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that make sense, the default first."""
+        return {
+            TaskKind.MULTICLASS: CLASSIFICATION_METRICS,
+            TaskKind.BINARY: tuple(m for m in CLASSIFICATION_METRICS if m != "top5"),
+            TaskKind.REGRESSION: REGRESSION_METRICS,
+            TaskKind.NONE: (),
+        }[self.kind]
+
+
+def find_task(program: Program) -> Task:
+    """The task of the first loss that compares a prediction with a target; failing that, what the types say."""
+    graph = program.graph
+    targets = program.target_nodes()
+    answers = [graph.operands(n)[0] for n in graph.outputs if graph.operands(n)]
+    if not targets or not answers:
+        return Task(kind=TaskKind.NONE)
+    for loss in graph.losses:
+        for number in sorted(nx.ancestors(graph.nx, loss)):
+            node = graph[number]
+            operands = graph.operands(number)
+            hit = [ref for ref in operands if ref.node in targets]
+            if node.op is None or not hit:
+                continue
+            others = [ref for ref in operands if ref.node not in targets]
+            output = next((answers.index(ref) for ref in others if ref in answers), 0)
+            target = targets.index(hit[0].node)
+            ignore = getattr(node.op, "ignore", None)
+            found = _classify(node.op.name, graph.type(answers[output]), graph.type(hit[0]), output, target)
+            return found.model_copy(update={"ignore": ignore if isinstance(ignore, int) else None})
+    return _classify("", graph.type(answers[0]), graph.type(Ref(targets[0])), 0, 0)
+
+
+def _classify(op: str, answer: TensorType, wanted: TensorType, output: int, target: int) -> Task:
+    if "bce" in op or "binary" in op or wanted.dtype == "bool":
+        return Task(kind=TaskKind.BINARY, output=output, target=target)
+    if wanted.dtype == "int":
+        for axis in (answer.rank - 1, 1):
+            if answer.rank == wanted.rank + 1 and answer.drop(axis).shape[1:] == wanted.shape[1:]:
+                size = answer.shape[axis]
+                known = size if isinstance(size, int) else None
+                return Task(kind=TaskKind.MULTICLASS, output=output, target=target, classes=known, class_axis=axis)
+        return Task(kind=TaskKind.NONE, output=output, target=target)
+    if answer.rank == wanted.rank and answer.shape[1:] == wanted.shape[1:]:
+        return Task(kind=TaskKind.REGRESSION, output=output, target=target)
+    return Task(kind=TaskKind.NONE, output=output, target=target)
+
+
+def input_type(program: Program, index: int) -> TensorType:
+    """Type of an input, the batch axis first."""
+    return program.graph[program.input_nodes()[index]].types[0]
+
+
+def target_type(program: Program, index: int) -> TensorType:
+    """Type of a target, the batch axis first."""
+    return program.graph[program.target_nodes()[index]].types[0]
+
+
+def losses(program: Program) -> int:
+    """How many terms the objective has."""
+    return sum(program.graph[n].kind is Kind.LOSS for n in program.graph.losses)

@@ -1,0 +1,174 @@
+"""The `train` block: what it says, checked, as a plan that the runtime carries out. Knows nothing of torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .data_sources import DataSource
+from .source import Span
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Decay = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Metric = Literal["accuracy", "top5", "f1", "precision", "recall", "auroc", "mse", "mae", "rmse", "r2"]
+Betas = Annotated[tuple[Fraction, Fraction], Field(strict=False)]
+
+
+class _Part(BaseModel):
+    """Base of optimizers, schedules and the like. Fields in order, `kind` left out, are the settings one can write."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+
+class SGD(_Part):
+    """Stochastic gradient descent."""
+
+    lr: Rate = Field(1e-2, description="Learning rate.")
+    momentum: Fraction = Field(0.0, description="Share of the last step that is kept.")
+    nesterov: bool = Field(False, description="Look ahead by the momentum.")
+    weight_decay: Decay = Field(0.0, description="L2 penalty, as in PyTorch.")
+    kind: Literal["sgd"] = "sgd"
+
+
+class Adam(_Part):
+    """Adam (Kingma and Ba, 2015)."""
+
+    lr: Rate = Field(1e-3, description="Learning rate.")
+    betas: Betas = Field((0.9, 0.999), description="Decay of the running mean and of the running square.")
+    eps: Rate = Field(1e-8, description="Added to the denominator.")
+    weight_decay: Decay = Field(0.0, description="L2 penalty, as in PyTorch.")
+    kind: Literal["adam"] = "adam"
+
+
+class AdamW(_Part):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
+
+    lr: Rate = Field(1e-3, description="Learning rate.")
+    betas: Betas = Field((0.9, 0.999), description="Decay of the running mean and of the running square.")
+    eps: Rate = Field(1e-8, description="Added to the denominator.")
+    weight_decay: Decay = Field(1e-2, description="Decoupled weight decay.")
+    kind: Literal["adamw"] = "adamw"
+
+
+class RMSprop(_Part):
+    """RMSprop (Hinton, 2012)."""
+
+    lr: Rate = Field(1e-2, description="Learning rate.")
+    alpha: Fraction = Field(0.99, description="Decay of the running square.")
+    eps: Rate = Field(1e-8, description="Added to the denominator.")
+    momentum: Fraction = Field(0.0, description="Share of the last step that is kept.")
+    weight_decay: Decay = Field(0.0, description="L2 penalty, as in PyTorch.")
+    kind: Literal["rmsprop"] = "rmsprop"
+
+
+Optimizer = Annotated[SGD | Adam | AdamW | RMSprop, Field(discriminator="kind")]
+
+
+class Constant(_Part):
+    """The learning rate stays what it is, after a linear warm-up."""
+
+    warmup: Decay = Field(0.0, description="Epochs of linear warm-up.")
+    kind: Literal["constant"] = "constant"
+
+
+class Cosine(_Part):
+    """Half a cosine from the learning rate to `floor` times it, step by step."""
+
+    warmup: Decay = Field(0.0, description="Epochs of linear warm-up.")
+    floor: Fraction = Field(0.0, description="What is left at the end, as a share of the learning rate.")
+    kind: Literal["cosine"] = "cosine"
+
+
+class Step(_Part):
+    """Multiplied by `factor` every so many epochs."""
+
+    every: int = Field(ge=1, description="Epochs between two falls.")
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="What it is multiplied by.")
+    warmup: Decay = Field(0.0, description="Epochs of linear warm-up.")
+    kind: Literal["step"] = "step"
+
+
+class Linear(_Part):
+    """A straight line from the learning rate to `floor` times it, step by step."""
+
+    warmup: Decay = Field(0.0, description="Epochs of linear warm-up.")
+    floor: Fraction = Field(0.0, description="What is left at the end, as a share of the learning rate.")
+    kind: Literal["linear"] = "linear"
+
+
+class Plateau(_Part):
+    """Multiplied by `factor` when the validation loss has not fallen for `patience` epochs."""
+
+    patience: int = Field(5, ge=1, description="Epochs without a fall that are put up with.")
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="What it is multiplied by.")
+    warmup: Decay = Field(0.0, description="Epochs of linear warm-up.")
+    kind: Literal["plateau"] = "plateau"
+
+
+class OneCycle(_Part):
+    """Up to the learning rate and down to nearly nothing, along cosines (Smith and Topin, 2018)."""
+
+    rise: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.3, description="Share of the run that rises.")
+    start: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.04, description="Where it starts, as a share.")
+    floor: Fraction = Field(4e-6, description="Where it ends, as a share.")
+    kind: Literal["onecycle"] = "onecycle"
+
+
+Schedule = Annotated[Constant | Cosine | Step | Linear | Plateau | OneCycle, Field(discriminator="kind")]
+
+
+class EarlyStop(_Part):
+    """Ends training when the validation metric has not improved for a while."""
+
+    patience: int = Field(5, ge=1, description="Epochs without an improvement that are put up with.")
+    metric: Metric | Literal["loss"] | None = Field(
+        None, description="What is watched: a metric or `loss`; by default the first metric."
+    )
+    least: Decay = Field(0.0, description="A smaller gain does not count as an improvement.")
+
+
+class Init(_Part):
+    """Weights to start from."""
+
+    file: str = Field(description="A checkpoint, relative to the spec's folder.")
+    excepted: tuple[str, ...] = Field((), description="Modules (or tensors) that keep their fresh weights.")
+
+
+class TrainPlan(BaseModel):
+    """Everything that a `train` block decides, with the defaults filled in."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, protected_namespaces=()
+    )
+
+    network: str = Field(description="Name of what is trained.")
+    data: DataSource = Field(description="Where examples come from.")
+    optimizer: Optimizer = Field(default_factory=Adam, description="How a step is made of a gradient.")
+    schedule: Schedule = Field(default_factory=Constant, description="How the learning rate changes.")
+    epochs: int = Field(10, ge=1, le=1_000_000, description="Passes over the training part.")
+    batch: int = Field(32, ge=1, le=1_000_000, description="Examples a step, over all processes together.")
+    accumulate: int = Field(1, ge=1, le=65_536, description="Batches whose gradients make one step.")
+    validation: Share = Field(0.1, description="Share of the examples that chooses the best epoch.")
+    test: Share = Field(0.2, description="Share of the examples that is held out to the end.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Decides initial weights, order and noise.")
+    split_seed: int = Field(0, ge=0, lt=2**32, description="Decides which examples are held out; apart from `seed`.")
+    metric: tuple[Metric, ...] = Field((), description="What is reported; the first one chooses the best epoch.")
+    early_stop: EarlyStop | None = Field(None, description="When to end before the last epoch.")
+    clip: Rate | None = Field(None, description="Bound on the norm of the whole gradient.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="What products are computed in.")
+    workers: int | None = Field(None, ge=0, le=256, description="Processes that read images; by default a few.")
+    shuffle: bool = Field(True, description="A new order every epoch.")
+    normalize: Literal["standard", "imagenet", "none"] | None = Field(
+        None,
+        description="Mean 0 and deviation 1 by the training part, ImageNet's constants, or as it is; by default "
+        "`standard`, and `none` for npz.",
+    )
+    init: Init | None = Field(None, description="Weights to start from.")
+    places: dict[str, Span] = Field(default_factory=dict, exclude=True, repr=False, description="Where each was said.")
+
+    def place(self, key: str) -> Span | None:
+        """Where a setting (or `data`, or `network`) stands in the text."""
+        return self.places.get(key)

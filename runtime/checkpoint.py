@@ -1,0 +1,167 @@
+"""Weights on disk: safetensors, written atomically, read with every disagreement named. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from archlang.compiler.diagnostics import ArchError, error, suggest
+from torch import Tensor, nn
+
+from .files import write_atomically
+
+_SHOWN = 8  # keys that a message lists of each kind
+
+
+def save_weights(module: nn.Module, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """The module's `state_dict` as safetensors. Tensors that share memory are saved once each, whole.
+
+    `metadata` is text by name (`program`, `spec_hash`, `parameters`, …). Raises A1104."""
+    save_tensors(dict(module.state_dict()), path, metadata)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Named tensors as safetensors, atomically. Raises A1104."""
+    from safetensors.torch import save_file
+
+    seen: set[int] = set()
+    ready = {}
+    for key, value in tensors.items():
+        value = value.detach().cpu().contiguous()
+        if value.data_ptr() in seen or value.untyped_storage().nbytes() != value.nbytes:
+            value = value.clone()  # tied weights and views: the format wants every tensor on its own
+        seen.add(value.data_ptr())
+        ready[key] = value
+    write_atomically(Path(path), lambda p: save_file(ready, p, dict(metadata or {})))
+
+
+def load_weights(module: nn.Module, path: Path, *, excepted: Iterable[str] = ()) -> dict[str, str]:
+    """Puts a checkpoint's tensors into the module and returns its metadata.
+
+    `excepted` are modules (or tensors) that keep what they have. Takes safetensors, and PyTorch's own files as long as
+    they hold nothing but tensors. The module is changed only when everything fits: otherwise A1103 lists what is
+    missing, what is too much and what has another shape."""
+    tensors, metadata = read_tensors(path)
+    check_keys(module, tensors, path, excepted=excepted)
+    put(module, tensors, excepted=excepted)
+    return metadata
+
+
+def put(module: nn.Module, tensors: Mapping[str, Tensor], *, excepted: Iterable[str] = ()) -> None:
+    """Copies tensors that have been checked into the module, converted to its dtypes and device."""
+    kept = tuple(excepted)
+    with torch.no_grad():
+        for key, value in module.state_dict(keep_vars=True).items():
+            if not _under(key, kept):
+                value.copy_(tensors[key])
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a checkpoint, on the CPU, and its metadata. Raises A1101 or A1102."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise error("A1101", f'the checkpoint "{path}" {what}')
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as failure:
+        raise error("A1101", f'the checkpoint "{path}" can\'t be read: {failure.strerror}') from None
+    if start[:2] in (b"PK", b"\x80\x02"):
+        return _read_torch(path), {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as failure:
+        raise _corrupt(path, str(failure)) from None
+
+
+def check_keys(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, excepted: Iterable[str] = ()) -> None:
+    """Raises A1103 with every key that is missing, too much or of another shape."""
+    kept = tuple(excepted)
+    own = dict(module.state_dict())
+    for name in kept:
+        if not any(_under(key, (name,)) for key in own):
+            known = {part for key in own for part in (key, key.rpartition(".")[0], key.partition(".")[0]) if part}
+            close = suggest(name, known)
+            raise error(
+                "A1103",
+                f"the network has no `{name}` that could keep its fresh weights",
+                help=f"did you mean `{close}`?" if close else None,
+            )
+    mine = {key: value for key, value in own.items() if not _under(key, kept)}
+    theirs = {key: value for key, value in tensors.items() if not _under(key, kept)}
+    missing = [key for key in mine if key not in theirs]
+    extra = [key for key in theirs if key not in mine]
+    shapes = [
+        f"{key}: {_shape(theirs[key])} in the file, {_shape(mine[key])} in the network"
+        for key in mine
+        if key in theirs and mine[key].shape != theirs[key].shape
+    ]
+    if not (missing or extra or shapes):
+        return
+    parts = [
+        f"{title} ({len(keys)}): " + "; ".join(keys[:_SHOWN]) + (" …" if len(keys) > _SHOWN else "")
+        for title, keys in (("missing", missing), ("not in the network", extra), ("of another shape", shapes))
+        if keys
+    ]
+    raise error(
+        "A1103",
+        f'the checkpoint "{path}" does not fit the network\n  ' + "\n  ".join(parts),
+        help=_advice(missing, extra, shapes),
+    )
+
+
+def _advice(missing: list[str], extra: list[str], shapes: list[str]) -> str:
+    if extra and all(key.startswith("module.") for key in extra):
+        return "its keys start with `module.`: it was saved from a wrapped module"
+    if shapes and not missing and not extra:
+        return "the same architecture with other sizes: check the parameters, or leave modules out with `except`"
+    return "it was made for another architecture, or the labels differ"
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    """A `.pth` or `.pt` file through PyTorch's loader that builds nothing but tensors and plain containers."""
+    import pickle
+
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as failure:
+        if zipfile.is_zipfile(path) or "weights_only" in str(failure).lower():
+            raise error(
+                "A1102",
+                f'"{path}" holds more than tensors, and reading it would run what its author wrote',
+                help="in a place you trust, load it and save its `state_dict()` as safetensors",
+            ) from None
+        raise _corrupt(path, str(failure)) from None
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as failure:
+        raise _corrupt(path, str(failure)) from None
+    while isinstance(found, dict) and not any(isinstance(v, Tensor) for v in found.values()):
+        inner = next((found[k] for k in ("state_dict", "model", "model_state_dict") if k in found), None)
+        if inner is None:
+            break
+        found = inner
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise error("A1102", f'"{path}" holds no table of tensors', help="save the module's `state_dict()`")
+    return {str(key): value for key, value in found.items()}
+
+
+def _corrupt(path: Path, reason: str) -> ArchError:
+    first = (reason.splitlines() or [""])[0][:200]
+    return error(
+        "A1102",
+        f'"{path}" is not a checkpoint, or is damaged: {first}',
+        help="checkpoints are safetensors files; fetch or make it again",
+    )
+
+
+def _under(key: str, names: Iterable[str]) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in names)
+
+
+def _shape(t: Tensor) -> str:
+    return "[" + ", ".join(map(str, t.shape)) + "]"

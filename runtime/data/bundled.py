@@ -1,0 +1,57 @@
+"""Data sets that come with scikit-learn: real, small, and there without a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .base import Column, Data, Preprocessing
+
+
+def digits(size: int) -> Data:
+    """Handwritten digits, float [1, size, size] in [0, 1], and int classes 0 to 9."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images).to(torch.float32)[:, None] / 16
+    if size != images.shape[-1]:
+        images = F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
+    labels = np.asarray(bunch.target, dtype=np.int64)
+    return Data(
+        origin=f"digits(size={size})",
+        inputs=(Column("image", (1, size, size), "float"),),
+        targets=(Column("digit", (), "int"),),
+        size=len(labels),
+        tensors=(images, torch.from_numpy(labels)),
+        labels=labels,
+        preprocessing=Preprocessing(classes=tuple(str(d) for d in range(10)), size=size, grey=True),
+    )
+
+
+def table(kind: str) -> Data:
+    """iris, wine, breast_cancer (int classes) or diabetes (a float to predict)."""
+    from sklearn import datasets
+
+    loaders = {
+        "iris": datasets.load_iris,
+        "wine": datasets.load_wine,
+        "breast_cancer": datasets.load_breast_cancer,
+        "diabetes": lambda: datasets.load_diabetes(scaled=False),
+    }
+    bunch: Any = loaders[kind]()
+    x = torch.from_numpy(np.asarray(bunch.data, dtype=np.float32))
+    classify = kind != "diabetes"
+    y = torch.from_numpy(np.asarray(bunch.target, dtype=np.int64 if classify else np.float32))
+    names = tuple(str(n) for n in bunch.target_names) if classify else ()
+    return Data(
+        origin=kind,
+        inputs=(Column("features", tuple(x.shape[1:]), "float"),),
+        targets=(Column("target", (), "int" if classify else "float"),),
+        size=len(x),
+        tensors=(x, y),
+        labels=y.numpy() if classify else None,
+        preprocessing=Preprocessing(classes=names, features=tuple(str(n) for n in bunch.feature_names)),
+    )

@@ -1,0 +1,138 @@
+"""Batches: index slices of tensors on the device, or pictures read by other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from archlang.compiler.source import Span
+from torch import Tensor
+
+from .base import Data
+from .images import Unreadable, unreadable
+
+_SHARE = 0.25  # of the device's free memory that a data set may take
+
+
+class Feed:
+    """The batches of one part of a data set, for one of `world` processes.
+
+    Every batch is a tuple of tensors on the device: inputs [b, …], then targets [b, …]. The order of an epoch follows
+    from (seed, epoch) alone, so a run can be taken up anywhere.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        rows: np.ndarray,
+        batch: int,
+        device: torch.device,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        even: bool = False,
+        workers: int = 0,
+        span: Span | None = None,
+    ) -> None:
+        """`even`: every process gets the same number of examples of every batch, and a last batch of one is left out,
+        so that gradients can be averaged and batch statistics exist."""
+        self.data, self.batch, self.device, self.span = data, batch, device, span
+        self.shuffle, self.seed, self.rank, self.world, self.even = shuffle, seed, rank, world, even
+        self.rows = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        sizes = [min(batch, len(rows) - i) for i in range(0, len(rows), batch)]
+        if even:
+            sizes = [s - s % world for s in sizes]
+            least = 2 * world if len(sizes) > 1 else world
+            sizes = [s for s in sizes if s >= least]
+        self.sizes = sizes
+        self.loader = self._loader(workers) if data.pictures is not None else None
+        self.tensors = data.tensors[: data.arity]
+        if data.tensors and _fits(data.tensors, device):
+            data.tensors = tuple(t.to(device) for t in data.tensors)  # the other parts share them
+            self.tensors = data.tensors[: data.arity]
+        self.where = self.tensors[0].device if self.tensors else torch.device("cpu")
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return len(self.sizes)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """The batches of an epoch, from batch `start` on."""
+        batches = self._plan(number)[start:]
+        if self.loader is not None:
+            yield from self._pictures(batches)
+            return
+        tensors, where, device = self.tensors, self.where, self.device
+        for rows in torch.cat(batches).to(where).split([len(b) for b in batches]) if batches else ():
+            yield (
+                tuple([t[rows] for t in tensors])
+                if where == device
+                else tuple([t[rows].to(device, non_blocking=True) for t in tensors])
+            )
+
+    def _plan(self, number: int) -> list[Tensor]:
+        rows = self.rows
+        if self.shuffle:
+            mixed = np.random.SeedSequence((self.seed, number)).generate_state(1)
+            generator = torch.Generator().manual_seed(int(mixed[0]))
+            rows = rows[torch.randperm(len(rows), generator=generator)]
+        whole = [rows[i * self.batch : i * self.batch + size] for i, size in enumerate(self.sizes)]
+        return [b[self.rank :: self.world] for b in whole] if self.world > 1 else whole
+
+    def _loader(self, workers: int) -> torch.utils.data.DataLoader:
+        self._queue: list[list[int]] = []
+        return torch.utils.data.DataLoader(
+            self.data.pictures,  # type: ignore[arg-type]
+            batch_sampler=_Queue(self),
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            generator=torch.Generator(),  # so that reading draws nothing from the training's noise
+            pin_memory=self.device.type == "cuda",
+            persistent_workers=workers > 0,
+            worker_init_fn=_quiet,
+        )
+
+    def _pictures(self, batches: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        self._queue = [b.tolist() for b in batches]
+        prep = self.data.preprocessing
+        assert self.loader is not None
+        for item in self.loader:
+            if isinstance(item, Unreadable):
+                unreadable(item, self.span)
+            x, y = (t.to(self.device, non_blocking=True) for t in item)
+            yield (prep.apply(x), y)[: self.data.arity]
+
+
+class _Queue(torch.utils.data.Sampler):
+    """Hands the DataLoader the batches that the feed has planned."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.feed._queue)
+
+    def __len__(self) -> int:
+        return len(self.feed._queue)
+
+
+def _as_it_is(batch: object) -> object:  # Pictures.__getitems__ makes whole batches
+    return batch
+
+
+def _quiet(_: int) -> None:
+    """Ctrl-C reaches every process of the terminal; only the main one answers it."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _fits(tensors: tuple[Tensor, ...], device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(t.numel() * t.element_size() for t in tensors) < free * _SHARE

@@ -1,0 +1,65 @@
+"""Loss and metrics of one part of the data, without learning from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from archlang.compiler.task import Task
+from torch import Tensor, nn
+
+from .data.feed import Feed
+from .metrics import Meter
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class Trainee(nn.Module):
+    """A generated module's objective as a forward pass: what gets compiled, wrapped and differentiated.
+
+    The batch goes in as inputs, then targets; out come the outputs (a tuple), the named losses, and their weighted sum.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.weights: dict[str, float] = dict(getattr(module, "loss_weights", {}))
+
+    def forward(self, *batch: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor], Tensor]:
+        outputs, losses = self.module.objective(*batch)  # type: ignore[operator]
+        total: Tensor | None = None
+        for name, loss in losses.items():
+            weight = self.weights.get(name, 1.0)
+            term = loss if weight == 1.0 else weight * loss
+            total = term if total is None else total + term
+        assert total is not None
+        return outputs if isinstance(outputs, tuple) else (outputs,), losses, total
+
+
+def measure(
+    trainee: nn.Module, feed: Feed, task: Task, names: Sequence[str], *, inputs: int, fabric: Fabric
+) -> dict[str, float]:
+    """The mean loss (each term too, when there are several) and the metrics. `inputs`: how many tensors come first."""
+    was_training = trainee.training
+    trainee.eval()
+    meter = Meter(task, names, feed.device)
+    sums: dict[str, Tensor] = {}
+    seen = 0
+    with torch.no_grad(), fabric.autocast():
+        for batch in feed.epoch(0):
+            outputs, losses, total = trainee(*batch)
+            size = len(batch[0])
+            seen += size
+            terms = {"loss": total, **losses} if len(losses) > 1 else {"loss": total}
+            for name, value in terms.items():
+                sums[name] = sums.get(name, torch.zeros((), device=feed.device)) + value.detach().float() * size
+            meter.update(outputs, batch[inputs:])
+    trainee.train(was_training)
+    if fabric.world_size > 1:
+        counted = fabric.all_reduce(torch.tensor(float(seen), device=feed.device), reduce_op="sum")
+        sums = {name: fabric.all_reduce(value, reduce_op="sum") for name, value in sums.items()}  # type: ignore[misc]
+        seen = int(counted)  # type: ignore[arg-type]
+    means = {name: float(value) / seen for name, value in sums.items()}
+    return {**means, **meter.compute()}

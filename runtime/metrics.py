@@ -1,0 +1,89 @@
+"""Metrics of a task, kept on the device until they are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from archlang.compiler.task import Task, TaskKind
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+HIGHER_IS_BETTER = {
+    **dict.fromkeys(("accuracy", "top5", "f1", "precision", "recall", "auroc", "r2"), True),
+    **dict.fromkeys(("loss", "mse", "mae", "rmse"), False),
+}
+
+
+class Meter:
+    """Accumulates metrics over batches. f1, precision, recall and auroc are averaged over classes."""
+
+    def __init__(self, task: Task, names: Sequence[str], device: torch.device) -> None:
+        self.task, self.names, self.device = task, tuple(names), device
+        self.metrics: dict[str, Metric] = {}
+
+    def update(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> None:
+        """Takes the outputs and targets of a batch."""
+        if not self.names or self.task.kind is TaskKind.NONE:
+            return
+        answer, wanted = outputs[self.task.output], targets[self.task.target]
+        answer = answer.float()
+        if self.task.kind is TaskKind.MULTICLASS:
+            answer = answer.movedim(self.task.class_axis, -1).flatten(0, -2)
+            wanted = wanted.flatten()
+        else:
+            answer, wanted = answer.flatten(), wanted.flatten()
+            if self.task.kind is TaskKind.BINARY:
+                wanted = wanted.round().long()
+        if not self.metrics:
+            self.metrics = {n: self._make(n, answer.shape[-1]).to(self.device) for n in self.names}
+        for metric in self.metrics.values():
+            metric.update(answer, wanted)
+
+    def compute(self) -> dict[str, float]:
+        """The values so far, over every process."""
+        return {name: float(metric.compute()) for name, metric in self.metrics.items()}
+
+    def _make(self, name: str, classes: int) -> Metric:
+        from torchmetrics import classification as c
+        from torchmetrics import regression as r
+
+        if self.task.kind is TaskKind.REGRESSION:
+            made = {
+                "mse": r.MeanSquaredError,
+                "mae": r.MeanAbsoluteError,
+                "rmse": lambda: r.MeanSquaredError(squared=False),
+                "r2": r.R2Score,
+            }
+            return made[name]()
+        if self.task.kind is TaskKind.BINARY:
+            binary = {
+                "accuracy": c.BinaryAccuracy,
+                "f1": c.BinaryF1Score,
+                "precision": c.BinaryPrecision,
+                "recall": c.BinaryRecall,
+                "auroc": c.BinaryAUROC,
+            }
+            return binary[name](ignore_index=self.task.ignore)
+        many = {
+            "accuracy": lambda **o: c.MulticlassAccuracy(average="micro", **o),
+            "top5": lambda **o: c.MulticlassAccuracy(average="micro", top_k=min(5, classes), **o),
+            "f1": c.MulticlassF1Score,
+            "precision": c.MulticlassPrecision,
+            "recall": c.MulticlassRecall,
+            "auroc": c.MulticlassAUROC,
+        }
+        return many[name](num_classes=classes, ignore_index=self.task.ignore)
+
+
+def better(name: str, new: float, old: float | None, least: float = 0.0) -> bool:
+    """Is a value of this metric an improvement by more than `least`?"""
+    if math.isnan(new):
+        return False
+    if old is None:
+        return True
+    return new > old + least if HIGHER_IS_BETTER[name] else new < old - least

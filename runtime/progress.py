@@ -1,0 +1,103 @@
+"""How a run shows itself: a live bar in a terminal, plain lines elsewhere, and TensorBoard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from .report import Report, format_metric, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+class Display:
+    """Shows epochs on a console, or nothing at all when `on` is false."""
+
+    def __init__(self, console: Console | None, on: bool, epochs: int, steps: int) -> None:
+        from rich.console import Console
+
+        self.console = console or Console()
+        self.on, self.epochs, self.steps = on, epochs, steps
+        self.bar: Progress | None = None
+
+    def __enter__(self) -> Display:
+        if self.on and self.console.is_terminal:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("starting", total=self.steps, note="")
+        return self
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def step(self, epoch: int, step: int, loss: float) -> None:
+        """A moment within an epoch; called a few times a second at most."""
+        if self.bar is not None:
+            text = f"epoch {epoch + 1}/{self.epochs}"
+            self.bar.update(self.task, description=text, completed=step, note=f"loss {loss:.4g}")
+
+    def epoch(self, row: dict[str, float], best: bool) -> None:
+        """An epoch has ended."""
+        if not self.on:
+            return
+        width = len(str(self.epochs))
+        parts = [f"epoch {int(row['epoch']):>{width}}/{self.epochs}", f"loss {row['loss']:.4f}"]
+        parts += [f"{k} {format_metric(k.removeprefix('validation '), v)}" for k, v in row.items() if k not in _BASIC]
+        self.console.print("  ".join(parts) + ("  *" if best else ""), highlight=False)
+
+    def say(self, text: str) -> None:
+        if self.on:
+            self.console.print(text, highlight=False, markup=False)
+
+    def report(self, report: Report) -> None:
+        """The final table."""
+        if self.on:
+            self.console.print(table(report))
+
+
+_BASIC = ("epoch", "lr", "loss")
+
+
+class Board:
+    """TensorBoard's event files, opened when the first number comes. A full disk ends the log, not the training."""
+
+    def __init__(self, folder: Path, on: bool) -> None:
+        self.folder, self.on = folder, on
+        self.writer = None
+
+    def add(self, row: dict[str, float]) -> None:
+        """One epoch's numbers."""
+        if not self.on:
+            return
+        try:
+            if self.writer is None:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self.writer = SummaryWriter(str(self.folder))
+            for name, value in row.items():
+                if name != "epoch":
+                    self.writer.add_scalar(name.replace(" ", "/"), value, int(row["epoch"]))
+        except OSError:
+            self.on = False
+
+    def close(self) -> None:
+        if self.writer is not None:
+            try:
+                self.writer.close()
+            except OSError:
+                self.on = False

@@ -1,0 +1,124 @@
+"""What came of a training run: the report, its table and its curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .files import write_atomically
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class Report(BaseModel):
+    """The outcome of `fit`. Written as JSON beside the weights."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    network: str = Field(description="Name of the network.")
+    data: str = Field(description="Where the examples came from.")
+    examples: dict[str, int] = Field(description="How many examples each part has.")
+    metrics: dict[str, dict[str, float]] = Field(description="For each part, the loss and the metrics, best weights.")
+    epochs: int = Field(description="Epochs trained.")
+    best_epoch: int = Field(description="The epoch, counted from 1, whose weights were kept.")
+    stopped_early: bool = Field(description="Whether `early_stop` ended the run.")
+    seconds: float = Field(description="Wall-clock time of this call.")
+    parameters: int = Field(description="Trainable numbers.")
+    seed: int = Field(description="The seed.")
+    device: str = Field(description="Where it ran.")
+    history: list[dict[str, float]] = Field(description="One row an epoch: epoch, lr, train loss, validation metrics.")
+    files: list[str] = Field(description="What was written.")
+    warnings: list[str] = Field(default_factory=list, description="What looked odd before training began.")
+
+
+def table(report: Report) -> Table:
+    """The report's metrics as a rich table: a row a part."""
+    from rich import box
+    from rich.table import Table
+
+    names = list(next(iter(report.metrics.values()), {}))
+    shown = Table(
+        title=f"{report.network} on {report.data}",
+        caption=f"{report.epochs} epochs, best {report.best_epoch}, {report.seconds:.1f} s, seed {report.seed}, "
+        f"{report.parameters:,} parameters, {report.device}",
+        box=box.SIMPLE_HEAVY,
+    )
+    shown.add_column("part")
+    shown.add_column("examples", justify="right")
+    for name in names:
+        shown.add_column(name, justify="right")
+    for part, values in report.metrics.items():
+        cells = [format_metric(name, values[name]) for name in names]
+        shown.add_row(part, f"{report.examples[part]:,}", *cells, style="bold" if part == "test" else None)
+    return shown
+
+
+def format_metric(name: str, value: float) -> str:
+    """Shares of examples as percent, everything else to four digits."""
+    return f"{value:.2%}" if name in ("accuracy", "top5") else f"{value:.4g}"
+
+
+_INK, _MUTED, _TRAIN, _VALIDATION = "#1f2430", "#6b7280", "#2563eb", "#d9480f"
+
+
+def draw_curves(report: Report, path: Path) -> None:
+    """Loss, metric and learning rate over the epochs, as a PNG. Raises A1104."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    history = report.history
+    if not history:
+        return
+    epochs = [int(row["epoch"]) for row in history]
+    metrics = [key for key in history[-1] if key not in ("epoch", "lr", "loss", "validation loss")]
+    panels = ["loss", *metrics[:1], "lr"]
+    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        lines: list[tuple[str, str, str]] = {
+            "loss": [("loss", "train", _TRAIN), ("validation loss", "validation", _VALIDATION)],
+            "lr": [("lr", "", _MUTED)],
+        }.get(panel, [(panel, "validation", _VALIDATION)])
+        for key, label, colour in lines:
+            points = [(e, row[key]) for e, row in zip(epochs, history, strict=True) if key in row]
+            if points:
+                _line(axes, points, label, colour)
+        title = {"lr": "learning rate", "loss": "loss"}.get(panel, panel.removeprefix("validation "))
+        axes.set_title(title, loc="left", fontsize=11, color=_INK, fontweight="bold")
+        axes.set_xlabel("epoch", color=_MUTED, fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if title in ("accuracy", "top5"):
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        if panel == "lr":
+            axes.set_ylim(0, max(row["lr"] for row in history) * 1.1)
+            axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+        if panel == "loss" and _spread(history) > 30:
+            axes.set_yscale("log")
+        if any(label for _, label, _ in lines):
+            axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
+        _plain_axes(axes)
+    best = report.best_epoch
+    figure.suptitle(f"{report.network} on {report.data}, best epoch {best}", fontsize=12, color=_INK, x=0.01, ha="left")
+    write_atomically(path, lambda p: figure.savefig(p, format="png", dpi=150))
+
+
+def _line(axes: Any, points: list[tuple[int, float]], label: str, colour: str) -> None:
+    x, y = zip(*points, strict=True)
+    axes.plot(x, y, color=colour, linewidth=1.8, label=label, marker="o", markersize=3 if len(x) < 40 else 0)
+
+
+def _plain_axes(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#c4c9d4")
+    axes.tick_params(colors=_MUTED, labelsize=9)
+    axes.grid(axis="y", color="#e8eaf0", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _spread(history: list[dict[str, float]]) -> float:
+    values = [row["loss"] for row in history if row["loss"] > 0]
+    return max(values) / min(values) if values else 1.0

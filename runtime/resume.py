@@ -1,0 +1,107 @@
+"""The state of an interrupted run, in one safetensors file: tensors, and the rest as JSON in its header."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from archlang.compiler.diagnostics import error
+from archlang.compiler.training_plan import TrainPlan
+from torch import Tensor, nn
+
+from .checkpoint import check_keys, put, read_tensors, save_tensors
+from .seeding import random_state, restore_random_state
+
+_FORMAT = "archlang-resume-1"
+_FREE = {"epochs", "workers", "metric", "early_stop", "init"}  # what may differ between a run and its continuation
+
+
+def save_resume(
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, plan: TrainPlan, progress: dict[str, Any]
+) -> None:
+    """Everything that the next step depends on. `progress` is what JSON can hold. Raises A1104."""
+    tensors: dict[str, Tensor] = {f"model.{key}": value for key, value in module.state_dict().items()}
+    saved = optimizer.state_dict()
+    scalars: dict[str, dict[str, Any]] = {}
+    for index, state in saved["state"].items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{key}"] = value
+            else:
+                scalars.setdefault(str(index), {})[key] = value
+    values, generators = random_state()
+    tensors |= {f"random.{key}": value for key, value in generators.items()}
+    body = {
+        "plan": _comparable(plan),
+        "progress": progress,
+        "random": values,
+        "groups": saved["param_groups"],
+        "scalars": scalars,
+    }
+    save_tensors(tensors, path, {"format": _FORMAT, "state": json.dumps(body)})
+
+
+def load_resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, plan: TrainPlan) -> dict[str, Any]:
+    """Restores what `save_resume` wrote and returns `progress`. Raises A1101 to A1106."""
+    if not path.is_file():
+        raise error(
+            "A1105",
+            f'there is nothing to resume in "{path.parent}"',
+            help=f"a run writes {path.name} there; start one without resuming",
+        )
+    tensors, metadata = read_tensors(path)
+    if metadata.get("format") != _FORMAT:
+        raise error("A1105", f'"{path}" is not the state of a run', help="weights alone can't be resumed: use `init`")
+    try:
+        body = json.loads(metadata["state"])
+        theirs, groups, scalars = dict(body["plan"]), body["groups"], dict(body["scalars"])
+        progress, values = dict(body["progress"]), dict(body["random"])
+    except (KeyError, TypeError, ValueError) as failure:
+        raise error("A1102", f'"{path}" is damaged: {failure}', help="start anew") from None
+    _same_plan(theirs, _comparable(plan), plan)
+    weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    check_keys(module, weights, path)
+    put(module, weights)
+    optimizer.load_state_dict({"state": _optimizer_state(tensors, scalars), "param_groups": _tuples(groups)})
+    generators = {k.removeprefix("random."): v for k, v in tensors.items() if k.startswith("random.")}
+    restore_random_state(values, generators)
+    return progress
+
+
+def _optimizer_state(tensors: dict[str, Tensor], scalars: dict[str, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in scalars.items()}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = value
+    return state
+
+
+def _tuples(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """JSON knows no tuples, and an optimizer's betas are one."""
+    return [{k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()} for g in groups]
+
+
+def _comparable(plan: TrainPlan) -> dict[str, Any]:
+    return json.loads(plan.model_dump_json(exclude=_FREE))
+
+
+def _same_plan(theirs: dict[str, Any], ours: dict[str, Any], plan: TrainPlan) -> None:
+    differ = [key for key in ours if theirs.get(key) != ours[key]]
+    if not differ:
+        return
+    key = differ[0]
+    raise error(
+        "A1106",
+        f"the run to resume had `{key}` {_brief(theirs.get(key))}, and now it is {_brief(ours[key])}",
+        plan.place(key) or plan.place("network"),
+        help="resume with the settings that it began with, or start anew in another folder",
+    )
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict) and "kind" in value:
+        return f"{value['kind']}({', '.join(f'{k}={v}' for k, v in value.items() if k != 'kind')})"
+    return str(value)
