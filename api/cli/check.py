@@ -11,7 +11,7 @@ from archlang.compiler.diagnostics import ArchError, Diagnostic, Severity
 from archlang.targets import Target, find_bundled, from_file, resolve
 
 from . import terminal
-from .common import complete_target, json_option, ops_option, print_json, spec_files
+from .common import complete_target, counted, json_option, ops_option, print_json, spec_files
 
 if TYPE_CHECKING:
     from archlang.compiler.frontend import Checked
@@ -80,19 +80,17 @@ def _check(target: Target) -> tuple[list[Diagnostic], dict[str, Any]]:
 
 
 def _networks(checked: Checked) -> list[dict[str, Any]]:
+    from archlang.compiler.analysis.cost import cost
+
     return [
-        {
-            "name": name,
-            "parameters": sum(spec.elements for _, spec in program.graph.state() if spec.role == "param"),
-            "contracts": len(program.expects),
-        }
+        {"name": name, "parameters": cost(program).parameters, "contracts": len(program.expects)}
         for name, program in checked.programs.items()
     ]
 
 
 def _line(report: dict[str, Any]) -> str:
     warnings = len(report["diagnostics"])
-    noted = f", {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
-    networks = [f"{n['name']} ({n['parameters']:,} parameters)" for n in report["networks"]]
+    noted = f", {counted(warnings, 'warning')}" if warnings else ""
+    networks = [f"{n['name']} ({counted(n['parameters'], 'parameter')})" for n in report["networks"]]
     shown = ", ".join(networks[:6]) + (f" and {len(networks) - 6} more" if len(networks) > 6 else "")
     return terminal.harmless(f"{report['file']}: ok{noted}{f': {shown}' if shown else ''}")

@@ -146,3 +146,8 @@ def _hidden(path: Path) -> bool:
 def failure_as_json(failure: ArchError) -> list[dict[str, Any]]:
     """Diagnostics for `--json`."""
     return [d.as_json() for d in failure.diagnostics]
+
+
+def counted(number: int, what: str) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -54,6 +53,6 @@ def _emitted(program: Program, form: str) -> str:
         from archlang.compiler.graph_text import graph_text
 
         return graph_text(program)
-    from archlang.compiler.emit.json import program_json
+    from archlang.compiler.emit.json import to_json
 
-    return json.dumps(program_json(program), indent=2, ensure_ascii=False) + "\n"
+    return to_json(program, indent=2) + "\n"

@@ -13,7 +13,7 @@ from archlang.compiler.source import Source
 from archlang.targets import stdin_text
 
 from . import terminal
-from .common import complete_file, spec_files
+from .common import complete_file, counted, spec_files
 
 EPILOG = """\b
 Examples:
@@ -80,16 +80,14 @@ def _diff(before: str, after: str, name: str) -> str:
 def _close(total: int, changed: int, failed: int, dry: bool) -> None:
     parts = []
     if changed:
-        parts.append(f"{_files(changed)} {'would be ' if dry else ''}reformatted")
+        parts.append(f"{counted(changed, 'file')} {'would be ' if dry else ''}reformatted")
     if total - changed - failed:
-        parts.append(f"{_files(total - changed - failed)} {'as it should be' if total == 1 else 'left unchanged'}")
+        parts.append(
+            f"{counted(total - changed - failed, 'file')} {'as it should be' if total == 1 else 'left unchanged'}"
+        )
     if failed:
-        parts.append(f"{_files(failed)} could not be read")
+        parts.append(f"{counted(failed, 'file')} could not be read")
     print(", ".join(parts), file=sys.stderr)
-
-
-def _files(number: int) -> str:
-    return f"{number} file{'s' if number != 1 else ''}"
 
 
 def _stdin(check: bool, show_diff: bool) -> int:
