@@ -11,8 +11,8 @@ from .diagnostics import ArchError, Diagnostic, Sink, did_you_mean, error
 from .elaborate.names import FileScope, Loader
 from .elaborate.session import Session, bind_parameters
 from .elaborate.statements import LATER, Body, resolve_configuration
-from .elaborate.values import Global, Poisoned, Recipe
 from .elaborate.unused import check_unused
+from .elaborate.values import Global, Poisoned, Recipe
 from .graph import Graph, Program
 from .source import Source, Span
 from .syntax import ast
@@ -121,7 +121,12 @@ class Frontend:
                     self.sink.extend(error(code, f"{what} is not supported yet", s.span, help=help))
                 else:
                     self.sink.extend(
-                        error("A0508", "a configuration holds contracts only", s.span, help="`expect params == …`; what changes the network goes into its definition")
+                        error(
+                            "A0508",
+                            "a configuration holds contracts only",
+                            s.span,
+                            help="`expect params == …`; what changes the network goes into its definition",
+                        )
                     )
 
     def _parameter(self, name: str, value: Any) -> Any:
@@ -136,7 +141,11 @@ class Frontend:
         except ArchError:
             item = None
         if not isinstance(item, ast.Func):
-            raise error("A0706", f"`{value.text}` is no value for `{name}`", help="write a number, true, false, \"text\", [a, b] or a block's name")
+            raise error(
+                "A0706",
+                f"`{value.text}` is no value for `{name}`",
+                help='write a number, true, false, "text", [a, b] or a block\'s name',
+            )
         return Body(self.session, self.scope, Graph("parameters")).eval(item.value)
 
 
@@ -225,7 +234,12 @@ def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) ->
             text = target.text if isinstance(target, ast.Name) else "this"
             span: Span = target.span
             front.sink.extend(
-                error("A0705", f"there is no network `{text}` to train", span, help=did_you_mean(text, networks) or "`train Name on data(…)` names a network of this file")
+                error(
+                    "A0705",
+                    f"there is no network `{text}` to train",
+                    span,
+                    help=did_you_mean(text, networks) or "`train Name on data(…)` names a network of this file",
+                )
             )
         elif target.text in checked.programs:
             from .training import plan

@@ -107,5 +107,7 @@ def accept(case: Case, results: dict[str, str]) -> None:
     end = text.find("\n## ", start)
     part = text[start : end if end != -1 else len(text)]
     for kind, content in results.items():
-        part = re.sub(rf"^```{kind}\n.*?^```$", lambda _, k=kind, c=content: f"```{k}\n{c}```", part, count=1, flags=re.M | re.S)
+        part = re.sub(
+            rf"^```{kind}\n.*?^```$", lambda _, k=kind, c=content: f"```{k}\n{c}```", part, count=1, flags=re.M | re.S
+        )
     case.file.write_text(text[:start] + part + (text[end:] if end != -1 else ""), encoding="utf-8")

@@ -39,7 +39,9 @@ def test_there_are_enough_refusals() -> None:
     assert sum("diagnostic" in c.expected for c in CASES) >= 60
 
 
-@pytest.mark.parametrize("text", ["## a\n```arch\n```\n", "## a\n```arch\nx\n```\n```shape\n```\n", "## a\n```arch\nx\n"])
+@pytest.mark.parametrize(
+    "text", ["## a\n```arch\n```\n", "## a\n```arch\nx\n```\n```shape\n```\n", "## a\n```arch\nx\n"]
+)
 def test_a_malformed_case_fails(text: str, tmp_path: Path) -> None:
     file = tmp_path / "bad.md"
     file.write_text(text)

@@ -91,7 +91,11 @@ class IndexGrid(Op):
     operands: ClassVar[tuple[str, ...]] = ()
     hidden: ClassVar[bool] = True
     examples: ClassVar[tuple[Example, ...]] = (
-        Example({"names": ("q", "k"), "sizes": (4, 4), "tree": ("<=", ("index", 1), ("index", 0)), "dtype": "bool"}, (), ("bool q=4 k=4",)),
+        Example(
+            {"names": ("q", "k"), "sizes": (4, 4), "tree": ("<=", ("index", 1), ("index", 0)), "dtype": "bool"},
+            (),
+            ("bool q=4 k=4",),
+        ),
         Example({"names": ("t",), "sizes": (5,), "tree": ("index", 0), "dtype": "int"}, (), ("int t=5",)),
         Example(
             {"names": ("f",), "sizes": (3,), "tree": ("exp", ("neg", ("index", 0))), "dtype": "float"}, (), ("f=3",)

@@ -9,13 +9,7 @@ from ..source import Span
 
 # What an nn.Module, or the generated class, already has: a submodule of that name would hide it.
 RESERVED = frozenset(
-    """T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval
-    extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules mtia
-    named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer
-    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
-    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
-    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory
-    state_dict to to_empty train training type xpu zero_grad objective loss_weights""".split()
+    ["T_destination", "add_module", "apply", "bfloat16", "buffers", "call_super_init", "children", "compile", "cpu", "cuda", "double", "dump_patches", "eval", "extra_repr", "float", "forward", "get_buffer", "get_extra_state", "get_parameter", "get_submodule", "half", "ipu", "load_state_dict", "modules", "mtia", "named_buffers", "named_children", "named_modules", "named_parameters", "parameters", "register_backward_hook", "register_buffer", "register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook", "register_full_backward_pre_hook", "register_load_state_dict_post_hook", "register_load_state_dict_pre_hook", "register_module", "register_parameter", "register_state_dict_post_hook", "register_state_dict_pre_hook", "requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict", "to", "to_empty", "train", "training", "type", "xpu", "zero_grad", "objective", "loss_weights"]
 )
 _LONGEST = 200
 _FINE: set[str] = set()  # parts already found to be names
@@ -55,7 +49,12 @@ class Labels:
         while True:
             number += 1
             path = f"{prefix}{kind}{number}"
-            if path not in self.leaves and path not in self.inner and path not in self.levels and path not in self.spoken_for:
+            if (
+                path not in self.leaves
+                and path not in self.inner
+                and path not in self.levels
+                and path not in self.spoken_for
+            ):
                 self._numbers[prefix + kind] = number
                 return path
 
@@ -105,5 +104,7 @@ def _doubled(path: str, span: Span, first: Span):
         f"the label `{path}` is used twice",
         span,
         labels=[] if same else [Label(first, "first used here")],
-        help="in a loop, number it: `` `layer{i}` ``" if same else "every label is a key of the checkpoint; give this one another name",
+        help="in a loop, number it: `` `layer{i}` ``"
+        if same
+        else "every label is a key of the checkpoint; give this one another name",
     )

@@ -46,5 +46,7 @@ def check_count(count: int, what: str, span: Span) -> None:
 def check_int(value: int, span: Span) -> int:
     """An integer that fits what a tensor library can count."""
     if value.bit_length() > BITS:
-        raise error("A0803", f"this number needs more than {BITS} bits", span, help="sizes and settings must fit in 64 bits")
+        raise error(
+            "A0803", f"this number needs more than {BITS} bits", span, help="sizes and settings must fit in 64 bits"
+        )
     return value

@@ -35,5 +35,6 @@ class Below:
             "A0405",
             f"`{self.path}` has no weight or layer `{e.name}`",
             e.span,
-            help=did_you_mean(e.name, names) or "it has " + (", ".join(f"`{n}`" for n in sorted(names)[:8]) or "no weights"),
+            help=did_you_mean(e.name, names)
+            or "it has " + (", ".join(f"`{n}`" for n in sorted(names)[:8]) or "no weights"),
         )

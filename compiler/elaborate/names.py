@@ -122,14 +122,24 @@ class Loader:
         known = sorted(p.name.removesuffix(".arch") for p in folder.iterdir() if p.name.endswith(".arch"))
         if stem not in known:
             listing = _listing([f"std/{k}" for k in known])
-            raise error("A0701", f'the standard library has no "{text}"', item.path.span, help=did_you_mean(stem, known) or f"it has {listing}")
+            raise error(
+                "A0701",
+                f'the standard library has no "{text}"',
+                item.path.span,
+                help=did_you_mean(stem, known) or f"it has {listing}",
+            )
         page = folder / f"{stem}.arch"
         return self._enter(item, text, lambda: Source(page.read_text(encoding="utf-8"), text + ".arch"), None)
 
     def _enter(self, item: ast.Import, key: str, read, folder: Path | None) -> FileScope:
         if key in self._loading:
             circle = " → ".join(Path(k).name for k in [*self._loading[self._loading.index(key) :], key])
-            raise error("A0703", f"these files import each other: {circle}", item.path.span, help="move what both need into a third file")
+            raise error(
+                "A0703",
+                f"these files import each other: {circle}",
+                item.path.span,
+                help="move what both need into a third file",
+            )
         if key not in self.files:
             if len(self.files) >= _MOST_FILES:
                 raise error("A0801", f"more than {_MOST_FILES} files are imported", item.path.span)

@@ -64,7 +64,11 @@ def repeat_turn(body: StageEvaluator, turn: Turn, place: Place, times: int) -> T
             graph.modules[renamed] = module
         for node, operands, kinds in nodes:
             refs = [
-                left.ref if ref == turn.entered.ref else Ref(ref.node + shift, ref.result) if ref.node >= turn.start else ref
+                left.ref
+                if ref == turn.entered.ref
+                else Ref(ref.node + shift, ref.result)
+                if ref.node >= turn.start
+                else ref
                 for ref in operands
             ]
             module = node.module and _renumber(node.module, place.prefix, numbers, k * step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,9 @@ class Session:
     budget: Budget = field(default_factory=Budget)
     blocks: dict[tuple, Made] = field(default_factory=dict)
     calls: dict[tuple, Call] = field(default_factory=dict)
-    inferred: dict[tuple[Op, tuple[TensorType, ...]], tuple[tuple[TensorType, ...], list[Check]]] = field(default_factory=dict)
+    inferred: dict[tuple[Op, tuple[TensorType, ...]], tuple[tuple[TensorType, ...], list[Check]]] = field(
+        default_factory=dict
+    )
     bound: dict[tuple, tuple[dict[str, Any], tuple]] = field(default_factory=dict)
     stack: list[tuple[Global, Span]] = field(default_factory=list)
     functions: list[Global] = field(default_factory=list)
@@ -54,6 +56,9 @@ class Session:
     def inputs(self, item: ast.Definition) -> list[ast.InputStmt]:
         """The inputs that a block declares, in order."""
         if id(item) not in self._inputs:
+            for s in walk(item.body):
+                if isinstance(s, ast.InputStmt) and s not in item.body:
+                    raise error("A0514", "an input stands at the top of a block, not inside `for` or `if`", s.span)
             self._inputs[id(item)] = [s for s in item.body if isinstance(s, ast.InputStmt) and s.role == "input"]
         return self._inputs[id(item)]
 
@@ -75,7 +80,9 @@ class Session:
         return self.calls[key]
 
     @staticmethod
-    def _result(made: Made, output: int, outward: Mapping[str, int | Dim], operands: tuple[TensorType, ...]) -> TensorType:
+    def _result(
+        made: Made, output: int, outward: Mapping[str, int | Dim], operands: tuple[TensorType, ...]
+    ) -> TensorType:
         """An output's type for the caller, axes called as the caller's operands call them."""
         graph = made.graph
         renamed: dict[str, str] = {}
@@ -90,7 +97,9 @@ class Session:
         axes = (Axis(n, s) for n, s in zip(names, inside.substitute(outward).shape, strict=True))
         return TensorType(tuple(axes), inside.dtype)
 
-    def _elaborate(self, target: Global, arguments: dict[str, Any], operands: tuple[TensorType, ...], span: Span) -> Made:
+    def _elaborate(
+        self, target: Global, arguments: dict[str, Any], operands: tuple[TensorType, ...], span: Span
+    ) -> Made:
         from .statements import Body
 
         if any(known.item is target.item for known, _ in self.stack):
@@ -142,6 +151,17 @@ def _canonical(
                 for caller in sorted(size.symbols):
                     name(caller, None)
     return outward, tuple(t.substitute(inward) for t in operands)
+
+
+def walk(body: Sequence[ast.Stmt]) -> Iterator[ast.Stmt]:
+    """Every statement of a body, those inside `for` and `if` included."""
+    for s in body:
+        yield s
+        match s:
+            case ast.ForStmt():
+                yield from walk(s.body)
+            case ast.IfStmt():
+                yield from walk((*s.yes, *s.no))
 
 
 def _alone(size: int | Dim) -> str | None:
@@ -200,7 +220,12 @@ def bind_parameters(
             result[p.name] = default(p, result) if not found else POISON
         else:
             found.append(
-                Diagnostic("A0207", f"`{name}` needs its `{p.name}` ({type_text(p.type)})", place, (Label(p.span, "declared here"),))
+                Diagnostic(
+                    "A0207",
+                    f"`{name}` needs its `{p.name}` ({type_text(p.type)})",
+                    place,
+                    (Label(p.span, "declared here"),),
+                )
             )
     if found:
         raise ArchError(*found)
@@ -229,8 +254,16 @@ def mismatch(value: Any, t: ast.TypeRef) -> str | None:
     if ok is None:
         return f"of a type that exists, not `{t.name}`"
     if not ok:
-        words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a string", "list": f"a {type_text(t)}",
-                 "block": "a layer or a block", "cell": "a cell", "module": "a module, declared with `module E = …`"}
+        words = {
+            "int": "a whole number",
+            "float": "a number",
+            "bool": "true or false",
+            "str": "a string",
+            "list": f"a {type_text(t)}",
+            "block": "a layer or a block",
+            "cell": "a cell",
+            "module": "a module, declared with `module E = …`",
+        }
         extra = ", which is no static value" if isinstance(value, (Tensor, Weight)) else ""
         return f"{words[t.name]}; found {describe(value)}{extra}"
     if t.name == "list" and t.argument is not None:

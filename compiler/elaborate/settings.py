@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..diagnostics import Diagnostic, ArchError, did_you_mean, error
+from ..diagnostics import ArchError, Diagnostic, did_you_mean, error
 from ..ops.base import Init, Op
 from ..sizes import Dim
 from ..source import Span
@@ -58,11 +58,11 @@ def named_settings(recipe: Recipe, op: type[Op], spans: dict[Any, Span], place: 
     settings: dict[str, Any] = {}
     positional = [f for f in fields if f != op.extra]
     if len(recipe.args) > len(positional):
-        listing = ", ".join(positional) or "none"
+        takes = f"{len(positional)} settings ({', '.join(positional)})" if positional else "no settings"
         found.append(
             Diagnostic(
                 "A0205",
-                f"`{op.name}` takes {len(positional)} settings ({listing}), found {len(recipe.args)}",
+                f"`{op.name}` takes {takes}, found {len(recipe.args)}",
                 spans.get(len(positional), place),
                 help="settings stand in parentheses, tensors before the arrow" if not positional else None,
             )
@@ -96,7 +96,9 @@ def named_settings(recipe: Recipe, op: type[Op], spans: dict[Any, Span], place: 
     return settings
 
 
-def make_op(op: type[Op], settings: dict[str, Any], operands: tuple[TensorType, ...], scope, spans: dict, place: Span) -> Op:
+def make_op(
+    op: type[Op], settings: dict[str, Any], operands: tuple[TensorType, ...], scope, spans: dict, place: Span
+) -> Op:
     """The op with its settings checked. `scope(name)` is the static value of a name, for axes."""
     for name in op.axis_settings():
         if name in settings:
@@ -118,7 +120,9 @@ def _axes(value: Any, operands: tuple[TensorType, ...], scope) -> Any:
     return bound if isinstance(bound, int) and not isinstance(bound, bool) else value.text
 
 
-def _explain(op: type[Op], settings: dict[str, Any], failure: ValidationError, spans: dict, place: Span) -> list[Diagnostic]:
+def _explain(
+    op: type[Op], settings: dict[str, Any], failure: ValidationError, spans: dict, place: Span
+) -> list[Diagnostic]:
     fields = list(op.fields())
     seen: set[str] = set()
     result = []
@@ -132,7 +136,12 @@ def _explain(op: type[Op], settings: dict[str, Any], failure: ValidationError, s
         if problem["type"] == "missing":
             form = f"{op.name}({', '.join(f for f in fields if op.model_fields[f].is_required())}, …)"
             result.append(
-                Diagnostic("A0207", f"`{op.name}` needs its `{name}`" + (f": {about}" if about else ""), place, help=f"write `{form}`")
+                Diagnostic(
+                    "A0207",
+                    f"`{op.name}` needs its `{name}`" + (f": {about}" if about else ""),
+                    place,
+                    help=f"write `{form}`",
+                )
             )
             continue
         value = settings.get(name)
@@ -149,7 +158,12 @@ def _explain(op: type[Op], settings: dict[str, Any], failure: ValidationError, s
         shown = describe(value) if not isinstance(value, (int, float, str, tuple)) else show(value)
         wanted = _wanted(op, name, failure)
         result.append(
-            Diagnostic("A0415", f"`{name}` of `{op.name}` must be {wanted}; found {shown}", where, help=f"`{name}`: {about}" if about else None)
+            Diagnostic(
+                "A0415",
+                f"`{name}` of `{op.name}` must be {wanted}; found {shown}",
+                where,
+                help=f"`{name}`: {about}" if about else None,
+            )
         )
     return result
 

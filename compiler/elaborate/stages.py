@@ -58,7 +58,9 @@ class StageEvaluator(TensorEvaluator):
                 return self._repeat(stage, value, place, before)
             case ast.ForStage():
                 for item in self.iterate(stage.iterable):
-                    for target, v in zip(stage.targets, self.take_apart(item, len(stage.targets), stage.span), strict=True):
+                    for target, v in zip(
+                        stage.targets, self.take_apart(item, len(stage.targets), stage.span), strict=True
+                    ):
                         self.bind(target.text, v, target.span)
                     value = self.chain(stage.stages, value, place, before)
                 return value
@@ -69,7 +71,9 @@ class StageEvaluator(TensorEvaluator):
             case ast.Supplied():
                 return self._supplied(stage, value, place, before, path)
             case ast.Scan():
-                raise error("A0902", "`scan` is not supported yet", stage.span, help="recurrent cells come in a later version")
+                raise error(
+                    "A0902", "`scan` is not supported yet", stage.span, help="recurrent cells come in a later version"
+                )
         raise AssertionError(stage)
 
     def _labelled(self, stage: ast.Labelled, value: Any, place: Place, before: Span) -> Any:
@@ -89,7 +93,9 @@ class StageEvaluator(TensorEvaluator):
     def _repeat(self, stage: ast.RepeatStage, value: Any, place: Place, before: Span) -> Any:
         count = self.eval(stage.count)
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise error("A0416", f"`repeat` needs a whole number of at least 0, found {describe(count)}", stage.count.span)
+            raise error(
+                "A0416", f"`repeat` needs a whole number of at least 0, found {describe(count)}", stage.count.span
+            )
         check_count(count, "`repeat` would take this many turns:", stage.count.span)
         for turn in range(count):
             start, first, entered = self.graph.nx.number_of_nodes(), place.count, value
@@ -108,18 +114,31 @@ class StageEvaluator(TensorEvaluator):
                 place.count += 1
             place, inner = Place(place.prefix), inner.stage
         if not isinstance(inner, ast.Apply):
-            raise error("A0510", "`with` belongs to one layer or block", stage.span, help="put it after the one that takes the data")
+            raise error(
+                "A0510",
+                "`with` belongs to one layer or block",
+                stage.span,
+                help="put it after the one that takes the data",
+            )
         extra: dict[str, tuple[Tensor, Span]] = {}
         for a in stage.extra:
             if a.name is None:
-                raise error("A0510", "what comes `with` is given by name", a.span, help=f"write `with (name={a.value.span.text})`")
+                raise error(
+                    "A0510",
+                    "what comes `with` is given by name",
+                    a.span,
+                    help=f"write `with (name={a.value.span.text})`",
+                )
             if a.name in extra:
                 raise error("A0206", f"`{a.name}` is given twice", a.span)
             extra[a.name] = (self.tensor(self.eval(a.value), a.value.span), a.span)
         return self._apply(inner, value, place, before, path, extra)
 
     def _skip(self, stage: ast.Skip, value: Any, place: Place, before: Span) -> Any:
-        x = self.tensor(value if stage.other is None else self.eval(stage.other), before if stage.other is None else stage.other.span)
+        x = self.tensor(
+            value if stage.other is None else self.eval(stage.other),
+            before if stage.other is None else stage.other.span,
+        )
         y = self.chain(stage.stages, value, place, before)
         made = self.tensor(y, stage.span)
         kinds = (EdgeKind.SKIP, EdgeKind.DATA)
@@ -146,7 +165,13 @@ class StageEvaluator(TensorEvaluator):
     # -- one layer, block or module
 
     def _apply(
-        self, stage: ast.Apply, value: Any, place: Place, before: Span, path: str | None, extra: dict[str, tuple[Tensor, Span]]
+        self,
+        stage: ast.Apply,
+        value: Any,
+        place: Place,
+        before: Span,
+        path: str | None,
+        extra: dict[str, tuple[Tensor, Span]],
     ) -> Any:
         if path is None:
             path = place.take()
@@ -199,13 +224,25 @@ class StageEvaluator(TensorEvaluator):
         if close:
             return close
         folded = re.sub(r"(1d|2d|3d)$", "", name.lower().replace("_", ""))
-        aliases = {"dense": "linear", "fc": "linear", "softmax2d": "softmax", "avgpooling": "avgpool", "concatenate": "concat", "cat": "concat", "permute": "rearrange", "view": "reshape", "layer_norm": "layernorm"}
+        aliases = {
+            "dense": "linear",
+            "fc": "linear",
+            "softmax2d": "softmax",
+            "avgpooling": "avgpool",
+            "concatenate": "concat",
+            "cat": "concat",
+            "permute": "rearrange",
+            "view": "reshape",
+            "layer_norm": "layernorm",
+        }
         match = next((n for n in ops.names() if n.replace("_", "") == folded), aliases.get(folded))
         if match:
             return f"did you mean `{match}`?"
         return "`archc ops` lists the layers" if name not in BUILTINS else None
 
-    def arguments(self, target: Global | type[Op], arguments: Sequence[ast.Argument]) -> tuple[tuple, tuple, dict[Any, Span]]:
+    def arguments(
+        self, target: Global | type[Op], arguments: Sequence[ast.Argument]
+    ) -> tuple[tuple, tuple, dict[Any, Span]]:
         """Settings evaluated; their spans by position and name. Axis names and starts are read as such."""
         op = target if isinstance(target, type) else None
         fields = op.fields() if op else ()
@@ -253,10 +290,17 @@ class StageEvaluator(TensorEvaluator):
         if isinstance(target, Module) or not isinstance(call, ast.Call):
             return target
         args, kwargs, _ = self.arguments(target.target, call.arguments)
-        return Recipe(target.target, target.args + args, tuple({**dict(target.kwargs), **dict(kwargs)}.items()), call.span)
+        return Recipe(
+            target.target, target.args + args, tuple({**dict(target.kwargs), **dict(kwargs)}.items()), call.span
+        )
 
     def _use_module(
-        self, module: Module, operands: list[Tensor], stage: ast.Apply, place: Place, extra: dict[str, tuple[Tensor, Span]]
+        self,
+        module: Module,
+        operands: list[Tensor],
+        stage: ast.Apply,
+        place: Place,
+        extra: dict[str, tuple[Tensor, Span]],
     ) -> Any:
         return self._use(module.recipe, operands, stage, place, module.path, extra, {}, module)
 
@@ -296,7 +340,9 @@ class StageEvaluator(TensorEvaluator):
         settings = named_settings(recipe, op, spans, stage.span)
         made = make_op(op, settings, tuple(t.type for t in operands), self._static_name, spans, stage.span)
         replaced = self._op_operands(made, operands, extra, stage)
-        self.infer(made, [t.type for t in operands], operands, stage.span, spans)  # before weights: their shapes rest on it
+        self.infer(
+            made, [t.type for t in operands], operands, stage.span, spans
+        )  # before weights: their shapes rest on it
         try:
             weights = made.weights(tuple(t.type for t in operands))
         except Refusal as refusal:
@@ -331,7 +377,9 @@ class StageEvaluator(TensorEvaluator):
                 operands.append(extra.pop(name)[0])
         least = len(names) - op.optional - (1 if variadic else 0)
         if len(operands) < least or (len(operands) > len(names) and not variadic):
-            wanted = f"{least} or more" if variadic else str(len(names)) if not op.optional else f"{least} to {len(names)}"
+            wanted = (
+                f"{least} or more" if variadic else str(len(names)) if not op.optional else f"{least} to {len(names)}"
+            )
             listing = ", ".join(n.rstrip("*") for n in names)
             raise error(
                 "A0306",
@@ -342,7 +390,9 @@ class StageEvaluator(TensorEvaluator):
             )
         return tuple((name, tensor) for name, (tensor, _) in extra.items())
 
-    def _check_replaced(self, op: Op, weights, replaced, extra: dict[str, tuple[Tensor, Span]], stage: ast.Apply) -> None:
+    def _check_replaced(
+        self, op: Op, weights, replaced, extra: dict[str, tuple[Tensor, Span]], stage: ast.Apply
+    ) -> None:
         known = {w.name: w for w in weights if w.role == "param"}
         for name, tensor in replaced:
             span = extra[name][1]
@@ -447,7 +497,9 @@ class StageEvaluator(TensorEvaluator):
                 self.session.bound[given] = known
         return known
 
-    def _bindings(self, arguments: dict[str, Any], passed: dict[str, Layer | Instance], span: Span) -> tuple[tuple[str, str], ...]:
+    def _bindings(
+        self, arguments: dict[str, Any], passed: dict[str, Layer | Instance], span: Span
+    ) -> tuple[tuple[str, str], ...]:
         found = []
         if not passed and not any(isinstance(v, Module) for v in arguments.values()):
             return ()

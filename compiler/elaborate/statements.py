@@ -17,7 +17,7 @@ from ..types import DTYPES, Axis, TensorType
 from .indices import IndexGrid, grid_code
 from .labels import Labels
 from .names import FileScope
-from .session import Session, bind_parameters
+from .session import Session, bind_parameters, walk
 from .settings import read_init
 from .stages import StageEvaluator
 from .static import BUILTINS
@@ -125,7 +125,12 @@ class Body(StageEvaluator):
         assert isinstance(item, ast.Func)
         if function in self.session.functions:
             circle = " → ".join([*(f.name for f in self.session.functions), function.name])
-            raise error("A0417", f"`{function.name}` calls itself: {circle}", call.span, help="static functions can't recurse; use a list or a loop")
+            raise error(
+                "A0417",
+                f"`{function.name}` calls itself: {circle}",
+                call.span,
+                help="static functions can't recurse; use a list or a loop",
+            )
         if len(self.session.functions) >= 64:
             raise error("A0804", "functions call functions more than 64 deep", call.span)
         args = tuple(self.eval(a.value) for a in call.arguments if a.name is None)
@@ -141,7 +146,12 @@ class Body(StageEvaluator):
         try:
             inner.names.update(
                 bind_parameters(
-                    function.name, item.params, Recipe(function, args, kwargs), lambda p, so_far: self.default(function, p, so_far), spans, call.span
+                    function.name,
+                    item.params,
+                    Recipe(function, args, kwargs),
+                    lambda p, so_far: self.default(function, p, so_far),
+                    spans,
+                    call.span,
                 )
             )
             return inner.eval(item.value)
@@ -233,9 +243,13 @@ class Body(StageEvaluator):
             failed = True
         if not self.graph.outputs and not failed and not self.session.sink.failed:
             self.session.sink.extend(
-                error("A0504", f"`{item.name.text}` has no output", item.name.span, help="say what leaves it: `output y`")
+                error(
+                    "A0504", f"`{item.name.text}` has no output", item.name.span, help="say what leaves it: `output y`"
+                )
             )
-        self.graph.values = {n: v.ref for n, v in self.names.items() if isinstance(v, Tensor) and v.home == id(self.graph)}
+        self.graph.values = {
+            n: v.ref for n, v in self.names.items() if isinstance(v, Tensor) and v.home == id(self.graph)
+        }
 
     # -- shapes
 
@@ -264,7 +278,12 @@ class Body(StageEvaluator):
                         raise error("A0309", "a nominal size is a whole number of at least 1", a.nominal.span)
                     self.graph.nominal[a.name] = nominal
             else:
-                raise error("A0201", f"nothing here is called `{a.name}`", a.span, help="a size must be known here: a number, a parameter or an axis of an input")
+                raise error(
+                    "A0201",
+                    f"nothing here is called `{a.name}`",
+                    a.span,
+                    help="a size must be known here: a number, a parameter or an axis of an input",
+                )
             if a.name is not None:
                 self._fix_size(a.name, size, a.span)
             axes.append(Axis(a.name, size))
@@ -279,7 +298,13 @@ class Body(StageEvaluator):
         for a in shape.axes:
             if a.name is not None:
                 if a.name in seen:
-                    raise error("A0202", f"two axes are called `{a.name}`", a.span, labels=[Label(seen[a.name], "first here")], help=f"name one of them apart: `Q={a.name}`")
+                    raise error(
+                        "A0202",
+                        f"two axes are called `{a.name}`",
+                        a.span,
+                        labels=[Label(seen[a.name], "first here")],
+                        help=f"name one of them apart: `Q={a.name}`",
+                    )
                 seen[a.name] = a.span
 
     def _fix_size(self, name: str, size: int | Dim, span: Span) -> None:
@@ -307,7 +332,13 @@ class Body(StageEvaluator):
                 labels=origin,
             )
         if shape.dtype != found.dtype:
-            raise error("A0340", f"{what} is declared as {shape.dtype}, but it is {found}", shape.span, labels=origin, help='convert it: `-> cast("float")`')
+            raise error(
+                "A0340",
+                f"{what} is declared as {shape.dtype}, but it is {found}",
+                shape.span,
+                labels=origin,
+                help='convert it: `-> cast("float")`',
+            )
         axes = []
         for position, (a, axis) in enumerate(zip(shape.axes, found.axes, strict=True)):
             if a.size is not None:
@@ -323,7 +354,16 @@ class Body(StageEvaluator):
             axes.append(Axis(a.name, axis.size))
         return TensorType(tuple(axes), found.dtype)
 
-    def _meet(self, wanted: int | Dim, size: int | Dim, a: ast.AxisDecl, position: int, found: TensorType, what: str, origin: list[Label]) -> None:
+    def _meet(
+        self,
+        wanted: int | Dim,
+        size: int | Dim,
+        a: ast.AxisDecl,
+        position: int,
+        found: TensorType,
+        what: str,
+        origin: list[Label],
+    ) -> None:
         verdict = compare(wanted, size)
         message = f"{what} has {size} where axis {position}{f' (`{a.name}`)' if a.name else ''} is declared as {wanted}"
         if verdict is Verdict.REFUTED:
@@ -339,8 +379,6 @@ class Body(StageEvaluator):
     def _input(self, s: ast.InputStmt) -> None:
         kind = Kind.TARGET if s.role == "target" else Kind.INPUT
         given = self._operand_types.get(id(s))
-        if given is None and self.graph.kind == "block" and kind is Kind.INPUT:
-            raise error("A0514", "an input stands at the top of a block, not inside `for` or `if`", s.span)
         what = f"`{s.name.text}` of `{self.graph.name}`"
         if given is None:
             type_ = self.declared(s.shape, fresh=True)
@@ -360,7 +398,10 @@ class Body(StageEvaluator):
             return failure
         call = self.session.stack[-1][1]
         return ArchError(
-            *(replace(d, span=call, labels=(Label(d.span, "declared here"), *d.labels)) if d.span else d for d in failure.diagnostics)
+            *(
+                replace(d, span=call, labels=(Label(d.span, "declared here"), *d.labels)) if d.span else d
+                for d in failure.diagnostics
+            )
         )
 
     def _param(self, s: ast.ParamStmt) -> None:
@@ -375,7 +416,12 @@ class Body(StageEvaluator):
     def _known(self, type_: TensorType, s: ast.Stmt) -> tuple[int, ...]:
         for size in type_.shape:
             if not isinstance(size, int):
-                raise error("A0303", f"the size of a weight must be known, but it is {size}", s.span, help="give the axis a fixed size where it enters, as in `H=224`")
+                raise error(
+                    "A0303",
+                    f"the size of a weight must be known, but it is {size}",
+                    s.span,
+                    help="give the axis a fixed size where it enters, as in `H=224`",
+                )
         shape = tuple(s for s in type_.shape if isinstance(s, int))
         return shape
 
@@ -392,7 +438,12 @@ class Body(StageEvaluator):
         self._no_doubles(s.shape)
         for a in s.shape.axes:
             if a.name is not None and a.size is None and a.name not in self.names:
-                raise error("A0419", f"axis `{a.name}` of a {what} needs a size", a.span, help=f"write `{a.name}=16`, or the name of a size that is known")
+                raise error(
+                    "A0419",
+                    f"axis `{a.name}` of a {what} needs a size",
+                    a.span,
+                    help=f"write `{a.name}=16`, or the name of a size that is known",
+                )
             size = self._size(a.size) if a.size is not None else self._size(_name(a))
             sizes.append(size)
             names.append(a.name)
@@ -423,7 +474,9 @@ class Body(StageEvaluator):
             raise error("A0802", f"this tensor would have {elements:,} elements, and the limit is {2**31:,}", s.span)
         code = grid_code(shape, tree, s.shape.dtype)
         role = "buffer" if s.buffer else "scratch"
-        self._own_weight(s.name.text, WeightSpec(s.name.text, shape, role, s.shape.dtype, code=code), type_, s.name.span)
+        self._own_weight(
+            s.name.text, WeightSpec(s.name.text, shape, role, s.shape.dtype, code=code), type_, s.name.span
+        )
 
     def _bind(self, s: ast.BindStmt) -> None:
         if any(t.primed for t in s.targets):
@@ -496,7 +549,12 @@ class Body(StageEvaluator):
     def _output(self, s: ast.OutputStmt) -> None:
         value = self.eval(s.value)
         if isinstance(value, tuple):
-            raise error("A0516", f"an output is one tensor, found {describe(value)}", s.value.span, help="write one `output` for each")
+            raise error(
+                "A0516",
+                f"an output is one tensor, found {describe(value)}",
+                s.value.span,
+                help="write one `output` for each",
+            )
         x = self.tensor(value, s.value.span)
         name = s.name.text if s.name is not None else s.value.text if isinstance(s.value, ast.Name) else "output"
         if s.name is not None:
@@ -513,10 +571,14 @@ class Body(StageEvaluator):
             raise error("A0517", "an entry has no loss", s.span, help="losses belong to the network's own body")
         x = self.tensor(self.eval(s.value), s.value.span)
         if x.type.rank or x.type.dtype != "float":
-            raise error("A0341", f"a loss is one number, but this is {x.type}", s.value.span, help="reduce it: `-> mean`")
+            raise error(
+                "A0341", f"a loss is one number, but this is {x.type}", s.value.span, help="reduce it: `-> mean`"
+            )
         weight = self.eval(s.weight) if s.weight is not None else 1.0
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-            raise error("A0415", f"a loss's weight is a number, found {describe(weight)}", s.weight.span if s.weight else s.span)
+            raise error(
+                "A0415", f"a loss's weight is a number, found {describe(weight)}", s.weight.span if s.weight else s.span
+            )
         if s.name.text in [self.graph[n].name for n in self.graph.losses]:
             raise error("A0202", f"two losses are called `{s.name.text}`", s.name.span)
         self.add(Node(Kind.LOSS, (x.type,), name=s.name.text, loss_weight=float(weight), span=s.span), [x.ref])
@@ -533,7 +595,7 @@ class Body(StageEvaluator):
         inner.fixed = {k: v for k, v in self.fixed.items() if not isinstance(self.names.get(k), Dim)}
         inner.names = {k: v for k, v in inner.names.items() if not isinstance(v, Dim)}
         inner._operand_types = {}
-        own = {n for i in _walk(s.body) if isinstance(i, ast.InputStmt) for n in (i.name.text,)}
+        own = {n for i in walk(s.body) if isinstance(i, ast.InputStmt) for n in (i.name.text,)}
         for hidden in own:
             inner.names.pop(hidden, None)
         inner.run(s.body)
@@ -553,8 +615,14 @@ def resolve_configuration(session: Session, target: Global, recipe: Recipe, span
         seen.append(target)
         inner = Body(session, target.file, Graph(target.name), Labels())
         base = inner.eval(item.value)
-        if not isinstance(base, Recipe) or not isinstance(base.target, Global) or isinstance(base.target.item, ast.Func):
-            raise error("A0519", f"`{item.name.text}` must configure a network, found {describe(base)}", item.value.span)
+        if (
+            not isinstance(base, Recipe)
+            or not isinstance(base.target, Global)
+            or isinstance(base.target.item, ast.Func)
+        ):
+            raise error(
+                "A0519", f"`{item.name.text}` must configure a network, found {describe(base)}", item.value.span
+            )
         merged = {**dict(base.kwargs), **dict(recipe.kwargs)}
         args = recipe.args or base.args
         if not recipe.args and isinstance(base.target.item, ast.Definition):
@@ -605,16 +673,6 @@ def bound_names(s: ast.Stmt) -> Iterator[str]:
         case ast.IfStmt():
             for inner in (*s.yes, *s.no):
                 yield from bound_names(inner)
-
-
-def _walk(body: Sequence[ast.Stmt]) -> Iterator[ast.Stmt]:
-    for s in body:
-        yield s
-        match s:
-            case ast.ForStmt():
-                yield from _walk(s.body)
-            case ast.IfStmt():
-                yield from _walk((*s.yes, *s.no))
 
 
 def plain_labels(node: Any) -> Iterator[str]:

@@ -188,7 +188,9 @@ class Evaluator:
                 raise error("A0409", "this range needs both ends", e.span, help="write `0..n`")
             value = self.eval(end)
             if isinstance(value, Dim):
-                raise error("A0303", f"a range needs a known end, but {value} is not known", end.span, help=_UNKNOWN_SIZE)
+                raise error(
+                    "A0303", f"a range needs a known end, but {value} is not known", end.span, help=_UNKNOWN_SIZE
+                )
             if not isinstance(value, int) or isinstance(value, bool):
                 raise error("A0409", f"the ends of a range are whole numbers, found {describe(value)}", end.span)
             ends.append(value)
@@ -237,7 +239,9 @@ class Evaluator:
             return left * right
         numbers = (int, float, Dim)
         if not all(isinstance(v, numbers) and not isinstance(v, bool) for v in (left, right)):
-            wrong, place = (right, e.right) if isinstance(left, numbers) and not isinstance(left, bool) else (left, e.left)
+            wrong, place = (
+                (right, e.right) if isinstance(left, numbers) and not isinstance(left, bool) else (left, e.left)
+            )
             raise error(
                 "A0402",
                 f"`{op}` does not apply to {describe(left)} and {describe(right)}",
@@ -306,7 +310,12 @@ class Evaluator:
                 return False
             verdict = compare(left, right)
             if verdict is Verdict.OPEN:
-                raise error("A0303", f"whether {left} equals {right} must be known when this is compiled", e.span, help=_UNKNOWN_SIZE)
+                raise error(
+                    "A0303",
+                    f"whether {left} equals {right} must be known when this is compiled",
+                    e.span,
+                    help=_UNKNOWN_SIZE,
+                )
             return verdict is Verdict.PROVED
         if isinstance(left, bool) != isinstance(right, bool):
             return False
@@ -325,7 +334,12 @@ class Evaluator:
                 ">=": (low >= 0, high < 0),
             }[op]
             if not any(decided):
-                raise error("A0303", f"whether {left} {op} {right} must be known when this is compiled", e.span, help=_UNKNOWN_SIZE)
+                raise error(
+                    "A0303",
+                    f"whether {left} {op} {right} must be known when this is compiled",
+                    e.span,
+                    help=_UNKNOWN_SIZE,
+                )
             return decided[0]
         return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[op]
 
@@ -360,7 +374,21 @@ class Evaluator:
                     help=f"data flows along arrows: `{a.value.span.text} -> {name}`",
                 )
         if any(isinstance(v, Indexed) for v in values):
-            if name not in ("min", "max", "abs", "exp", "log", "log2", "sqrt", "sin", "cos", "floor", "ceil", "round", "int"):
+            if name not in (
+                "min",
+                "max",
+                "abs",
+                "exp",
+                "log",
+                "log2",
+                "sqrt",
+                "sin",
+                "cos",
+                "floor",
+                "ceil",
+                "round",
+                "int",
+            ):
                 raise error("A0402", f"`{name}` can't be computed from an index", e.span)
             result = values[0]
             if len(values) == 1:
@@ -399,7 +427,12 @@ class Evaluator:
         position = self._position(at)
         assert position is not None
         if not -len(value) <= position < len(value):
-            raise error("A0413", f"index {position} is outside a list of {len(value)}", at.span, labels=[Label(e.value.span, f"this has {len(value)} elements")])
+            raise error(
+                "A0413",
+                f"index {position} is outside a list of {len(value)}",
+                at.span,
+                labels=[Label(e.value.span, f"this has {len(value)} elements")],
+            )
         return value[position]
 
     def _position(self, e: ast.Expr | None) -> int | None:
@@ -499,7 +532,9 @@ class Scope(Evaluator):
     def lookup(self, name: str, span: Span) -> Any:
         if name in self.names:
             return self.names[name]
-        raise error("A0201", f"nothing here is called `{name}`", span, help=did_you_mean(name, [*self.names, *BUILTINS]))
+        raise error(
+            "A0201", f"nothing here is called `{name}`", span, help=did_you_mean(name, [*self.names, *BUILTINS])
+        )
 
     def has(self, name: str) -> bool:
         return name in self.names

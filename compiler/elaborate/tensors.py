@@ -82,12 +82,16 @@ class TensorEvaluator(Evaluator):
             assert scalar is not None
             return self.apply(scalar(value=value), (), span)[0]
         if isinstance(value, (Recipe, Module)):
-            raise error("A0404", f"{describe(value)} is no tensor", span, help="a layer stands after an arrow: `x -> …`")
+            raise error(
+                "A0404", f"{describe(value)} is no tensor", span, help="a layer stands after an arrow: `x -> …`"
+            )
         raise error("A0404", f"a tensor is needed here, found {describe(value)}", span)
 
     def _weight(self, value: Weight, span: Span) -> Tensor:
         if value.path not in self._weight_nodes:
-            node = Node(Kind.WEIGHT, (value.type,), name=value.path.rpartition(".")[2], weight=value.path, span=value.span)
+            node = Node(
+                Kind.WEIGHT, (value.type,), name=value.path.rpartition(".")[2], weight=value.path, span=value.span
+            )
             self._weight_nodes[value.path] = Tensor(Ref(self.add(node)), value.type, value.span, id(self.graph))
         return self._weight_nodes[value.path]
 
@@ -107,7 +111,14 @@ class TensorEvaluator(Evaluator):
         """Adds an op's node; returns its results. Shape rules are asked here."""
         types = self.infer(op, [t.type for t in operands], operands, span, spans or {})
         node = Node(
-            Kind.OP, types, name=name, op=op, module=module, replaced=tuple(n for n, _ in replaced), level=level, span=span
+            Kind.OP,
+            types,
+            name=name,
+            op=op,
+            module=module,
+            replaced=tuple(n for n, _ in replaced),
+            level=level,
+            span=span,
         )
         refs = [*(t.ref for t in operands), *(t.ref for _, t in replaced)]
         number = self.add(node, refs, [*kinds, *[EdgeKind.DATA] * (len(refs) - len(kinds))] if kinds else ())
@@ -199,7 +210,9 @@ class TensorEvaluator(Evaluator):
                 named = ", ".join(f"`{n}`" for n in x.type.names if n) or "none of its axes has a name"
                 raise error("A0302", f"{x.type} has no axis `{a.name}`", a.span, help=f"its named axes: {named}")
             if axis in seen:
-                raise error("A0206", f"axis `{a.name}` is indexed twice", a.span, labels=[Label(seen[axis], "first here")])
+                raise error(
+                    "A0206", f"axis `{a.name}` is indexed twice", a.span, labels=[Label(seen[axis], "first here")]
+                )
             seen[axis] = a.span
             items.append((axis, *self._bounds(a.value)))
         return self.apply(index(items=tuple(items)), (x,), e.span)[0]

@@ -23,7 +23,9 @@ def check_unused(scope: FileScope, session: Session) -> None:
             continue
         if item.kind in _KINDS:
             code, what = _KINDS[item.kind]
-            session.sink.extend(error(code, f"{what} not supported yet", item.name.span, help="they come in a later version"))
+            session.sink.extend(
+                error(code, f"{what} not supported yet", item.name.span, help="they come in a later version")
+            )
             continue
         complete = item.kind == "network" and all(p.default is not None for p in item.params)
         if not complete:
@@ -41,7 +43,9 @@ def _walk(item: ast.Definition, scope: FileScope, session: Session) -> None:
             name = node.function.text
             if name not in bound and name not in scope.names and ops.get(name) is None:
                 help = did_you_mean(name, [*ops.names(), *scope.names, *bound])
-                session.sink.extend(error("A0208", f"there is no layer or block `{name}`", node.function.span, help=help))
+                session.sink.extend(
+                    error("A0208", f"there is no layer or block `{name}`", node.function.span, help=help)
+                )
 
 
 def _names(item: ast.Definition) -> Iterator[str]:
