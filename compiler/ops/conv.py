@@ -109,7 +109,7 @@ class Conv(Op):
         for a, ((kernel, stride, dilation), pads) in enumerate(zip(per_axis, self._pads(axes), strict=True), 2):
             extent = dilation * (kernel - 1)
             require_border(x, a, self.padding_mode, pads, need)
-            require_fit(x, a, extent + 1, pads, need)
+            require_fit(x, a, need, reach=extent + 1, pads=pads)
             sizes.append((x.shape[a] + sum(pads) - extent - 1) // stride + 1)
         return (with_channels(x, self.out, tuple(sizes)),)
 

@@ -61,7 +61,8 @@ class _Pool(Op):
                     code="A0313",
                 )
             extent = dilation * (kernel - 1)
-            require_fit(x, a, extent + 1, (pad, pad), need)
+            over = stride - 1 if self.ceil else 0
+            require_fit(x, a, need, reach=extent + 1, pads=(pad, pad), over=over)
             sizes.append(pooled_size(x.shape[a], extent=extent, stride=stride, pad=pad, ceil=self.ceil))
         return (with_channels(x, x.shape[1], tuple(sizes)),)
 

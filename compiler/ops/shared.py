@@ -102,12 +102,14 @@ def axis_text(x: TensorType, axis: int) -> str:
     return f"axis `{name}`" if name else f"axis {axis}"
 
 
-def require_fit(x: TensorType, axis: int, reach: int, pads: tuple[int, int], need: Need) -> None:
-    """Refuses a kernel that spans more than the padded axis (A0312)."""
+def require_fit(
+    x: TensorType, axis: int, need: Need, *, reach: int, pads: tuple[int, int] = (0, 0), over: int = 0
+) -> None:
+    """Refuses a kernel that spans more than the padded axis (A0312); it may reach `over` positions past the end."""
     padded = x.shape[axis] + sum(pads)
     padding = f" with {pads[0]} + {pads[1]} of padding" if any(pads) else ""
     need.at_least(
-        padded - reach + 1,
+        padded + over - reach + 1,
         1,
         f"the kernel spans {reach} positions of {axis_text(x, axis)}, which has size {padded}{padding}",
         help="use a smaller kernel or dilation, pad more, or reduce the resolution less before",
