@@ -19,7 +19,7 @@ from torch import nn
 def build(program: Program) -> nn.Module:
     """The module of a program, its weights started as the spec says.
 
-    It carries `.program` and `.source` (the generated text). An error while it runs is annotated with the place in the spec.
+    It carries `.program` and `.source` (the generated text). An error while it runs says where in the spec it arose.
     """
     emitted = emit(program)
     return module_class(program, emitted)()
@@ -36,7 +36,8 @@ def module_class(program: Program, emitted: Emitted) -> type[nn.Module]:
 
 
 def _annotating(base: type[nn.Module], program: Program, emitted: Emitted, filename: str) -> type[nn.Module]:
-    """The class, with its entry points saying where in the spec an error arose. Nothing changes while torch traces it."""
+    """The class, with its entry points saying where in the spec an error arose. Nothing changes while torch traces
+    it."""
     methods = ["__call__", *(m for m in ("objective", *emitted.entries.values()) if m in vars(base))]
     namespace: dict[str, Any] = {m: _annotated(getattr(base, m), emitted.lines, filename) for m in methods}
     namespace |= {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
@@ -44,22 +45,25 @@ def _annotating(base: type[nn.Module], program: Program, emitted: Emitted, filen
 
 
 def _annotated(method: Callable, lines: dict[int, tuple[Span, ...]], filename: str) -> Callable:
+    def explain(failure: Exception) -> None:
+        for note in _notes(failure, lines, filename):
+            if note not in getattr(failure, "__notes__", ()):
+                failure.add_note(note)
+
     @wraps(method)
     def run(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
             return method(self, *args, **kwargs)
-        return _run(method, self, args, kwargs, lines, filename)
+        return _run(method, explain, self, args, kwargs)
 
     return run
 
 
-def _run(method: Callable, self: nn.Module, args: tuple, kwargs: dict, lines: dict, filename: str) -> Any:
+def _run(method: Callable, explain: Callable, self: nn.Module, args: tuple, kwargs: dict) -> Any:
     try:
         return method(self, *args, **kwargs)
     except Exception as failure:
-        for note in _notes(failure, lines, filename):
-            if note not in getattr(failure, "__notes__", ()):
-                failure.add_note(note)
+        explain(failure)
         raise
 
 

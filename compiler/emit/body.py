@@ -10,11 +10,13 @@ from ..graph import Graph, Kind, Node, Ref
 from ..sizes import symbols
 from ..source import Span
 from ..types import TensorType
-from .expr import attribute, call, fill, literal, name, names_in, number, show, size
+from .expr import attribute, call, constant, fill, literal, name, names_in, show, size
 from .facts import Facts, Form, known_symbols, symbols_of
 from .layout import WIDTH, comment, statement
+from .loops import Loop, find_loops
 from .names import Scope, identifier
 from .plan import Plan, Plans
+from .tree import member
 
 _INDENT = 8
 _MOST_NESTED = 4  # steps in one line
@@ -129,7 +131,8 @@ class Body:
     # -- sizes and checks
 
     def open(self, nodes: Sequence[int], *, checked: bool) -> None:
-        """Names the symbols that these nodes need, and reads them off the inputs. With `checked`, the graph's checks come
+        """Names the symbols that these nodes need, and reads them off the inputs. With `checked`, the graph's checks
+        come
         first."""
         needed: set[str] = set()
         if checked:
@@ -166,12 +169,12 @@ class Body:
         for axis, symbol in axes.items():
             if axis in direct and len(direct) > 1:
                 continue
-            value: ast.expr = ast.Subscript(attribute(tensor, "shape"), number(axis), ast.Load())
+            value: ast.expr = ast.Subscript(attribute(tensor, "shape"), constant(axis), ast.Load())
             factor, offset = known[symbol][2:]
             if offset:
-                value = ast.BinOp(value, ast.Sub() if offset > 0 else ast.Add(), number(abs(offset)))
+                value = ast.BinOp(value, ast.Sub() if offset > 0 else ast.Add(), constant(abs(offset)))
             if factor != 1:
-                value = ast.BinOp(value, ast.FloorDiv(), number(factor))
+                value = ast.BinOp(value, ast.FloorDiv(), constant(factor))
             self._say(value, f"{show(self.symbols[symbol])} = ")
         if len(direct) > 1:
             rank = self.graph[at].types[0].rank
@@ -181,7 +184,7 @@ class Body:
     def _check(self, check, span: Span | None) -> None:
         left, right = size(check.left, self.symbols), size(check.right, self.symbols)
         if check.test == "divides":
-            test: ast.expr = ast.Compare(ast.BinOp(left, ast.Mod(), right), [ast.Eq()], [number(0)])
+            test: ast.expr = ast.Compare(ast.BinOp(left, ast.Mod(), right), [ast.Eq()], [constant(0)])
         else:
             test = ast.Compare(left, [ast.GtE() if check.test == "at_least" else ast.Eq()], [right])
         place = f" ({span.source.name}:{span.line})" if span is not None else ""
@@ -203,12 +206,49 @@ class Body:
             self.left[variable] = self.uses.get(Ref(number), 0)
 
     def run(self, nodes: Sequence[int]) -> None:
-        for number in nodes:
-            form = self.facts.forms[number]
-            if number in self._outer:
+        """Computes these nodes, in order."""
+        ours = (Form.MODULE, Form.CODE, Form.CALL)
+        steps = [n for n in nodes if n in self._outer or self.facts.forms[n] in ours]
+        loops = find_loops(self, steps)
+        inside = {n for loop in loops.values() for n in loop.steps}
+        for number in steps:
+            if number in loops:
+                self._loop(loops[number])
+            elif number not in inside:
                 self._compute(number, self.consumed(number))
-            elif form in (Form.MODULE, Form.CODE, Form.CALL):
-                self._compute(number, self.consumed(number))
+
+    def _loop(self, loop: Loop) -> None:
+        """`for block in self.blocks: x = block(x, …)`."""
+        first, last = loop.steps[0], Ref(loop.steps[-1])
+        operands = self.facts.operands(first)
+        node, start = self.graph[first], operands[loop.carried]
+        wish = self._wishes.get(last)
+        for ref in dict.fromkeys(operands):
+            if ref in self.values and self.values[ref].variable is None:
+                self._settle(ref, wish if ref == start else None)
+        before = self.values[start]
+        for i, ref in enumerate(operands):
+            if ref in self.values:
+                self.left[self.values[ref].variable or ""] -= 1 if i == loop.carried else len(loop.steps)
+        spans = (node.span,) if node.span is not None else ()
+        reads = (before.variable,) if before.variable is not None else ()
+        target = self._variable(wish, Value(before.expression, reads=reads))
+        if target != before.variable:
+            self._say(before.expression, f"{target} = ")
+        self._hold(start, target)
+        self._hold(last, target)
+        item = self.scope.new(loop.item)
+        step = self._expression(first, node)
+        assert isinstance(step, ast.Call)
+        step = ast.Call(name(item), step.args, step.keywords)
+        modules = self.path(loop.path)
+        if loop.part is not None:
+            bounds = [constant(n) if n is not None else None for n in loop.part]
+            modules = ast.Subscript(modules, ast.Slice(*bounds), ast.Load())
+        self.nodes += [modules, step]
+        mark = f"L{spans[-1].line}" if spans else ""
+        self.lines.add([f"{' ' * _INDENT}for {item} in {show(modules)}:"], spans)
+        self.lines.add(statement(step, _INDENT + 4, f"{target} = ", (mark,)), spans)
 
     def _compute(self, number: int, operands: list[Ref]) -> None:
         node = self.graph[number]
@@ -335,9 +375,7 @@ class Body:
         if head in self.modules:
             start: ast.expr = name(self.modules[head])
             for part in rest.split(".") if rest else ():
-                from .tree import _member
-
-                start = _member(start, "module", part)
+                start = member(start, "module", part)
             return start
         return self.tree.reach(path)
 
@@ -378,9 +416,7 @@ class Body:
         types = tuple(self.graph.type(ref) for ref in refs[: len(refs) - len(node.replaced)])
         if label not in {w.name for w in node.op.weights(types)}:
             return ast.Constant(None)
-        from .tree import _member
-
-        return _member(self.path(node.module), "module", label)
+        return member(self.path(node.module), "module", label)
 
     def _hole(self, place: tuple, value: object) -> ast.expr | None:
         if self.graph.kind == "entry":
@@ -405,7 +441,7 @@ class Body:
 
     def _call(self, at: int, node: Node, operands: list[ast.expr]) -> ast.expr:
         assert node.graph is not None
-        where = node.module if at not in self.facts.helpers else self.facts.helpers[at]
+        where = self.facts.helpers.get(at, node.module)
         bound = dict(node.bindings)
         passed = [self.path(bound[p]) for p in node.graph.module_parameters if p in bound]
         sizes = dict(node.sizes)

@@ -1,4 +1,5 @@
-"""Expressions of generated code: Python's own `ast` nodes, made from templates and literals, printed as ruff prints them."""
+"""Expressions of generated code: Python's own `ast` nodes, made from templates and literals, printed as ruff prints
+them."""
 
 from __future__ import annotations
 
@@ -77,14 +78,15 @@ def literal(
     place: tuple = (),
     names: Mapping[str, ast.expr] | None = None,
 ) -> ast.expr:
-    """A literal of a Code. `hole(place, number)` may answer with what stands for a number; `names` says what symbols of sizes
+    """A literal of a Code. `hole(place, number)` may answer with what stands for a number; `names` says what symbols of
+    sizes
     are called."""
     if isinstance(value, tuple | list):
         items = [literal(v, hole, (*place, i), names) for i, v in enumerate(value)]
         return ast.Tuple(items, ast.Load()) if isinstance(value, tuple) else ast.List(items, ast.Load())
     if isinstance(value, int | float):
         found = hole(place, value)
-        return number(value) if found is None else found
+        return constant(value) if found is None else found
     if value is None or isinstance(value, str):
         return ast.Constant(value)
     if isinstance(value, Dim):
@@ -92,7 +94,7 @@ def literal(
     raise TypeError(f"{type(value).__name__} is no literal of generated code")
 
 
-def number(value: float) -> ast.expr:
+def constant(value: float) -> ast.expr:
     """An int, float or bool."""
     if isinstance(value, bool):
         return ast.Constant(value)
@@ -107,7 +109,7 @@ def number(value: float) -> ast.expr:
 def size(value: int | Dim, names: Mapping[str, ast.expr]) -> ast.expr:
     """A size, its symbols replaced by what `names` calls them."""
     if isinstance(value, int):
-        return number(value)
+        return constant(value)
     total: ast.expr | None = None
     for monomial, coefficient in sorted(value.terms, key=lambda t: (not t[0], t[1] < 0)):
         factors: list[ast.expr] = []
@@ -132,7 +134,8 @@ def size(value: int | Dim, names: Mapping[str, ast.expr]) -> ast.expr:
 
 @lru_cache(maxsize=4096)
 def parse(template: str) -> tuple[ast.expr, tuple[str, ...]]:
-    """A template as an expression whose holes are names, and the names of its holes, in order, as often as they occur."""
+    """A template as an expression whose holes are names, and the names of its holes, in order, as often as they
+    occur."""
     parts: list[str] = []
     holes: list[str] = []
     for text, field, _, _ in Formatter().parse(template):
@@ -165,7 +168,8 @@ class _Fill(ast.NodeTransformer):
 
 
 def fill(code: Code, what: Callable[[str], ast.expr | list[ast.expr] | None]) -> ast.expr:
-    """The fragment with its holes filled. `what` answers with a list for `{all}`, and with None for a `{device}` that is to be
+    """The fragment with its holes filled. `what` answers with a list for `{all}`, and with None for a `{device}` that
+    is to be
     left out."""
     tree, holes = parse(code.template)
     return _Fill(what).visit(copy.deepcopy(tree)) if holes else copy.deepcopy(tree)
@@ -209,7 +213,7 @@ def _show(node: ast.expr) -> tuple[str, int]:
         case ast.Name():
             return node.id, _ATOM
         case ast.Constant():
-            return _constant(node.value), _ATOM
+            return _printed(node.value), _ATOM
         case ast.Attribute():
             return f"{show(node.value, _ATOM)}.{node.attr}", _ATOM
         case ast.Call():
@@ -276,7 +280,7 @@ def _simple_power(node: ast.expr) -> bool:
     return isinstance(node, ast.Name)
 
 
-def _constant(value: Any) -> str:
+def _printed(value: Any) -> str:
     if isinstance(value, str):
         return text(value)
     if isinstance(value, float):

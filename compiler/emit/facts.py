@@ -1,4 +1,5 @@
-"""What one graph needs of code, before anything is named or laid out: the form of every node, and its labelled sequences."""
+"""What one graph needs of code, before anything is named or laid out: the form of every node, and its labelled
+sequences."""
 
 from __future__ import annotations
 
@@ -51,6 +52,7 @@ class Facts:
         default_factory=dict
     )  # blocks without weights or label: the attribute each lives at
     free: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # free symbols of callees
+    children: dict[str, int] = field(default_factory=dict)  # how many modules stand right below a path
     needed: frozenset[str] = frozenset()  # symbols that the code needs
     unknown: tuple[str, ...] = ()  # those of them that the inputs do not tell: the caller passes them
     users: dict[Ref, list[int]] = field(default_factory=dict)  # who consumes a result, aliases looked through
@@ -77,8 +79,8 @@ def constructor(layer: Layer) -> Code | None:
     return _complete(code)
 
 
-# Keywords of convolutions that ops leave out when they are as PyTorch assumes. Here they are put back, so that layers which
-# differ only in a stride have one form; `without_defaults` leaves them out again.
+# Keywords of convolutions that ops leave out when they are as PyTorch assumes. Here they are put back, so that layers
+# which differ only in a stride have one form; `without_defaults` leaves them out again.
 _DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 _ORDER = ("kernel_size", *_DEFAULTS)
 
@@ -124,6 +126,9 @@ def examine(graph: Graph, free: Mapping[int, tuple[str, ...]]) -> Facts:
     """The facts of a graph. `free` has the free symbols of its callees, by id."""
     facts = Facts(graph, graph.order(), free=free)
     facts.index = {n: i for i, n in enumerate(facts.order)}
+    for path in graph.modules:
+        above = path.rpartition(".")[0]
+        facts.children[above] = facts.children.get(above, 0) + 1
     facts.layers = {path: constructor(m) for path, m in graph.modules.items() if isinstance(m, Layer)}
     for number in facts.order:
         facts.forms[number] = _form(facts, number, graph[number])
@@ -134,12 +139,13 @@ def examine(graph: Graph, free: Mapping[int, tuple[str, ...]]) -> Facts:
     _plain_numbers(facts)
     if graph.kind != "entry":
         _sequences(facts)
+    _inline_plain(facts)
     taken = set(graph.modules) | set(graph.weights)
     for number in facts.order:
         node = graph[number]
-        if node.kind is Kind.CALL and node.graph is not None and graph.module_at(node.module or "") is None:
-            if node.module is None or not _foreign(graph, node.module):
-                facts.helpers[number] = _free(node.module or node.graph.name.lower(), taken)
+        homeless = node.kind is Kind.CALL and graph.module_at(node.module or "") is None
+        if homeless and node.graph is not None and (node.module is None or not _foreign(graph, node.module)):
+            facts.helpers[number] = _free(node.module or node.graph.name.lower(), taken)
     facts.needed = frozenset(_needed(facts))
     facts.unknown = tuple(sorted(facts.needed - known_symbols(graph).keys()))
     return facts
@@ -204,6 +210,22 @@ def _takes_numbers(facts: Facts, user: int) -> bool:
     return any(facts.forms[ref.node] is not Form.NUMBER for ref in facts.operands(user))
 
 
+def _inline_plain(facts: Facts) -> None:
+    """Layers without weights or a label of their own, outside an nn.Sequential, need no module: `F.relu(x)`."""
+    for number in facts.order:
+        node = facts.graph[number]
+        if facts.forms[number] is Form.MODULE and is_plain_stage(facts.graph, node.module):
+            assert node.op is not None
+            facts.forms[number] = Form.CODE
+            facts.codes[number] = node.op.call(_types(facts.graph, number), node.types)
+
+
+def is_plain_stage(graph: Graph, path: str | None) -> bool:
+    """A numbered element of a labelled sequence that owns nothing."""
+    module = graph.modules.get(path) if path is not None else None
+    return isinstance(module, Layer) and not module.made and path is not None and path.rpartition(".")[2].isdigit()
+
+
 # -- labelled sequences
 
 
@@ -221,13 +243,9 @@ def _sequences(facts: Facts) -> None:
             above = level.rpartition(".")[0]
             below.setdefault(above, {})[level] = None
             level = above
-    owners: dict[str, int] = {}
-    for path in graph.modules:
-        above = path.rpartition(".")[0]
-        owners[above] = owners.get(above, 0) + 1
     found: dict[str, list[Element] | None] = {}
     for level in sorted({*members, *below} - {""}, key=lambda text: (-text.count("."), text)):
-        found[level] = _sequence(facts, level, members.get(level, []), list(below.get(level, {})), found, owners)
+        found[level] = _sequence(facts, level, members.get(level, []), list(below.get(level, {})), found)
     outermost = {level for level, elements in found.items() if elements is not None}
     for level in sorted(outermost):
         elements = found[level]
@@ -247,8 +265,8 @@ def _sequence(
     members: list[int],
     levels: list[str],
     found: dict[str, list[Element] | None],
-    owners: dict[str, int],
 ) -> list[Element] | None:
+    """The elements of a level, when each consumes only what the one before it made."""
     elements: list[Element] = []
     for number in members:
         element = _element(facts, level, number)
@@ -273,9 +291,7 @@ def _sequence(
         if path is not None and path != f"{level}.{position}":
             return None
         owning += element.node is not None and path in facts.graph.modules
-    if owning != owners.get(level, 0) or not (owning or levels):
-        return None
-    return elements
+    return elements if owning == facts.children.get(level, 0) and (owning or levels) else None
 
 
 def _element(facts: Facts, level: str, number: int) -> Element | None:
@@ -319,7 +335,8 @@ def symbols_of(value: object) -> set[str]:
 
 
 def known_symbols(graph: Graph) -> dict[str, tuple[int, int, int, int]]:
-    """Symbols that can be read off the inputs: symbol → (input, axis, factor, offset), size = factor · symbol + offset."""
+    """Symbols that can be read off the inputs: symbol → (input, axis, factor, offset), size = factor · symbol +
+    offset."""
     found: dict[str, tuple[int, int, int, int]] = {}
     for number in graph.inputs:
         for position, size in enumerate(graph[number].types[0].shape):

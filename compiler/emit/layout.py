@@ -13,7 +13,8 @@ _INDENT = 4
 
 
 def statement(value: ast.expr, indent: int, target: str = "", comment: tuple[str, ...] = ()) -> list[str]:
-    """The lines of `target = value` (or `return value`, or `value` alone; `target` includes the sign), with as much of the
+    """The lines of `target = value` (or `return value`, or `value` alone; `target` includes the sign), with as much of
+    the
     comment as fits."""
     flat = " " * indent + target + _bare(value, target)
     if len(flat) <= WIDTH:
@@ -87,7 +88,8 @@ def _broken(value: ast.expr, indent: int, before: str, after: str, *, top: bool 
 
 
 def _dangling(value: ast.Call, indent: int, head: str) -> bool:
-    """Whether ruff would rather put the whole call in parentheses: it fits there, and its own would hold next to nothing."""
+    """Whether ruff would rather put the whole call in parentheses: it fits there, and its own would hold next to
+    nothing."""
     inside = ", ".join(arguments(value))
     return (
         len(value.args) + len(value.keywords) == 1

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 
-from ..graph import Graph, Instance, Kind, Layer, Program
+from ..graph import Graph, Instance, Layer, Program
 from ..ops.base import Code, Init, WeightSpec
 from ..types import TensorType
-from .expr import call, name, number, show
+from .expr import call, constant, name, show
 from .facts import Facts, examine, known_symbols
 from .names import MODULE_ATTRIBUTES, Scope, identifier
 
@@ -108,8 +108,8 @@ class Plans:
         """Blocks that only entries run, and that need neither weights nor label."""
         found: dict[str, Graph] = {}
         for entry in self.program.entries.values():
-            for number_, path in self.facts[id(entry)].helpers.items():
-                callee = entry[number_].graph
+            for at, path in self.facts[id(entry)].helpers.items():
+                callee = entry[at].graph
                 assert callee is not None
                 found[path] = callee
         return found
@@ -206,7 +206,8 @@ def symmetric_fan(init: Init) -> int | None:
 
 
 def concrete(spec: WeightSpec, layer: Layer | None, constructed: bool) -> WeightSpec:
-    """The weight with the start that code must give it: where no nn.Module starts it and nobody said how, as torch.nn starts
+    """The weight with the start that code must give it: where no nn.Module starts it and nobody said how, as torch.nn
+    starts
     linear and convolutional layers, and scales at one."""
     if spec.init.kind != "default" or spec.code is not None or constructed:
         return spec
@@ -367,7 +368,7 @@ def construct(plans: Plans, callee: Graph, path: str, inside: Plan) -> ast.expr:
     args: list[ast.expr] = []
     kwargs: dict[str, ast.expr] = {}
     for i, (parameter, value) in enumerate(plan.arguments[id(callee)].items()):
-        given = inside.hole(("a", path, parameter), value) or number(value)
+        given = inside.hole(("a", path, parameter), value) or constant(value)
         if i < 2 and not kwargs and type(value) is int:
             args.append(given)
         else:

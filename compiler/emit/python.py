@@ -6,16 +6,15 @@ import ast
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from ..graph import Graph, Program, Ref
 from ..source import Span
 from .body import Body, Lines
-from .expr import call, name, names_in, number, text
+from .expr import call, constant, name, names_in, text
 from .layout import comment, docstring, signature, statement
 from .names import MODULE_ATTRIBUTES, Scope, identifier
 from .plan import Plan, Plans
-
-VERSION = "0.1.0"
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,9 @@ def emit(program: Program) -> Emitted:
 def _header(program: Program) -> list[str]:
     digest = hashlib.sha256(program.source_text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     source = f" of {program.source_name}" if program.source_name else ""
-    line = comment(f"{program.name}{source}, sha256 {digest}, by archlang {VERSION}")
+    line = comment(f"{program.name}{source}, sha256 {digest}, by archlang {version('archlang')}")
     if len(line) > 86:
-        line = comment(f"{program.name[:30]}, sha256 {digest}, by archlang {VERSION}")
+        line = comment(f"{program.name[:30]}, sha256 {digest}, by archlang {version('archlang')}")
     doc = docstring(program.doc or "", 0)
     return [f"# {line}", *([""] if not doc else []), *doc, *([""] if doc else [])]
 
@@ -94,7 +93,7 @@ class _Writer:
             methods += [self._entry(plan, e, m) for e, m in self.entries.items()]
             if graph.losses:
                 keys: list[ast.expr | None] = [ast.Constant(graph[n].name) for n in graph.losses]
-                weights = ast.Dict(keys, [number(graph[n].loss_weight) for n in graph.losses])
+                weights = ast.Dict(keys, [constant(graph[n].loss_weight) for n in graph.losses])
                 self.nodes.append(weights)
                 lines.add([*statement(weights, 4, "loss_weights = "), ""])
         for _, body_stored in methods:

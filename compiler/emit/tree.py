@@ -10,8 +10,8 @@ from itertools import groupby
 from ..graph import Graph, Instance, Layer
 from ..ops.base import Code, WeightSpec
 from ..source import Span
-from .expr import attribute, call, dotted, fill, literal, name, number, show
-from .facts import Element, Facts, constructor_of, without_defaults
+from .expr import attribute, call, constant, dotted, fill, literal, name, show
+from .facts import Element, Facts, Form, constructor_of, is_plain_stage, without_defaults
 from .names import DICT_ATTRIBUTES, is_plain
 from .plan import Plan, Plans, concrete, construct, symmetric_fan
 
@@ -58,9 +58,13 @@ def grow(facts: Facts, more: dict[str, Graph] | None = None) -> Branch:
     for path, module in graph.modules.items():
         if isinstance(module, Layer) and facts.layers[path] is None and not module.made:
             continue
+        if is_plain_stage(graph, path) and path.rpartition(".")[0] not in facts.sequences:
+            continue
         _descend(root, path).leaf = module
-    helpers = {facts.helpers[n]: graph[n].graph for n in facts.helpers}
-    for path, block in {**helpers, **(more or {})}.items():
+    for number, path in facts.helpers.items():
+        if facts.forms[number] is not Form.INNER:
+            _descend(root, path).leaf = graph[number].graph
+    for path, block in (more or {}).items():
         _descend(root, path).leaf = block
     for level, elements in facts.sequences.items():
         _fill_sequence(_descend(root, level), elements)
@@ -118,14 +122,21 @@ class Tree:
         parts = path.split(".")
         for i, part in enumerate(parts):
             if branch is None:
-                expression = _member(expression, "module", part)
+                expression = member(expression, "module", part)
                 continue
-            expression = _member(expression, branch.kind, part)
+            expression = member(expression, branch.kind, part)
             branch = branch.children.get(part)
             if branch is not None and isinstance(branch.leaf, Instance) and not branch.children and i + 1 < len(parts):
                 inner = self.plans.tree(branch.leaf.graph)
                 return inner.reach(".".join(parts[i + 1 :]), expression)
         return expression
+
+    def list_length(self, path: str) -> int | None:
+        """How many elements an nn.ModuleList at a path has; None when no such list is there."""
+        branch: Branch | None = self.root
+        for part in path.split("."):
+            branch = branch.children.get(part) if branch is not None else None
+        return len(branch.children) if branch is not None and branch.kind == "list" else None
 
     # -- constructing
 
@@ -133,10 +144,10 @@ class Tree:
         """The statements of the constructor, in the order of `state_dict`."""
         yield from self._weights(self.root)
         for label, child in self.root.children.items():
-            yield from self._child(name("self"), "root", label, child)
+            yield from self._child(name("self"), label, child)
 
-    def _child(self, owner: ast.expr, kind: str, label: str, child: Branch) -> Iterator[Line]:
-        yield _assign(owner, kind, label, self._construct(child), self._span(child))
+    def _child(self, owner: ast.expr, label: str, child: Branch) -> Iterator[Line]:
+        yield _assign(owner, label, self._construct(child), self._span(child))
         yield from self._after(child)
 
     def _span(self, branch: Branch) -> Span | None:
@@ -146,9 +157,9 @@ class Tree:
 
     def _after(self, branch: Branch) -> Iterator[Line]:
         """What a constructed level still needs: what its container could not take, bare tensors, starts."""
-        if branch.kind == "module" or branch.kind == "leaf":
+        if branch.kind in {"module", "leaf"}:
             for label, child in branch.children.items():
-                yield from self._child(self.reach(branch.path), "module", label, child)
+                yield from self._child(self.reach(branch.path), label, child)
         else:
             for child in branch.children.values():
                 yield from self._after(child)
@@ -211,16 +222,14 @@ class Tree:
         """Bare tensors: `param`, `buffer`, `const`."""
         owner = self.reach(branch.path) if branch.path else name("self")
         for label, spec in branch.weights.items():
-            yield from self._tensor(owner, branch.kind, label, "", concrete(spec, None, False))
+            yield from self._tensor(owner, label, "", concrete(spec, None, False))
 
-    def _tensor(self, owner: ast.expr, kind: str, label: str, path: str, spec: WeightSpec) -> Iterator[Line]:
+    def _tensor(self, owner: ast.expr, label: str, path: str, spec: WeightSpec) -> Iterator[Line]:
         if spec.role == "param":
             value, started = self._started(path, spec)
-            yield _assign(
-                owner, kind if kind != "leaf" else "module", label, call("nn.Parameter", value), None, "parameter"
-            )
+            yield _assign(owner, label, call("nn.Parameter", value), None, "register_parameter")
             if not started:
-                yield from self._start(_member(owner, "module", label), path, spec)
+                yield from self._start(member(owner, "module", label), path, spec)
             return
         if spec.code is not None:
             place = ("k", path, spec.name)
@@ -252,16 +261,16 @@ class Tree:
         for spec in layer.made:
             spec = concrete(spec, layer, constructed)
             if plain:
-                yield from self._tensor(where, "module", spec.name, path, spec)
+                yield from self._tensor(where, spec.name, path, spec)
             elif spec.init.kind != "default":
-                yield from self._start(_member(where, "module", spec.name), path, spec)
+                yield from self._start(member(where, "module", spec.name), path, spec)
 
     def _start(self, where: ast.expr, path: str, spec: WeightSpec) -> Iterator[Line]:
         init = spec.init
         fan = symmetric_fan(init)
         if fan is not None:
             given = literal(fan, self.plan.hole, ("i", path, spec.name, 0))
-            bound = ast.BinOp(given, ast.Pow(), number(-0.5))
+            bound = ast.BinOp(given, ast.Pow(), constant(-0.5))
             yield Line("", call("nn.init.uniform_", where, ast.UnaryOp(ast.USub(), bound), bound))
             return
         if init.kind == "constant" and init.values and init.values[0] in (0, 1):
@@ -283,13 +292,13 @@ class Tree:
 
 def _as_float(value: ast.expr) -> ast.expr:
     if isinstance(value, ast.Constant) and isinstance(value.value, int):
-        return number(float(value.value))
+        return constant(float(value.value))
     if isinstance(value, ast.UnaryOp):
         return ast.UnaryOp(value.op, _as_float(value.operand))
     return value
 
 
-def _member(owner: ast.expr, kind: str, label: str) -> ast.expr:
+def member(owner: ast.expr, kind: str, label: str) -> ast.expr:
     """One step down from a level of a kind."""
     if kind in ("sequential", "list"):
         return ast.Subscript(owner, ast.Constant(int(label)), ast.Load())
@@ -300,10 +309,10 @@ def _member(owner: ast.expr, kind: str, label: str) -> ast.expr:
     return call("getattr", owner, ast.Constant(label))
 
 
-def _assign(owner: ast.expr, kind: str, label: str, value: ast.expr, span: Span | None, what: str = "module") -> Line:
+def _assign(owner: ast.expr, label: str, value: ast.expr, span: Span | None, register: str = "add_module") -> Line:
+    """`owner.label = value`, or what does the same for a label that can't stand after a dot."""
     if is_plain(label):
         return Line(f"{show(owner)}.{label} = ", value, span)
-    register = "add_module" if what == "module" else "register_parameter"
     return Line("", call(attribute(owner, register), ast.Constant(label), value), span)
 
 
