@@ -1,6 +1,6 @@
 """What an op is. One class an op: settings, shape rule, weights, relations, cost, range, lowering, glyph, examples."""
 
-from __future__ import annotations
+# Annotations are evaluated here, not kept as text: pydantic would compile those of `Op` again for every subclass.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -131,7 +131,7 @@ class WeightSpec:
     role: str = "param"
     dtype: str = "float"
     init: Init = Init()
-    code: Code | None = None
+    code: "Code | None" = None
 
     @property
     def elements(self) -> int:
@@ -151,13 +151,13 @@ class Code:
     `{0}`, `{1}` … stand for operands, `{all}` for all of them joined by commas, `{weight}` (any weight's name) for
     that weight's tensor or `None` where the layer has none, `{name}` for `values["name"]` printed as a literal (int,
     float, bool, str, None, tuples and lists of these, or a size), `{training}` for `self.training`. An operand that
-    the template repeats is put in as a name. The text may use `torch`, `nn`, `F` and `math`. Text of a spec may only ever
-    stand in `values`, never in the template.
+    the template repeats is put in as a name. The text may use `torch`, `nn`, `F` and `math`. Text of a spec may only
+    ever stand in `values`, never in the template.
 
-    `precedence` says how tightly the outermost operator binds, in the order of Python's table (see `arithmetic.py`). An
-    operand's text needs parentheses where its own precedence is too low for its place: before `.` or `[` it must be ATOM;
-    between brackets or commas anything will do; beside an operator it must be at least the template's precedence on the
-    left and more than that on the right (for `**` the other way round)."""
+    `precedence` says how tightly the outermost operator binds, in the order of Python's table (see `arithmetic.py`).
+    An operand's text needs parentheses where its own precedence is too low for its place: before `.` or `[` it must be
+    ATOM; between brackets or commas anything will do; beside an operator it must be at least the template's precedence
+    on the left and more than that on the right (for `**` the other way round)."""
 
     template: str
     values: dict[str, Any] = field(default_factory=dict)
@@ -313,6 +313,7 @@ class Op(BaseModel):
         )
 
 
+Op.__annotations__ = {}  # pydantic knows the class variables by now, and would read them again for every subclass
 _REGISTRY: dict[str, type[Op]] = {}
 
 
