@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from ..source import Span
@@ -126,7 +126,7 @@ def tables() -> Tables:
     """The tables, read once."""
     from .nodes import DEEPER, Nodes
 
-    text = (resources.files("archlang.compiler.syntax") / "tables.json").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("tables.json").read_text(encoding="utf-8")  # importlib.resources is slow to import
     return Tables(json.loads(text), Nodes, DEEPER)
 
 
@@ -162,7 +162,7 @@ class Machine:
         self.ends: list[int] = []
         self.heights: list[int] = []
         self.opens: list[tuple[str, int, int]] = []  # kind, offset, index in `values`
-        self.recent: list[Token] = []  # the last three tokens read
+        self.recent: list[Token] = []  # the last six tokens read
 
     def next_token(self) -> Token:
         """The next token, in the light of the state that the parser is in."""
@@ -233,7 +233,7 @@ class Machine:
         self.starts.append(token.start)
         self.ends.append(token.end)
         self.heights.append(0)
-        self.recent = [*self.recent[-2:], token]
+        self.recent = [*self.recent[-5:], token]
         return True
 
     def reduce(self, rule: Rule) -> None:

@@ -9,16 +9,18 @@ from ..diagnostics import Diagnostic, Label
 from ..source import Source, Span
 from . import ast
 
-DEEPER = frozenset(
-    "unary binary call attribute index list tuple comprehension choice pipe type supplied supplied_with scan braces "
-    "repeat for_stage if_stage skip labelled for_stmt if_stmt else_if entry".split()  # noqa: SIM905
-)
+_DEEPER = """
+unary binary call attribute index list tuple comprehension choice pipe type supplied supplied_with scan braces repeat
+for_stage if_stage skip labelled for_stmt if_stmt else_if entry
+"""
+DEEPER = frozenset(_DEEPER.split())
 """The rules whose nodes count towards the depth of a tree."""
 
 LARGEST = 2**63 - 1
 _SUFFIXES = {"K": 3, "M": 6, "G": 9, "T": 12}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"'}
 _ESCAPE = re.compile(r"\\(.)")
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _DIRECTIONS = {"scan": "forward", "reverse": "reverse", "bidirectional": "bidirectional"}
 _FOREIGN_VALUES = {"True": "true", "False": "false", "None": "none", "null": "none", "nil": "none"}
 _DTYPES = ("float", "int", "bool")
@@ -332,12 +334,12 @@ class Nodes:
         if len(digits) > 40:
             self.report("A0106", "this number has more than 40 digits", at, "write fewer digits, or use an exponent")
             return 0
-        suffix = _SUFFIXES.get(digits[-1])
+        suffix = _SUFFIXES.get(digits[-1]) if _NUMBER.fullmatch(digits[:-1]) else None
         if suffix:
             digits = digits[:-1]
             value: int | float = _scaled(digits, suffix)
         else:
-            value = int(digits) if digits.isdigit() else float(digits)
+            value = int(digits) if digits.isdigit() else float(digits) if _NUMBER.fullmatch(digits) else 0
         if value > LARGEST and isinstance(value, int):
             self.report("A0106", f"`{text}` is too large for a whole number", at, f"the largest is {LARGEST:_}")
             return 0
