@@ -55,6 +55,7 @@ def find_task(program: Program) -> Task:
     graph = program.graph
     targets = program.target_nodes()
     answers = [graph.operands(n)[0] for n in graph.outputs if graph.operands(n)]
+    types = [graph[n].types[0] for n in graph.outputs]
     if not targets or not answers:
         return Task(kind=TaskKind.NONE)
     for loss in graph.losses:
@@ -68,9 +69,9 @@ def find_task(program: Program) -> Task:
             output = next((answers.index(ref) for ref in others if ref in answers), 0)
             target = targets.index(hit[0].node)
             ignore = getattr(node.op, "ignore", None)
-            found = _classify(node.op.name, graph.type(answers[output]), graph.type(hit[0]), output, target)
+            found = _classify(node.op.name, types[output], graph.type(hit[0]), output, target)
             return found.model_copy(update={"ignore": ignore if isinstance(ignore, int) else None})
-    return _classify("", graph.type(answers[0]), graph.type(Ref(targets[0])), 0, 0)
+    return _classify("", types[0], graph.type(Ref(targets[0])), 0, 0)
 
 
 def _classify(op: str, answer: TensorType, wanted: TensorType, output: int, target: int) -> Task:

@@ -80,9 +80,9 @@ class Meter:
         return many[name](num_classes=classes, ignore_index=self.task.ignore)
 
 
-def better(name: str, new: float, old: float | None, least: float = 0.0) -> bool:
+def better(name: str, new: float | None, old: float | None, least: float = 0.0) -> bool:
     """Is a value of this metric an improvement by more than `least`?"""
-    if math.isnan(new):
+    if new is None or math.isnan(new):
         return False
     if old is None:
         return True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from archlang.compiler.diagnostics import ArchError, Diagnostic, error, plain
 from archlang.compiler.graph import Program
-from archlang.compiler.task import find_task
+from archlang.compiler.task import TaskKind, find_task
 from archlang.compiler.training_plan import TrainPlan
 from torch import Tensor, nn
 
@@ -90,7 +90,17 @@ def fit(
     built = module if isinstance(module, nn.Module) else module()
     if plan.init is not None and not resume:
         load_weights(built, locate(program, plan.init.file, None, plan.place("init")), excepted=plan.init.excepted)
-    run = _Run(program, built, plan, fabric, examples, parts, Path(out), compile=compile, metadata=metadata or {})
+    run = _Run(
+        program,
+        built,
+        plan,
+        fabric=fabric,
+        data=examples,
+        parts=parts,
+        out=Path(out),
+        compile=compile,
+        metadata=metadata or {},
+    )
     with Display(console, progress and fabric.is_global_zero, plan.epochs, run.feed.steps) as display:
         for note in notes:
             display.say(plain(note))
@@ -129,11 +139,11 @@ class _Run:
         program: Program,
         module: nn.Module,
         plan: TrainPlan,
+        *,
         fabric: Fabric,
         data: Data,
         parts: Split,
         out: Path,
-        *,
         compile: bool,
         metadata: dict[str, str],
     ) -> None:
@@ -168,9 +178,10 @@ class _Run:
         }
         per_epoch = math.ceil(self.feed.steps / plan.accumulate)
         self.rate = Rate(plan.schedule, plan.optimizer.lr, per_epoch, plan.epochs)
-        self.watched = plan.metric[0] if plan.metric else "loss"
+        self.watched = plan.metric[0] if plan.metric and self.task.kind is not TaskKind.NONE else "loss"
         self.epoch = self.step = self.updates = self.waited = self.best_epoch = 0
         self.best: float | None = None
+        self.best_loss: float | None = None
         self.stop_best: float | None = None
         self.trace: list[float] = []
         self.history: list[dict[str, float]] = []
@@ -201,6 +212,8 @@ class _Run:
             check_writable(self.out)
         if resume:
             self._restore(load_resume(self.out / RESUME, self.module, self.raw_optimizer, self.plan))
+        if self.fabric.global_rank:  # every process draws noise of its own
+            seed_all(hash((self.plan.seed, self.fabric.global_rank, self.updates)) % 2**32)
         board = Board(self.out / "logs", zero)
         try:
             while self.epoch < self.plan.epochs and not self.stopped:
@@ -341,9 +354,11 @@ class _Run:
         display.epoch(row, best and "validation" in self.checks)
 
     def _is_best(self, row: dict[str, float]) -> bool:
-        value = row.get(f"validation {self.watched}")
-        if value is None or better(self.watched, value, self.best):
-            self.best, self.best_epoch = value, self.epoch + 1
+        """By the first metric, and at a draw by the loss; without a validation part, the last epoch is the best."""
+        value, loss = row.get(f"validation {self.watched}"), row.get("validation loss")
+        drawn = value == self.best and better("loss", loss, self.best_loss)
+        if value is None or drawn or better(self.watched, value, self.best):
+            self.best, self.best_loss, self.best_epoch = value, loss, self.epoch + 1
             return True
         return False
 
@@ -373,7 +388,19 @@ class _Run:
         save_weights(self.module, self.out / LAST, self.metadata)
 
     def _progress(self) -> dict[str, Any]:
-        names = ("epoch", "step", "updates", "waited", "best_epoch", "best", "stop_best", "trace", "history", "stopped")
+        names = (
+            "epoch",
+            "step",
+            "updates",
+            "waited",
+            "best_epoch",
+            "best",
+            "best_loss",
+            "stop_best",
+            "trace",
+            "history",
+            "stopped",
+        )
         return {**{name: getattr(self, name) for name in names}, "rate": self.rate.state()}
 
     def _restore(self, progress: dict[str, Any]) -> None:
