@@ -1,8 +1,8 @@
-"""Figures of programs: `render` draws, `save` writes a file."""
+"""Figures of programs."""
 
 from __future__ import annotations
 
-from .output import FORMATS, TEXT_FORMATS, render, save
+from .output import FORMATS, SUFFIXES, TEXT_FORMATS, render
 from .style import THEMES
 
-__all__ = ["FORMATS", "TEXT_FORMATS", "THEMES", "render", "save"]
+__all__ = ["FORMATS", "SUFFIXES", "TEXT_FORMATS", "THEMES", "render"]

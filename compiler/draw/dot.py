@@ -87,7 +87,7 @@ def _globals(figure: Figure, theme: Theme) -> list[str]:
 
 def _cluster(group: Group, theme: Theme, depth: int) -> str:
     block = group.kind == "block"
-    lines = _broken(group.title)
+    lines = _broken(group.title, _TITLE - (3 if group.times > 1 else 0))
     rows = [f"<B>{_font(escape(lines[0]), 10)}</B>" if block else _font(escape(lines[0]), 10)] if group.title else []
     rows += [_font(escape(line), 9, theme.muted) for line in lines[1:]]
     if group.times > 1:
@@ -109,15 +109,15 @@ def _cluster(group: Group, theme: Theme, depth: int) -> str:
 _LEFT = '<BR ALIGN="LEFT"/>'
 
 
-def _broken(title: str) -> list[str]:
-    """A long title in two lines: the label or name first, then the block or its arguments."""
-    if len(title) <= _TITLE:
+def _broken(title: str, longest: int) -> list[str]:
+    """A long title in two lines: the label and the block, or the block and its arguments."""
+    if len(title) <= longest:
         return [title]
-    for sign, keep in ((": ", 1), ("(", 0)):
-        head, found, rest = title.partition(sign)
-        if found and head:
-            return [head + sign[:keep], sign[keep:].strip() + rest]
-    return [title]
+    head, found, rest = title.partition(": ")
+    if found and head:
+        return [head, rest]
+    head, found, rest = title.partition("(")
+    return [head, found + rest] if found and head else [title]
 
 
 def _item(item: Item, theme: Theme) -> str:
@@ -160,8 +160,8 @@ def _words(stripe: Stripe, theme: Theme, size: float) -> str:
 
 
 def _cell(words: str, size: float, above: float, attributes: str = "") -> str:
-    """One row. Graphviz sets text a little high in its cell; a cell higher than its text, with the text at the bottom of
-    it, looks centred."""
+    """One row. Graphviz sets text a little high in its cell; a cell higher than its text, with the text at the bottom
+    of it, looks centred."""
     height = round(size * 1.2 + 2 * above + 2)
     return (
         f'<TR><TD HEIGHT="{height}" VALIGN="BOTTOM" CELLPADDING="{max(0, above - 1):g}"{attributes}>{words}</TD></TR>'
@@ -240,5 +240,5 @@ def _link(link: Link, figure: Figure, theme: Theme, shortcuts: set[str]) -> str:
             values["constraint"] = "false"
         case _:
             aside = Glyph.LOSS in (source.role, target.role) or source.id in shortcuts or target.id in shortcuts
-            values["weight"] = 1 if aside else 100
+            values["weight"] = 1 if aside else 500
     return f"{link.source} -> {link.target} [{_attributes(**values)}]"

@@ -13,12 +13,12 @@ from ..sizes import Dim, substitute
 from ..types import TensorType
 from . import words
 from .figure import Figure, Group, Item, Link, Shape, Stripe
+from .levels import level_frames, local_name, mangled, thin_levels, within
 from .repeats import Repeat, find_repeats
-from .style import LAYERS, SMALL, Extra
+from .style import Extra
 
 READABLE = 40
 _DEEPEST = 12
-_THIN = 4
 _SHAPES = {
     Glyph.ACTIVATION: Shape.PILL,
     Glyph.DROPOUT: Shape.PILL,
@@ -47,7 +47,7 @@ def outline(program: Program, graph: Graph, depth: int, parameters: bool, most: 
     figure = Figure(words.clean(program.name), _subtitle(program, graph))
     figure.groups["root"] = Group("root", figure.title, "root", None)
     builder = _Builder(figure, parameters, most, _silent(graph))
-    builder.draw(graph, "", graph.nominal, depth, "root", None)
+    builder.draw(graph, "", graph.nominal, depth=depth, home="root", given=None)
     return figure
 
 
@@ -118,12 +118,14 @@ class _Builder:
     most: int
     silent: dict[str, frozenset[str]]
     repeats: dict[int, list[Repeat]] = field(default_factory=dict)
+    drawn: set[tuple[str, str]] = field(default_factory=set)
 
     def draw(
         self,
         graph: Graph,
         prefix: str,
         sizes: Mapping[str, int | Dim],
+        *,
         depth: int,
         home: str,
         given: list[End] | None,
@@ -132,9 +134,9 @@ class _Builder:
         top; `home` is the group it stands in, `prefix` what its ids start with."""
         waiting = None if given is None else iter(given)
         scope = _Scope(
-            graph, prefix, sizes, depth, home, waiting, levels=_level_frames(graph, thin := _thin_levels(graph))
+            graph, prefix, sizes, depth, home, waiting, levels=level_frames(graph, thin := thin_levels(graph))
         )
-        scope.thin = {numbers[0]: _local(level, scope.levels[level]) for level, numbers in thin.items()}
+        scope.thin = {numbers[0]: local_name(level, scope.levels[level]) for level, numbers in thin.items()}
         scope.uses = Counter(node.module for n in graph.nx.nodes if (node := graph[n]).module is not None)
         if given is None:
             scope.aside = set(graph.nx.nodes) - graph.needed([*graph.outputs, *graph.inputs])
@@ -161,7 +163,8 @@ class _Builder:
         return [scope.ends[Ref(number)] for number in graph.outputs] if given is not None else []
 
     def _frame(self, scope: _Scope, run: Repeat, unit: list[int]) -> tuple[str, int] | None:
-        """An unnamed frame for a run that is neither one block nor one level: its id, and how many levels lie outside."""
+        """An unnamed frame for a run that is neither one block nor one level: its id, and how many levels lie outside
+        it."""
         if run.length == 1 or run.level is not None:
             return None
         outside = min((scope.levels[scope.graph[n].level] for n in unit), key=len)
@@ -178,9 +181,9 @@ class _Builder:
         """The group of a level, made with those around it where it is new."""
         parent = scope.home if parent is None else parent
         for frame in frames:
-            name = f"g{scope.prefix}{_mangled(frame)}"
+            name = f"g{scope.prefix}{mangled(frame)}"
             if name not in self.figure.groups:
-                title = words.clean(_local(frame, frames), 40)
+                title = words.clean(local_name(frame, frames), 40)
                 self.figure.groups[name] = Group(name, title, "level", parent, (times or {}).get(frame, 1))
             parent = name
         return parent
@@ -218,7 +221,7 @@ class _Builder:
             home = self._open_levels(scope, frames[frame[1] :], frame[0])
         left = scope.depth - len(frames)
         if node.kind is Kind.CALL and node.graph is not None and left > 0:
-            self._call(scope, number, operands, home, left - 1, call_times)
+            self._call(scope, number, operands, home=home, depth=left - 1, times=call_times)
             return
         item = self._item(scope, number, home)
         item.times = call_times
@@ -238,7 +241,7 @@ class _Builder:
         self.figure.links.append(Link(end.item, name, end.kind, end.type))
         return End(name, end.type)
 
-    def _call(self, scope: _Scope, number: int, operands: list[End], home: str, depth: int, times: int) -> None:
+    def _call(self, scope: _Scope, number: int, operands: list[End], *, home: str, depth: int, times: int) -> None:
         node = scope.graph[number]
         assert node.graph is not None
         name = f"b{scope.prefix}{number}"
@@ -248,7 +251,7 @@ class _Builder:
         sizes = {symbol: substitute(size, scope.sizes) for symbol, size in node.sizes}
         kinds = scope.graph.operand_kinds(number)
         ends = [end._replace(kind=_stronger(kind, end.kind)) for end, kind in zip(operands, kinds, strict=True)]
-        results = self.draw(node.graph, f"{scope.prefix}{number}_", sizes, depth, name, ends)
+        results = self.draw(node.graph, f"{scope.prefix}{number}_", sizes, depth=depth, home=name, given=ends)
         for i, end in enumerate(results):
             scope.ends[Ref(number, i)] = end
 
@@ -259,26 +262,30 @@ class _Builder:
         return item
 
     def _link(self, scope: _Scope, number: int, target: str, operands: list[End]) -> None:
+        """Draws the edges into a node. A closed box takes what comes from one place along one edge: where data enters
+        it, a skip around what it holds is not drawn beside that."""
+        closed = self.figure.items[target].role is Extra.LEVEL
         for end, kind in zip(operands, scope.graph.operand_kinds(number), strict=True):
             link = Link(end.item, target, _stronger(kind, end.kind), end.type)
-            folded = self.figure.items[target].role is Extra.LEVEL
-            if end.item and end.item != target and not (folded and link in self.figure.links):
-                self.figure.links.append(link)
+            if not end.item or end.item == target or (closed and (end.item, target) in self.drawn):
+                continue
+            self.drawn.add((end.item, target))
+            self.figure.links.append(link)
 
     def _folded(self, scope: _Scope, frames: list[str], times: dict[str, int]) -> str:
         """The box of a level that stays closed."""
         level = frames[scope.depth]
-        name = f"l{scope.prefix}{_mangled(level)}"
+        name = f"l{scope.prefix}{mangled(level)}"
         if name not in self.figure.items:
             home = self._open_levels(scope, frames[: scope.depth])
-            inside = [node for n in scope.graph.nx.nodes if _within((node := scope.graph[n]).level, level)]
+            inside = [node for n in scope.graph.nx.nodes if within((node := scope.graph[n]).level, level)]
             count = _level_parameters(scope.graph, inside)
             blocks = Counter(n.graph.name for n in inside if n.graph is not None)
             layers = Counter(n.op.name for n in inside if n.op is not None and n.module is not None)
             holds = blocks or layers
             text = ", ".join(f"{kind} ×{many}" if many > 1 else kind for kind, many in list(holds.items())[:3])
             note = words.count_text(count) if self.parameters and count else ""
-            stripe = Stripe(Extra.LEVEL, words.clean(text, 44), words.clean(_local(level, frames), 40), note)
+            stripe = Stripe(Extra.LEVEL, words.clean(text, 44), words.clean(local_name(level, frames), 40), note)
             details = [("holds", f"{len(inside)} nodes"), ("parameters", f"{count:,}")]
             item = Item(name, Shape.BOX, [stripe], home, times.get(level, 1), details=details)
             self._add(item)
@@ -377,54 +384,3 @@ def _details(node: Node, inputs: tuple[TensorType, ...], sizes: Mapping[str, int
     if node.span is not None:
         found.append(("written", words.clean(f"line {node.span.line}")))
     return found
-
-
-def _thin_levels(graph: Graph) -> dict[str, list[int]]:
-    """Levels that fit into one box, with their nodes: a layer with its norm and activation, none of them named."""
-    levels: dict[str, list[int]] = {}
-    for number in graph.order():
-        levels.setdefault(graph[number].level, []).append(number)
-    outer = {level[:i] for level in levels for i, c in enumerate(level) if c == "."}
-    return {
-        level: numbers
-        for level, numbers in levels.items()
-        if level and level not in outer and 1 < len(numbers) <= _THIN and _stackable([graph[n] for n in numbers])
-    }
-
-
-def _stackable(nodes: list[Node]) -> bool:
-    named = any(words.author_name(node) for node in nodes)
-    glyphs = [node.op.glyph if node.op is not None else None for node in nodes]
-    return not named and glyphs[0] in LAYERS and all(glyph in SMALL for glyph in glyphs[1:])
-
-
-def _level_frames(graph: Graph, thin: Mapping[str, list[int]]) -> dict[str, list[str]]:
-    """For each level, the levels drawn around its nodes, from the outside in: those that only hold one other level are
-    left out, and those that need no frame."""
-    levels = dict.fromkeys(graph[n].level for n in graph.order())
-    children: dict[str, set[str]] = {}
-    for level in levels:
-        parts = level.split(".") if level else []
-        for i in range(1, len(parts)):
-            children.setdefault(".".join(parts[:i]), set()).add(parts[i])
-    frames = {}
-    for level in levels:
-        parts = level.split(".") if level else []
-        paths = [".".join(parts[: i + 1]) for i in range(len(parts))]
-        frames[level] = [p for p in paths if p not in thin and (p in levels or len(children.get(p, ())) > 1)]
-    return frames
-
-
-def _local(level: str, frames: list[str]) -> str:
-    """A level's name as it reads within the frame around it."""
-    outer = max((frame for frame in frames if level.startswith(frame + ".")), key=len, default="")
-    return level[len(outer) + 1 :] if outer else level
-
-
-def _within(level: str, outer: str) -> bool:
-    return level == outer or level.startswith(outer + ".")
-
-
-def _mangled(level: str) -> str:
-    """A level as an id: letters, digits and underscores, different levels staying different."""
-    return "".join(c if c.isascii() and c.isalnum() else "__" if c == "." else f"_{ord(c):x}_" for c in level)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from ..diagnostics import ArchError, did_you_mean, error
 from ..graph import Graph, Program
@@ -37,8 +36,8 @@ def render(
 
     depth: how many levels and blocks are opened, one in another; None opens as many as stay readable. parameters: write
     the number of trained parameters under each layer. entry: an entry of the program to draw instead of its main body.
-    Raises ArchError: A1230 (no `dot`), A1231 (no such format, theme or depth), A1232 (too large), A1233 (Graphviz failed
-    or took too long), A1235 (no such entry).
+    Raises ArchError: A1230 (no `dot`), A1231 (no such format, theme or depth), A1232 (too large), A1233 (Graphviz
+    failed or took too long), A1235 (no such entry).
     """
     if format not in FORMATS:
         raise error("A1231", f"no format `{_short(format)}`", help=_choices(format, FORMATS))
@@ -60,35 +59,6 @@ def render(
 
             return page(figure, _svg(figure, look), look)
     return run_dot(dot(figure, look), format)
-
-
-def save(
-    program: Program,
-    path: str | Path,
-    format: str | None = None,
-    *,
-    depth: int | None = None,
-    theme: str = "light",
-    parameters: bool = False,
-    entry: str | None = None,
-) -> Path:
-    """Renders into a file, in the format that its ending says unless one is given; returns the path. Raises ArchError:
-    what `render` raises, and A1234 when the file cannot be written."""
-    path = Path(path)
-    if format is None:
-        format = SUFFIXES.get(path.suffix.lower())
-        if format is None:
-            known = ", ".join(f"`{suffix}`" for suffix in SUFFIXES)
-            raise error("A1231", f"`{_short(path.name)}` does not say which format to write", help=f"endings: {known}")
-    made = render(program, format, depth=depth, theme=theme, parameters=parameters, entry=entry)
-    try:
-        path.write_bytes(made.encode() if isinstance(made, str) else made)
-    except OSError as failure:
-        reason = failure.strerror or "it failed"
-        raise error(
-            "A1234", f"cannot write `{path}`: {reason}", help="choose a folder that exists and is yours"
-        ) from failure
-    return path
 
 
 def run_dot(text: str, format: str) -> bytes:

@@ -12,7 +12,8 @@ _MOST_STRIPES = 5
 
 
 def tidy(figure: Figure) -> Figure:
-    """Fuses chains into stacks, losses with what computes them, and writes the shapes. Changes the figure, returns it."""
+    """Fuses chains into stacks, losses with what computes them, and writes the shapes. Changes the figure and returns
+    it."""
     _fuse(figure)
     _drop_lone_points(figure)
     _label(figure)

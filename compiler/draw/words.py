@@ -13,12 +13,15 @@ from ..types import TensorType
 
 BATCH = frozenset({"B", "N", "batch", "Batch"})
 LONGEST = 60
-_SILENT = frozenset(
-    "bias init padding_mode pad output_pad eps epsilon momentum affine track layout ceil count_pad inplace elementwise".split()
+_SILENT = frozenset(  # settings that a figure leaves out, as papers do
+    (
+        *("bias", "init", "padding_mode", "pad", "output_pad", "eps", "momentum", "affine", "track"),
+        *("layout", "ceil", "count_pad", "axes", "reduction"),
+    )
 )
 _SIGNS = {"*": "×", "-": "−", "/": "÷", "**": "^", "<=": "≤", ">=": "≥", "==": "=", "!=": "≠"}
 _MIRRORED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
-_COMMUTE = frozenset("+ × = ≠ and or".split())
+_COMMUTE = frozenset(["+", "×", "=", "≠", "and", "or"])
 _TRIVIAL = {"stride": 1, "groups": 1, "dilation": 1, "drop": 0, "dropout": 0}
 
 
@@ -123,12 +126,21 @@ def op_text(op: Op, inputs: tuple[TensorType, ...]) -> str:
 
 
 def author_name(node: Node) -> str:
-    """The label that the author gave a layer or block; empty for numbered ones and those named by their kind."""
+    """The label that the author gave a layer or block; empty for those that are numbered or named by their kind."""
     last = (node.module or "").rpartition(".")[2]
     if last.isdigit() or not last:
         return ""
     kind = node.op.name if node.op is not None else node.graph.name if node.graph is not None else ""
-    return "" if last.rstrip("0123456789").lower() == kind.lower() else clean(last, 40)
+    by_kind = last.rstrip("0123456789").lower() == kind.lower()
+    return "" if by_kind and not _labelled(node) else clean(last, 40)
+
+
+def _labelled(node: Node) -> bool:
+    """Whether a label stands before the stage in the text: `conv1` may be one, or the name of an unlabelled layer."""
+    if node.span is None:
+        return False
+    text, at = node.span.source.text, node.span.start
+    return text[max(0, at - 40) : at].rstrip().endswith(":") or text[at : at + len(node.name) + 1] == f"{node.name}:"
 
 
 def block_text(graph: Graph, silent: frozenset[str] = frozenset()) -> str:
