@@ -209,19 +209,20 @@ def _call(graph: Graph, node: Node, operands: tuple[TensorType, ...]) -> Iterato
         if not _leads_out(graph, path) and graph.module_at(path) is None:
             yield f"there is no module `{path}` to pass"
     if node.module is None:
-        if any(True for _ in callee.state()):
+        if owns_weights(callee):
             yield f"`{callee.name}` owns weights, but the call has no module"
     elif not _leads_out(graph, node.module):
         module = graph.module_at(node.module)
         if not isinstance(module, Instance):
             yield f"`{node.module}` is {'a layer' if module else 'no module'}, not a block"
-        elif module.graph is not callee and _keys(module.graph) != _keys(callee):
+        elif not _same_tree(module.graph, callee):
             yield f"`{node.module}` owns other weights than `{callee.name}`"
 
 
 def _module_tree(graph: Graph) -> Iterator[str]:
-    keys = Counter(key for key, _ in graph.state())
-    doubled = sorted(key for key, count in keys.items() if count > 1)
+    keys = [path for path, _ in graph.own_weights()]
+    counts = Counter(keys)
+    doubled = sorted(key for key in counts if counts[key] > 1 or _also_in_a_block(graph, key))
     if doubled:
         yield f"these keys occur twice: {doubled[:5]}"
     for path, module in graph.modules.items():
@@ -236,8 +237,34 @@ def _leads_out(graph: Graph, path: str) -> bool:
     return path.split(".", 1)[0] in graph.module_parameters
 
 
-def _keys(graph: Graph) -> dict[str, tuple[int, ...]]:
-    return {key: spec.shape for key, spec in graph.state()}
+def _also_in_a_block(graph: Graph, key: str) -> bool:
+    """Does a block own a tensor of the same key as one that the graph itself owns?"""
+    parts = key.split(".")
+    for i in range(1, len(parts)):
+        owner = graph.modules.get(".".join(parts[:i]))
+        if isinstance(owner, Instance) and owner.graph.weight_at(".".join(parts[i:])) is not None:
+            return True
+    return False
+
+
+def owns_weights(graph: Graph) -> bool:
+    """Does an instance of the graph own any tensor?"""
+    return any(True for inner in graph.graphs() for _ in inner.own_weights())
+
+
+def _same_tree(left: Graph, right: Graph, seen: set[tuple[int, int]] | None = None) -> bool:
+    """Do instances of the two own tensors of the same keys and shapes?"""
+    seen = set() if seen is None else seen
+    if left is right or (id(left), id(right)) in seen:
+        return True
+    seen.add((id(left), id(right)))
+    blocks = [{p: m.graph for p, m in g.modules.items() if isinstance(m, Instance)} for g in (left, right)]
+    owned = [{path: spec.shape for path, spec in g.own_weights()} for g in (left, right)]
+    return (
+        owned[0] == owned[1]
+        and blocks[0].keys() == blocks[1].keys()
+        and all(_same_tree(blocks[0][path], blocks[1][path], seen) for path in blocks[0])
+    )
 
 
 def _agree(left: tuple[TensorType, ...], right: tuple[TensorType, ...]) -> bool:

@@ -13,6 +13,7 @@ from typing import Literal
 from ..graph import Graph, Kind, Node, Program, Ref
 from ..relations import POINTWISE, Relation, Relations, Sees, compose, everything, union
 from ..types import TensorType
+from ..verify import owns_weights
 
 # (axis of the value, or None when every position sees it; position of the input in `graph.inputs`; axis of the input)
 Table = dict[tuple[int | None, int, int], Relation]
@@ -115,6 +116,12 @@ def _see(table: Table, key: tuple[int | None, int, int], relation: Relation) -> 
     table[key] = union(table[key], relation) if key in table else relation
 
 
+def after(view: View, inputs: list[View]) -> View:
+    """What a value of a block sees once the block's inputs see this."""
+    relations: Relations = {(0, axis, source, a): r for (axis, source, a), r in view.relations.items()}
+    return _compose_all(relations, [view.varies], inputs, 1)[0]
+
+
 def whole(view: View, source: int, source_axis: int) -> Relation | None:
     """What one place of a value sees of an input's axis, over all of the value's axes; None when nothing."""
     found = [(axis, r) for (axis, s, a), r in view.relations.items() if (s, a) == (source, source_axis)]
@@ -151,7 +158,7 @@ def is_batch(graph: Graph, source: int, axis: int) -> bool:
 
 def _has_weights(graph: Graph, number: int, node: Node) -> bool:
     if node.kind is Kind.CALL:
-        return node.graph is not None and any(True for _ in node.graph.state())
+        return node.graph is not None and owns_weights(node.graph)
     if node.op is None or node.kind is not Kind.OP:
         return False
     types = tuple(graph.type(ref) for ref in graph.operands(number))

@@ -84,7 +84,7 @@ def _model(text: str | bytes, name: str) -> ProgramModel:
 
 
 def _usable(graph: Graph) -> None:
-    """Every op can be lowered and analysed, and every path can be an attribute of a module. Raises what the op raises."""
+    """Every op can be lowered and analysed, every path can be an attribute of a module. Raises what the op raises."""
     for path in (*graph.modules, *graph.weights):
         if any(part in RESERVED or part.startswith("__") for part in path.split(".")):
             raise Undecodable(f"`{path}` can't be the path of a module")

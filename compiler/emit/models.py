@@ -105,14 +105,14 @@ class GraphModel(_Model):
     modules: tuple[ModuleModel, ...] = ()
     weights: tuple[tuple[Path, WeightModel], ...] = ()
     nodes: tuple[NodeModel, ...] = ()
-    values: dict[Name, tuple[int, int]] = {}
+    values: dict[MaybePath, tuple[int, int]] = {}
     checks: tuple[CheckModel, ...] = ()
 
 
 class ProgramModel(_Model):
     """A whole program. Contracts, training and checkpoint tables stay with the source text."""
 
-    version: Literal["archlang.graph/1"] = Field(SCHEMA, alias="schema")
+    version: Literal["archlang.graph/1"] = Field(alias="schema")
     name: Name
     doc: str | None = None
     parameters: dict[Name, JsonValue] = {}
@@ -131,6 +131,7 @@ def program_model(program: Program) -> ProgramModel:
     main = models.add_all(program.graph)
     entries = {name: models.add_all(entry) for name, entry in program.entries.items()}
     return ProgramModel(
+        version=SCHEMA,
         name=program.name,
         doc=program.doc,
         parameters={name: encode(value) for name, value in program.parameters.items()},
@@ -182,7 +183,7 @@ class _Writer:
             nominal=graph.nominal,
             shares=shares if shares != own else None,
             modules=tuple(self._module(p, m) for p, m in graph.modules.items()) if shares == own else (),
-            weights=tuple((p, _weight(w)) for p, w in graph.weights.items()) if shares == own else (),
+            weights=tuple((p, weight_model(w)) for p, w in graph.weights.items()) if shares == own else (),
             nodes=tuple(self._node(graph, number) for number in graph.nx.nodes),
             values={name: (ref.node, ref.result) for name, ref in graph.values.items()},
             checks=tuple(
@@ -199,7 +200,7 @@ class _Writer:
             op=module.op.name,
             settings=settings_of(module.op),
             inputs=tuple(map(str, module.inputs)),
-            made=tuple(map(_weight, module.made)),
+            made=tuple(map(weight_model, module.made)),
         )
 
     def _node(self, graph: Graph, number: int) -> NodeModel:
@@ -229,7 +230,7 @@ def _size(size: Any) -> int | str:
     return size if isinstance(size, int) else str(size)
 
 
-def _weight(spec: WeightSpec) -> WeightModel:
+def weight_model(spec: WeightSpec) -> WeightModel:
     return WeightModel(
         name=spec.name,
         shape=spec.shape,
@@ -244,7 +245,7 @@ def _weight(spec: WeightSpec) -> WeightModel:
 
 
 def make_program(model: ProgramModel) -> Program:
-    """The program that the data describes. Raises Undecodable; whether it keeps the invariants is the verifier's to say."""
+    """The program that the data describes. Raises Undecodable; the verifier says whether it keeps the invariants."""
     graphs = make_graphs(model.graphs)
     try:
         main, entries = graphs[model.graph], {name: graphs[at] for name, at in model.entries.items()}

@@ -1,0 +1,172 @@
+"""The table that `archc show` prints: a row for each layer and block, with shapes and costs for one example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ..elaborate.values import show
+from ..flatten import full_path
+from ..graph import Graph, Kind, Node, Program, Ref
+from ..ops.base import Op
+from ..sizes import Dim, substitute
+from .cost import Counter, Owned
+from .receptive import Reach, Receptive, View, after, positional_axes, reach, whole
+
+MOST_ROWS = 100_000
+
+
+class TableLimit(ValueError):
+    """The table would have more rows than the limit."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer or block, or an input. Amounts are for one example of the nominal size, and text where a size has none.
+
+    path: where it stands in the module tree, or what the author called it. level: how many blocks it stands in.
+    what: the op or block with its settings. shape: types of its results. parameters: trained elements that it owns,
+    counted where a shared module is used first. flops: two a multiply-add. memory: bytes of its results, with all inside.
+    receptive_field: positions of the inputs' spatial axes that one place of the result sees, None where there are none.
+    children: rows directly inside, 0 when folded.
+    """
+
+    path: str
+    level: int
+    kind: str
+    what: str
+    shape: str
+    parameters: int
+    flops: int | str
+    memory: int | str
+    receptive_field: Reach | None
+    children: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summary(program: Program | Graph, depth: int | None = None) -> list[Row]:
+    """The rows of a program's main graph, from top to bottom; a block's own row comes before those inside it. `depth`:
+    how many levels of blocks to open, 0 for the network's own body only, None for all. Raises TableLimit."""
+    graph = program.graph if isinstance(program, Program) else program
+    return _Tabulator(graph, depth).rows()
+
+
+@dataclass
+class _Place:
+    """A graph where it is called: the path before its modules, its symbols' values, what its inputs see of the
+    network's (None at the top), where its module parameters lead."""
+
+    graph: Graph
+    prefix: str = ""
+    level: int = 0
+    sizes: Mapping[str, int | Dim] = field(default_factory=dict)
+    inputs: list[View] | None = None
+    outside: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Tabulator:
+    def __init__(self, graph: Graph, depth: int | None) -> None:
+        self.graph, self.depth = graph, depth
+        self.counter, self.receptive = Counter(), Receptive()
+        self.axes = positional_axes(graph, self.receptive)
+        self.counted: set[str] = set()
+        self.found: list[Row] = []
+
+    def rows(self) -> list[Row]:
+        self._graph(_Place(self.graph, sizes=self.graph.nominal))
+        return self.found
+
+    def _graph(self, place: _Place) -> int:
+        """Adds the rows of a graph; returns how many stand directly in it."""
+        shown = [number for number in place.graph.order() if _has_row(place.graph[number], place.level)]
+        views = self.receptive.views(place.graph)
+        for number in shown:
+            node = place.graph[number]
+            results = [self._seen(place, views[Ref(number, i)]) for i in range(len(node.types))]
+            at, row = len(self.found), self._row(place, number, node, results)
+            if at >= MOST_ROWS:
+                raise TableLimit(f"the table has more than {MOST_ROWS:,} rows")
+            self.found.append(row)
+            if node.graph is not None and (self.depth is None or place.level < self.depth):
+                operands = [self._seen(place, views[ref]) for ref in place.graph.operands(number)]
+                inner = _Place(
+                    node.graph,
+                    f"{row.path}." if row.path else place.prefix,
+                    place.level + 1,
+                    {name: substitute(size, place.sizes) for name, size in node.sizes},
+                    operands,
+                    {name: full_path(path, place.prefix, place.outside) for name, path in node.bindings},
+                )
+                self.found[at] = replace(row, children=self._graph(inner))
+        return len(shown)
+
+    def _row(self, place: _Place, number: int, node: Node, results: list[View]) -> Row:
+        path = node.module and full_path(node.module, place.prefix, place.outside)
+        types = [t.substitute(place.sizes) for t in node.types]
+        return Row(
+            path or (place.prefix + node.name if node.name else ""),
+            place.level,
+            node.op.glyph.value if node.op is not None else node.kind.value,
+            describe(node),
+            ", ".join(map(str, types)),
+            self._parameters(path).parameters,
+            _amount(self.counter.node(place.graph, number, "flops"), place.sizes),
+            _amount(self.counter.node(place.graph, number, "memory"), place.sizes),
+            self._reach(results),
+        )
+
+    @staticmethod
+    def _seen(place: _Place, view: View) -> View:
+        """A view in terms of the network's inputs."""
+        return view if place.inputs is None else after(view, place.inputs)
+
+    def _parameters(self, path: str | None) -> Owned:
+        if path is None or path in self.counted:
+            return Owned()
+        self.counted.add(path)
+        module = self.graph.module_at(path)
+        return self.counter.module(module) if module is not None else Owned()
+
+    def _reach(self, views: list[View]) -> Reach | None:
+        found = [whole(view, *pair) for view in views for pair in self.axes]
+        relations = [relation for relation in found if relation is not None]
+        return reach(relations) if relations else None
+
+
+def _has_row(node: Node, level: int) -> bool:
+    """Layers, blocks and losses; inputs at the top; not the arithmetic between them."""
+    if node.kind in (Kind.INPUT, Kind.TARGET):
+        return level == 0
+    return node.kind is Kind.CALL or (node.op is not None and not node.op.hidden)
+
+
+def _amount(amount: int | Dim | None, sizes: Mapping[str, int | Dim]) -> int | str:
+    if amount is None:
+        return "?"
+    value = substitute(substitute(amount, sizes), {"B": 1})
+    return value if isinstance(value, int) else str(value)
+
+
+def describe(node: Node) -> str:
+    """What a node runs, with the settings that differ from their defaults: `conv(64, kernel=3)`, `Bottleneck(64)`."""
+    if node.op is not None:
+        return _op_text(node.op)
+    if node.graph is not None:
+        inner = ", ".join(f"{name}={show(value)}" for name, value in node.graph.arguments.items())
+        return f"{node.graph.name}({inner})" if inner else node.graph.name
+    return node.kind.value
+
+
+def _op_text(op: Op) -> str:
+    parts = []
+    for position, (name, info) in enumerate(type(op).model_fields.items()):
+        value = getattr(op, name)
+        default = None if info.is_required() else info.get_default(call_default_factory=True)
+        if info.is_required() and position == 0:
+            parts.append(show(value))
+        elif info.is_required() or value != default:
+            parts.append(f"{name}={show(value)}")
+    return f"{op.name}({', '.join(parts)})" if parts else op.name

@@ -1,0 +1,146 @@
+"""Static values as plain JSON data, and back: settings of ops, arguments of blocks, sizes, weights.
+
+Numbers, strings, truth values and none stand for themselves and lists for the language's lists (tuples). What JSON
+lacks is an object with one key that starts with `$`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from math import isfinite
+from typing import Any
+
+from .elaborate.indices import FUNCTIONS
+from .elaborate.values import show
+from .ops import get
+from .ops.base import Code, Init, Op
+from .sizes import Dim, parse_size
+
+
+class Undecodable(ValueError):
+    """Data that no value of ours looks like."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A value of which only the text came along: a block or a module passed as an argument."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def encode(value: Any) -> Any:
+    """A static value as JSON data."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if isfinite(value) else {"$float": str(value)}
+        case tuple() | list():
+            return [encode(item) for item in value]
+        case dict():
+            return {"$dict": [[encode(k), encode(v)] for k, v in value.items()]}
+        case Dim():
+            return {"$size": str(value)}
+        case Init():
+            return {"$init": [value.kind, list(value.values)]}
+        case Fraction():
+            return {"$fraction": str(value)}
+        case range():
+            return {"$range": [value.start, value.stop]}
+    return {"$text": show(value)}
+
+
+def decode(data: Any) -> Any:
+    """What `encode` made this of. Raises Undecodable."""
+    if data is None or isinstance(data, (bool, int, float, str)):
+        return data
+    if isinstance(data, list):
+        return tuple(decode(item) for item in data)
+    if isinstance(data, dict) and len(data) == 1:
+        ((key, inner),) = data.items()
+        try:
+            return _TAGGED[key](inner)
+        except (KeyError, ValueError, TypeError, AttributeError, ZeroDivisionError) as failure:
+            raise Undecodable(f"this is no value: {str(data)[:80]}") from failure
+    raise Undecodable(f"this is no value: {str(data)[:80]}")
+
+
+def _init(data: Any) -> Init:
+    kind, values = data
+    if not isinstance(kind, str) or not all(isinstance(v, (int, float)) for v in values):
+        raise TypeError
+    return Init(kind, tuple(values))
+
+
+def _range(data: Any) -> range:
+    start, stop = data
+    return range(start, stop)
+
+
+_TAGGED = {
+    "$float": lambda d: {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}[d],
+    "$dict": lambda d: {decode(k): decode(v) for k, v in d},
+    "$size": parse_size,
+    "$init": _init,
+    "$fraction": lambda d: Fraction(d[:100]),
+    "$range": _range,
+    "$text": lambda d: Written(d[:10_000]),
+}
+
+
+def settings_of(op: Op) -> dict[str, Any]:
+    """The settings in which an op differs from its defaults, as JSON data."""
+    found = {}
+    for name, info in type(op).model_fields.items():
+        value = getattr(op, name)
+        default = None if info.is_required() else info.get_default(call_default_factory=True)
+        if info.is_required() or type(value) is not type(default) or value != default:
+            found[name] = encode(value)
+    return found
+
+
+def make_op(name: str, settings: dict[str, Any]) -> Op:
+    """The op of that name with these settings. Raises Undecodable."""
+    kind = get(name)
+    if kind is None:
+        raise Undecodable(f"there is no op `{name[:80]}`")
+    try:
+        return kind(**{key: decode(value) for key, value in settings.items()})
+    except Undecodable:
+        raise
+    except (ValueError, TypeError) as failure:
+        raise Undecodable(f"op `{name}` refuses its settings: {str(failure)[:300]}") from failure
+
+
+# All that the code of a fixed tensor is ever made of: whoever writes another text into a file gets no code from it.
+_TORCH = {"torch.arange", "torch.tensor", *re.findall(r"torch\.\w+", " ".join(FUNCTIONS.values()))}
+_SAFE = re.compile(
+    r"(?:"
+    + "|".join(re.escape(name) + r"(?=\()" for name in sorted(_TORCH, key=len, reverse=True))
+    + r"|\.(?:float|long|bool)\(\)|\.expand\(|rounding_mode='floor'|device=|\{device\}|\{v\d{1,4}\}|None"
+    + r"|[ :,()\[\]+\-*/%<>=!&|~])*"
+)
+
+
+def encode_code(code: Code) -> dict[str, Any]:
+    """The code of a fixed tensor as JSON data."""
+    return {"template": code.template, "values": encode(code.values), "precedence": code.precedence}
+
+
+def decode_code(data: dict[str, Any]) -> Code:
+    """Code from data, when it is made of nothing but arithmetic on index tensors. Raises Undecodable."""
+    template, precedence = data.get("template"), data.get("precedence")
+    if not isinstance(template, str) or len(template) > 100_000 or _SAFE.fullmatch(template) is None:
+        raise Undecodable("this is no code of a fixed tensor")
+    values = decode(data.get("values"))
+    numbers = isinstance(values, dict) and all(
+        re.fullmatch(r"v\d{1,4}", str(k)) and isinstance(v, (bool, int, float)) for k, v in values.items()
+    )
+    if not numbers or type(precedence) is not int:
+        raise Undecodable("this is no code of a fixed tensor")
+    return Code(template, values, precedence)
