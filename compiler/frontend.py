@@ -9,8 +9,9 @@ from typing import Any
 
 from .diagnostics import ArchError, Diagnostic, Sink, did_you_mean, error
 from .elaborate.names import FileScope, Loader
+from .elaborate.scope import resolve_configuration
 from .elaborate.session import Session, bind_parameters
-from .elaborate.statements import LATER, Body, resolve_configuration
+from .elaborate.statements import LATER, Body
 from .elaborate.unused import check_unused
 from .elaborate.values import Global, Poisoned, Recipe
 from .graph import Graph, Program
@@ -91,9 +92,7 @@ class Frontend:
         assert isinstance(item, ast.Definition)
         graph = Graph(target.name, "network", span=place)
         body = Body(self.session, definition.file, graph)
-        arguments = bind_parameters(
-            item.name.text, item.params, recipe, lambda p, so_far: body.default(definition, p, so_far), {}, place
-        )
+        arguments = bind_parameters(item, recipe, lambda p, so_far: body.default(definition, p, so_far), {}, place)
         graph.arguments = arguments
         body.run_network(item, arguments)
         self._configuration_bodies(body_of_config, body)

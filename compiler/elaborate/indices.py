@@ -1,8 +1,8 @@
 """Tensors computed from their own indices: `const past: bool[q=T, k=S] = k <= q`.
 
 The expression is evaluated once with its index variables left symbolic, which gives a tree of plain tuples:
-`("index", axis)`, `("number", value)`, `("size", Dim)` or `(function, tree, …)`. The tree is data: it prints as torch code,
-and its functions are the closed list below.
+`("index", axis)`, `("number", value)`, `("size", Dim)` or `(function, tree, …)`. The tree is data: it prints as torch
+code, and its functions are the closed list below.
 """
 
 from __future__ import annotations

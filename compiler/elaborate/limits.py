@@ -1,4 +1,7 @@
-"""Bounds on what a spec may ask of the compiler. A spec is untrusted data: nothing in it may run or grow without end."""
+"""Bounds on what a spec may ask of the compiler.
+
+A spec is untrusted data: nothing in it may run or grow without end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places in labelled sequences, and the turns of a `repeat`, of which the third and later ones are copies of the second."""
+"""Places in labelled sequences, and the turns of a `repeat`: the third and later ones are copies of the second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Place:
-    """Where a stage stands: the path of its labelled sequence, and how many elements that has so far (None outside one)."""
+    """Where a stage stands: the path of its labelled sequence, and how many elements that has (None outside one)."""
 
     prefix: str = ""
     count: int | None = None
@@ -33,7 +33,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn that left the type it was given: its first node, the number of its first element, what entered and left."""
+    """One turn that left the type it was given: its first node and first element, what entered and left."""
 
     start: int
     first: int
@@ -42,8 +42,8 @@ class Turn:
 
 
 def repeat_turn(body: StageEvaluator, turn: Turn, place: Place, times: int) -> Tensor:
-    """Copies a turn's nodes and modules `times` over, elements renumbered. Nothing is inferred again: equal operand types
-    give equal results, so a thousand blocks cost little more than fifty."""
+    """Copies a turn's nodes and modules `times` over, elements renumbered. Nothing is inferred again: equal operand
+    types give equal results, so a thousand blocks cost little more than fifty."""
     graph = body.graph
     end = graph.nx.number_of_nodes()
     assert place.count is not None

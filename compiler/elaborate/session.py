@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..syntax import ast
 from ..types import Axis, TensorType
 from . import limits
 from .limits import Budget
+from .trees import walk
 from .values import POISON, Global, Indexed, Module, Recipe, Tensor, Weight, describe
 
 
@@ -127,8 +128,8 @@ class Session:
 def _canonical(
     declared: list[tuple[ast.AxisDecl, ...]], operands: tuple[TensorType, ...]
 ) -> tuple[dict[str, int | Dim], tuple[TensorType, ...]]:
-    """The operand types in the block's own symbols, and what those symbols are for the caller. A symbol is called as the
-    block declares the axis where it first stands alone."""
+    """The operand types in the block's own symbols, and what those symbols are for the caller. A symbol is called as
+    the block declares the axis where it first stands alone."""
     inward: dict[str, int | Dim] = {}
     outward: dict[str, int | Dim] = {}
 
@@ -153,17 +154,6 @@ def _canonical(
     return outward, tuple(t.substitute(inward) for t in operands)
 
 
-def walk(body: Sequence[ast.Stmt]) -> Iterator[ast.Stmt]:
-    """Every statement of a body, those inside `for` and `if` included."""
-    for s in body:
-        yield s
-        match s:
-            case ast.ForStmt():
-                yield from walk(s.body)
-            case ast.IfStmt():
-                yield from walk((*s.yes, *s.no))
-
-
 def _alone(size: int | Dim) -> str | None:
     """The symbol's name, when the size is nothing but a symbol."""
     if isinstance(size, Dim) and len(size.terms) == 1:
@@ -174,16 +164,16 @@ def _alone(size: int | Dim) -> str | None:
 
 
 def bind_parameters(
-    name: str,
-    params: tuple[ast.Param, ...],
+    item: ast.Definition | ast.Func,
     recipe: Recipe,
-    default,
+    default: Callable[[ast.Param, dict[str, Any]], Any],
     spans: dict[Any, Span],
     place: Span,
 ) -> dict[str, Any]:
     """Arguments by parameter name, types checked, defaults filled in. `default(param, so far)` evaluates a default.
 
     Raises every problem at once."""
+    name, params = item.name.text, item.params
     found: list[Diagnostic] = []
     known = [p.name for p in params]
     given: dict[str, Any] = dict(zip(known, recipe.args, strict=False))

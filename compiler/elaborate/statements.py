@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from .. import ops
-from ..diagnostics import ArchError, Label, did_you_mean, error
+from ..diagnostics import ArchError, Label, error
 from ..graph import Graph, Kind, Node, Ref
-from ..ops.base import Check, WeightSpec
-from ..sizes import Dim, Verdict, compare, symbol
+from ..ops.base import WeightSpec
+from ..sizes import Dim
 from ..source import Span
 from ..syntax import ast
-from ..types import DTYPES, Axis, TensorType
+from ..types import Axis, TensorType
 from .indices import IndexGrid, grid_code
 from .labels import Labels
 from .names import FileScope
-from .session import Session, bind_parameters, walk
+from .scope import ScopeEvaluator, axis_name
+from .session import Session
 from .settings import read_init
-from .stages import StageEvaluator
-from .static import BUILTINS
-from .values import POISON, Global, Indexed, Module, Poisoned, Recipe, Tensor, Weight, describe
+from .trees import bound_names, plain_labels, walk
+from .values import POISON, Indexed, Module, Poisoned, Recipe, Tensor, Weight, describe
 
 LATER = {
     ast.SampleStmt: ("A0904", "`sample`", "noise and generative models come in a later version"),
@@ -32,17 +32,13 @@ LATER = {
     ast.PlayerStmt: ("A0903", "a player", "games come in a later version"),
     ast.PairStmt: ("A0903", "`pair`", "games come in a later version"),
 }
-_SCALARS = (bool, int, float, Dim)
 
 
-class Body(StageEvaluator):
+class Body(ScopeEvaluator):
     """One body under construction."""
 
     def __init__(self, session: Session, file: FileScope, graph: Graph, labels: Labels | None = None) -> None:
-        super().__init__(session, graph, labels or Labels())
-        self.file = file
-        self.names: dict[str, Any] = {}
-        self.fixed: dict[str, tuple[str, Span]] = {}  # sizes and parameters: what they are, where from
+        super().__init__(session, file, graph, labels)
         self.expects: list[tuple[ast.ExpectStmt, dict[str, Any]]] = []
         self.entries: dict[str, Graph] = {}
         self._run: dict[type, Callable[[Any], None]] = {
@@ -58,132 +54,6 @@ class Body(StageEvaluator):
             ast.EntryStmt: self._entry,
             ast.ExpectStmt: lambda s: self.expects.append((s, self.static_names())),
         }
-
-    # -- names
-
-    def lookup(self, name: str, span: Span) -> Any:
-        if name in self.names:
-            return self.names[name]
-        found = self.file.names.get(name)
-        if found is not None:
-            return found if isinstance(found.item, ast.Func) else Recipe(found, span=span)
-        op = ops.get(name)
-        if op is not None and not op.hidden:
-            return Recipe(op, span=span)
-        help = did_you_mean(name, [*self.known_names(), *BUILTINS, *ops.names()])
-        raise error("A0201", f"nothing here is called `{name}`", span, help=help)
-
-    def has(self, name: str) -> bool:
-        return name in self.names or name in self.file.names
-
-    def known_names(self) -> list[str]:
-        return [*self.names, *self.file.names]
-
-    def bind_local(self, name: str, value: Any) -> Any:
-        before = self.names.get(name, Ellipsis)
-        self.names[name] = value
-        return before
-
-    def restore_local(self, name: str, before: Any) -> None:
-        if before is Ellipsis:
-            self.names.pop(name, None)
-        else:
-            self.names[name] = before
-
-    def bind(self, name: str, value: Any, span: Span) -> None:
-        """Binds a value's name; sizes and parameters can't be rebound."""
-        if name in self.fixed:
-            what, where = self.fixed[name]
-            raise error(
-                "A0204",
-                f"`{name}` is {what} here and can't be rebound",
-                span,
-                labels=[Label(where, f"{what} since here")],
-                help="values and sizes share one namespace; take another name",
-            )
-        self.names[name] = value
-        if isinstance(value, Tensor) and value.home == id(self.graph):
-            node = self.graph[value.ref.node]
-            if not node.name and node.kind is Kind.OP and len(node.types) == 1:
-                self.graph.nx.nodes[value.ref.node]["node"] = replace(node, name=name)
-
-    def fix(self, name: str, value: Any, what: str, span: Span) -> None:
-        """Binds the name of a size or a parameter."""
-        if name in self.names and name not in self.fixed:
-            raise error("A0204", f"`{name}` is a value already and can't also be {what}", span)
-        self.names[name] = value
-        self.fixed.setdefault(name, (what, span))
-
-    def static_names(self) -> dict[str, Any]:
-        """What contracts may speak of: static values, and the file's functions are left out."""
-        return {k: v for k, v in self.names.items() if isinstance(v, (*_SCALARS, str, tuple)) or v is None}
-
-    # -- functions and parameters
-
-    def call_function(self, function: Global, call: ast.Call) -> Any:
-        item = function.item
-        assert isinstance(item, ast.Func)
-        if function in self.session.functions:
-            circle = " → ".join([*(f.name for f in self.session.functions), function.name])
-            raise error(
-                "A0417",
-                f"`{function.name}` calls itself: {circle}",
-                call.span,
-                help="static functions can't recurse; use a list or a loop",
-            )
-        if len(self.session.functions) >= 64:
-            raise error("A0804", "functions call functions more than 64 deep", call.span)
-        args = tuple(self.eval(a.value) for a in call.arguments if a.name is None)
-        kwargs = tuple((a.name, self.eval(a.value)) for a in call.arguments if a.name is not None)
-        for a, value in zip(call.arguments, [*args, *(v for _, v in kwargs)], strict=True):
-            if isinstance(value, (Tensor, Weight)):
-                raise error("A0403", f"{describe(value)} can't be given to a static function", a.span)
-        spans: dict[Any, Span] = {}
-        for i, a in enumerate(call.arguments):
-            spans[a.name if a.name is not None else i] = a.span
-        inner = Body(self.session, function.file, Graph(function.name), Labels())
-        self.session.functions.append(function)
-        try:
-            inner.names.update(
-                bind_parameters(
-                    function.name,
-                    item.params,
-                    Recipe(function, args, kwargs),
-                    lambda p, so_far: self.default(function, p, so_far),
-                    spans,
-                    call.span,
-                )
-            )
-            return inner.eval(item.value)
-        finally:
-            self.session.functions.pop()
-
-    def default(self, target: Global, param: ast.Param, so_far: dict[str, Any]) -> Any:
-        """A parameter's default, in the scope of its file and the parameters before it."""
-        inner = Body(self.session, target.file, Graph(target.name), Labels())
-        inner.names.update(so_far)
-        assert param.default is not None
-        return inner.eval(param.default)
-
-    def configured(self, target: Global, recipe: Recipe, span: Span) -> tuple[Global, Recipe]:
-        """A named configuration as the definition it configures, with both sets of arguments."""
-        return resolve_configuration(self.session, target, recipe, span)
-
-    def template(self, t: ast.Template) -> str:
-        """A label's text, holes filled."""
-        plain = t.plain
-        if plain is not None:
-            return plain
-        parts = []
-        for part in t.parts:
-            if isinstance(part, str):
-                parts.append(part)
-                continue
-            value = self.eval(part)
-            if not isinstance(value, (int, str)) or isinstance(value, bool):
-                raise error("A0418", f"a label is made of numbers and strings, found {describe(value)}", part.span)
-            parts.append(str(value))
-        return "".join(parts)
 
     # -- running
 
@@ -251,129 +121,6 @@ class Body(StageEvaluator):
             n: v.ref for n, v in self.names.items() if isinstance(v, Tensor) and v.home == id(self.graph)
         }
 
-    # -- shapes
-
-    def _size(self, e: ast.Expr) -> int | Dim:
-        value = self.eval(e)
-        if isinstance(value, (int, Dim)) and not isinstance(value, bool):
-            if isinstance(value, int) and value < 0:
-                raise error("A0309", f"a size can't be negative, found {value}", e.span)
-            return value
-        raise error("A0309", f"a size is a whole number, found {describe(value)}", e.span)
-
-    def declared(self, shape: ast.Shape, *, fresh: bool) -> TensorType:
-        """A declared shape as a type. With `fresh`, a name that nothing has becomes a symbol of that name."""
-        axes = []
-        for a in shape.axes:
-            size: int | Dim
-            if a.size is not None:
-                size = self._size(a.size)
-            elif a.name in self.names and isinstance(self.eval(_name(a)), (int, Dim)):
-                size = self.eval(_name(a))
-            elif fresh and a.name is not None:
-                size = symbol(a.name)
-                if a.nominal is not None:
-                    nominal = self._size(a.nominal)
-                    if not isinstance(nominal, int) or nominal < 1:
-                        raise error("A0309", "a nominal size is a whole number of at least 1", a.nominal.span)
-                    self.graph.nominal[a.name] = nominal
-            else:
-                raise error(
-                    "A0201",
-                    f"nothing here is called `{a.name}`",
-                    a.span,
-                    help="a size must be known here: a number, a parameter or an axis of an input",
-                )
-            if a.name is not None:
-                self._fix_size(a.name, size, a.span)
-            axes.append(Axis(a.name, size))
-        self._no_doubles(shape)
-        if shape.dtype not in DTYPES:
-            raise error("A0309", f"a tensor holds float, int or bool, not `{shape.dtype}`", shape.span)
-        return TensorType(tuple(axes), shape.dtype)
-
-    @staticmethod
-    def _no_doubles(shape: ast.Shape) -> None:
-        seen: dict[str, Span] = {}
-        for a in shape.axes:
-            if a.name is not None:
-                if a.name in seen:
-                    raise error(
-                        "A0202",
-                        f"two axes are called `{a.name}`",
-                        a.span,
-                        labels=[Label(seen[a.name], "first here")],
-                        help=f"name one of them apart: `Q={a.name}`",
-                    )
-                seen[a.name] = a.span
-
-    def _fix_size(self, name: str, size: int | Dim, span: Span) -> None:
-        if name in self.fixed:
-            known = self.names[name]
-            if isinstance(known, (int, Dim)) and compare(known, size) is Verdict.REFUTED:
-                raise error(
-                    "A0340",
-                    f"`{name}` is {known} already, and here it would be {size}",
-                    span,
-                    labels=[Label(self.fixed[name][1], "first fixed here")],
-                )
-            return
-        self.fix(name, size, "a size", span)
-
-    def ascribe(self, shape: ast.Shape, found: TensorType, span: Span, what: str) -> TensorType:
-        """Checks a type against a declared shape; returns it with the declared names. New names are bound to sizes."""
-        self._no_doubles(shape)
-        origin = [Label(span, f"this is {found}")] if span != shape.span else []
-        if len(shape.axes) != found.rank:
-            raise error(
-                "A0340",
-                f"{what} is declared with {len(shape.axes)} axes, but it is {found}, with {found.rank}",
-                shape.span,
-                labels=origin,
-            )
-        if shape.dtype != found.dtype:
-            raise error(
-                "A0340",
-                f"{what} is declared as {shape.dtype}, but it is {found}",
-                shape.span,
-                labels=origin,
-                help='convert it: `-> cast("float")`',
-            )
-        axes = []
-        for position, (a, axis) in enumerate(zip(shape.axes, found.axes, strict=True)):
-            if a.size is not None:
-                self._meet(self._size(a.size), axis.size, a, position, found, what, origin)
-            if a.name is not None:
-                if a.name in self.names and a.size is None:
-                    known = self.eval(_name(a))
-                    if not isinstance(known, (int, Dim)) or isinstance(known, bool):
-                        raise error("A0204", f"`{a.name}` is {describe(known)} here, and no size", a.span)
-                    self._meet(known, axis.size, a, position, found, what, origin)
-                else:
-                    self._fix_size(a.name, axis.size, a.span)
-            axes.append(Axis(a.name, axis.size))
-        return TensorType(tuple(axes), found.dtype)
-
-    def _meet(
-        self,
-        wanted: int | Dim,
-        size: int | Dim,
-        a: ast.AxisDecl,
-        position: int,
-        found: TensorType,
-        what: str,
-        origin: list[Label],
-    ) -> None:
-        verdict = compare(wanted, size)
-        message = f"{what} has {size} where axis {position}{f' (`{a.name}`)' if a.name else ''} is declared as {wanted}"
-        if verdict is Verdict.REFUTED:
-            labels = list(origin)
-            if a.name in self.fixed and a.size is None and self.fixed[a.name][1] != a.span:
-                labels.append(Label(self.fixed[a.name][1], f"`{a.name}` is {wanted} since here"))
-            raise error("A0340", message, a.span, labels=labels, help=f"all of it is {found}")
-        if verdict is Verdict.OPEN:
-            self.check(Check("equal", size, wanted, message), a.span)
-
     # -- statements
 
     def _input(self, s: ast.InputStmt) -> None:
@@ -422,8 +169,7 @@ class Body(StageEvaluator):
                     s.span,
                     help="give the axis a fixed size where it enters, as in `H=224`",
                 )
-        shape = tuple(s for s in type_.shape if isinstance(s, int))
-        return shape
+        return tuple(size for size in type_.shape if isinstance(size, int))
 
     def _own_weight(self, name: str, spec: WeightSpec, type_: TensorType, span: Span) -> None:
         self.labels.claim(name, span)
@@ -435,7 +181,7 @@ class Body(StageEvaluator):
         sizes: list[int | Dim] = []
         names: list[str | None] = []
         locals_: list[tuple[str, Any]] = []
-        self._no_doubles(s.shape)
+        self.no_doubles(s.shape)
         for a in s.shape.axes:
             if a.name is not None and a.size is None and a.name not in self.names:
                 raise error(
@@ -444,7 +190,7 @@ class Body(StageEvaluator):
                     a.span,
                     help=f"write `{a.name}=16`, or the name of a size that is known",
                 )
-            size = self._size(a.size) if a.size is not None else self._size(_name(a))
+            size = self.size(a.size) if a.size is not None else self.size(axis_name(a))
             sizes.append(size)
             names.append(a.name)
         for position, name in enumerate(names):
@@ -505,9 +251,7 @@ class Body(StageEvaluator):
         if isinstance(value, (Tensor, Weight)):
             x = self.tensor(value, s.value.span)
             if x.type.rank and x.type.shape[0] == count:
-                unstack = ops.get("unstack")
-                assert unstack is not None
-                return self.apply(unstack(), (x,), s.value.span)
+                return self.apply(ops.require("unstack")(), (x,), s.value.span)
             raise error(
                 "A0407",
                 f"{count} names need a leading axis of size {count}, but this is {x.type}",
@@ -535,7 +279,7 @@ class Body(StageEvaluator):
         if not isinstance(known, tuple) or rest != str(len(known)):
             raise error(
                 "A0515",
-                f"`{path}` must continue the list `{head}`: the next one is `{head}.{len(known) if isinstance(known, tuple) else 0}`",
+                f"`{path}` does not continue the list `{head}`, of {len(known) if isinstance(known, tuple) else 0} so far",
                 s.span,
             )
         self.bind(head, (*known, module), s.name.span)
@@ -591,9 +335,8 @@ class Body(StageEvaluator):
             raise error("A0202", f"`{name}` is taken", s.name.span)
         graph = Graph(name, "entry", modules=self.graph.modules, weights=self.graph.weights, span=s.span)
         inner = Body(self.session, self.file, graph, self.labels)
-        inner.names = {k: v for k, v in self.names.items()}
         inner.fixed = {k: v for k, v in self.fixed.items() if not isinstance(self.names.get(k), Dim)}
-        inner.names = {k: v for k, v in inner.names.items() if not isinstance(v, Dim)}
+        inner.names = {k: v for k, v in self.names.items() if not isinstance(v, Dim)}
         inner._operand_types = {}
         own = {n for i in walk(s.body) if isinstance(i, ast.InputStmt) for n in (i.name.text,)}
         for hidden in own:
@@ -603,38 +346,6 @@ class Body(StageEvaluator):
             raise error("A0504", f"entry `{name}` has no output", s.name.span, help="say what leaves it: `output y`")
         graph.values = {n: v.ref for n, v in inner.names.items() if isinstance(v, Tensor) and v.home == id(graph)}
         self.entries[name] = graph
-
-
-def resolve_configuration(session: Session, target: Global, recipe: Recipe, span: Span) -> tuple[Global, Recipe]:
-    """Follows `network A = B(…)` to a definition; arguments given later win over those of the configuration."""
-    seen = []
-    while isinstance(target.item, ast.Configuration):
-        item = target.item
-        if target in seen:
-            raise error("A0505", f"`{target.name}` is defined by itself", item.name.span)
-        seen.append(target)
-        inner = Body(session, target.file, Graph(target.name), Labels())
-        base = inner.eval(item.value)
-        if (
-            not isinstance(base, Recipe)
-            or not isinstance(base.target, Global)
-            or isinstance(base.target.item, ast.Func)
-        ):
-            raise error(
-                "A0519", f"`{item.name.text}` must configure a network, found {describe(base)}", item.value.span
-            )
-        merged = {**dict(base.kwargs), **dict(recipe.kwargs)}
-        args = recipe.args or base.args
-        if not recipe.args and isinstance(base.target.item, ast.Definition):
-            known = [p.name for p in base.target.item.params]  # by name, so that any of them can be given anew
-            merged = {**dict(zip(known, base.args, strict=False)), **merged} if len(base.args) <= len(known) else merged
-            args = () if len(base.args) <= len(known) else base.args
-        target, recipe = base.target, Recipe(base.target, args, tuple(merged.items()), span)
-    return target, recipe
-
-
-def _name(a: ast.AxisDecl) -> ast.Name:
-    return ast.Name(span=a.span, text=a.name or "")
 
 
 def _constant(value: Any, s: ast.ConstStmt) -> tuple:
@@ -647,44 +358,3 @@ def _constant(value: Any, s: ast.ConstStmt) -> tuple:
 
 def _is_target(s: ast.Stmt) -> bool:
     return isinstance(s, ast.InputStmt) and s.role == "target"
-
-
-def bound_names(s: ast.Stmt) -> Iterator[str]:
-    """Names that a statement would have bound."""
-    match s:
-        case ast.BindStmt():
-            yield from (t.text for t in s.targets)
-        case ast.InputStmt() | ast.ConstStmt() | ast.SampleStmt() | ast.GateStmt() | ast.StateStmt() | ast.PlayerStmt():
-            yield s.name.text
-            if isinstance(s, (ast.InputStmt, ast.SampleStmt, ast.StateStmt)):
-                yield from (a.name for a in s.shape.axes if a.name)
-        case ast.ParamStmt() | ast.ModuleStmt():
-            if s.name.plain:
-                yield s.name.plain.partition(".")[0] if isinstance(s, ast.ModuleStmt) else s.name.plain
-            elif s.name.parts and isinstance(s.name.parts[0], str):
-                yield s.name.parts[0].partition(".")[0]
-        case ast.OutputStmt():
-            if s.name is not None:
-                yield s.name.text
-        case ast.ForStmt():
-            yield from (t.text for t in s.targets)
-            for inner in s.body:
-                yield from bound_names(inner)
-        case ast.IfStmt():
-            for inner in (*s.yes, *s.no):
-                yield from bound_names(inner)
-
-
-def plain_labels(node: Any) -> Iterator[str]:
-    """Every label without holes below a node: automatic names avoid them."""
-    stack = [node]
-    while stack:
-        at = stack.pop()
-        if isinstance(at, tuple):
-            stack.extend(at)
-        elif isinstance(at, ast.Node):
-            if isinstance(at, (ast.Labelled, ast.ModuleStmt, ast.ParamStmt)):
-                label = at.label if isinstance(at, ast.Labelled) else at.name
-                if label.plain:
-                    yield label.plain
-            stack.extend(getattr(at, name) for name in at.__dataclass_fields__ if name != "span")

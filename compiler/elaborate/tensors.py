@@ -78,9 +78,7 @@ class TensorEvaluator(Evaluator):
         if isinstance(value, Weight):
             return self._weight(value, span)
         if isinstance(value, (bool, int, float, Dim)):
-            scalar = ops.get("scalar")
-            assert scalar is not None
-            return self.apply(scalar(value=value), (), span)[0]
+            return self.apply(ops.require("scalar")(value=value), (), span)[0]
         if isinstance(value, (Recipe, Module)):
             raise error(
                 "A0404", f"{describe(value)} is no tensor", span, help="a layer stands after an arrow: `x -> …`"
@@ -125,7 +123,7 @@ class TensorEvaluator(Evaluator):
         return tuple(Tensor(Ref(number, i), t, span, id(self.graph)) for i, t in enumerate(types))
 
     def infer(
-        self, op: Op, types: list[TensorType], operands: Sequence[Tensor], span: Span, spans: dict[Any, Span]
+        self, op: Op, types: Sequence[TensorType], operands: Sequence[Tensor], span: Span, spans: dict[Any, Span]
     ) -> tuple[TensorType, ...]:
         """Types of an op's results; a refusal becomes a diagnostic that shows where each operand came from."""
         key = (op, tuple(types))
@@ -160,17 +158,13 @@ class TensorEvaluator(Evaluator):
 
     def tensor_binary(self, op: str, left: Any, right: Any, e: ast.Binary) -> Any:
         a, b = self.tensor(left, e.left.span), self.tensor(right, e.right.span)
-        made = ops.get(_BINARY[op])
-        assert made is not None
-        return self.apply(made(), (a, b), e.span)[0]
+        return self.apply(ops.require(_BINARY[op])(), (a, b), e.span)[0]
 
     def tensor_unary(self, op: str, value: Any, e: ast.Unary) -> Any:
         x = self.tensor(value, e.operand.span)
         if op == "+":
             return x
-        made = ops.get(_UNARY[op])
-        assert made is not None
-        return self.apply(made(), (x,), e.span)[0]
+        return self.apply(ops.require(_UNARY[op])(), (x,), e.span)[0]
 
     def tensor_attribute(self, value: Any, e: ast.Attribute) -> Any:
         if isinstance(value, (Tensor, Weight)):
@@ -190,8 +184,6 @@ class TensorEvaluator(Evaluator):
 
     def tensor_index(self, value: Any, e: ast.Index) -> Any:
         x = self.tensor(value, e.value.span)
-        index = ops.get("index")
-        assert index is not None
         items = []
         seen: dict[int, Span] = {}
         for a in e.arguments:
@@ -215,16 +207,16 @@ class TensorEvaluator(Evaluator):
                 )
             seen[axis] = a.span
             items.append((axis, *self._bounds(a.value)))
-        return self.apply(index(items=tuple(items)), (x,), e.span)[0]
+        return self.apply(ops.require("index")(items=tuple(items)), (x,), e.span)[0]
 
     def _bounds(self, e: ast.Expr) -> tuple[int | Dim | None, int | Dim | None, bool]:
         if isinstance(e, ast.Range):
-            low = None if e.low is None else self._size(e.low)
-            high = None if e.high is None else self._size(e.high)
+            low = None if e.low is None else self._at(e.low)
+            high = None if e.high is None else self._at(e.high)
             return low, high, False
-        return self._size(e), None, True
+        return self._at(e), None, True
 
-    def _size(self, e: ast.Expr) -> int | Dim:
+    def _at(self, e: ast.Expr) -> int | Dim:
         value = self.eval(e)
         if isinstance(value, (int, Dim)) and not isinstance(value, bool):
             return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from .. import ops
 from ..diagnostics import did_you_mean, error
@@ -11,6 +10,7 @@ from ..syntax import ast
 from .names import FileScope
 from .session import Session
 from .statements import LATER
+from .trees import nodes
 
 _KINDS = {"cell": ("A0902", "cells are"), "adversarial": ("A0903", "games are")}
 
@@ -34,7 +34,7 @@ def check_unused(scope: FileScope, session: Session) -> None:
 
 def _walk(item: ast.Definition, scope: FileScope, session: Session) -> None:
     bound = {p.name for p in item.params} | set(_names(item))
-    for node in _nodes(item.body):
+    for node in nodes(item.body):
         later = LATER.get(type(node))
         if later is not None:
             code, what, help = later
@@ -50,21 +50,10 @@ def _walk(item: ast.Definition, scope: FileScope, session: Session) -> None:
 
 def _names(item: ast.Definition) -> Iterator[str]:
     """Names that the body binds anywhere."""
-    for node in _nodes(item.body):
+    for node in nodes(item.body):
         if isinstance(node, ast.Ident):
             yield node.text
         elif isinstance(node, ast.ModuleStmt):
             for part in node.name.parts[:1]:
                 if isinstance(part, str):
                     yield part.partition(".")[0]
-
-
-def _nodes(root: Any) -> Iterator[ast.Node]:
-    stack = [root]
-    while stack:
-        at = stack.pop()
-        if isinstance(at, tuple):
-            stack.extend(at)
-        elif isinstance(at, ast.Node):
-            yield at
-            stack.extend(getattr(at, name) for name in at.__dataclass_fields__ if name != "span")

@@ -71,7 +71,7 @@ class Recipe:
 @dataclass(slots=True, eq=False)
 class Module:
     """One instance that a name stands for. `path` is where its weights live in the module tree of the graph under
-    construction; a module passed as a parameter has the parameter's name as its path. `made` is known after the first use."""
+    construction; a module passed as a parameter has the parameter's name as its path. `made`: after its first use."""
 
     path: str
     recipe: Recipe
@@ -82,7 +82,7 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A bare tensor (`param`, `buffer`, fixed `const`) or a module's (`wte.weight`): becomes a node where it is used."""
+    """A bare tensor (`param`, `buffer`, fixed `const`) or a module's (`wte.weight`): a node where it is used."""
 
     path: str
     spec: WeightSpec

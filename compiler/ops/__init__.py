@@ -17,6 +17,11 @@ def get(name: str) -> type[Op] | None:
     return registry().get(name)
 
 
+def require(name: str) -> type[Op]:
+    """An op that the compiler itself puts in."""
+    return registry()[name]
+
+
 def names() -> list[str]:
     """Names of the ops that a spec may write, sorted."""
     return sorted(name for name, op in registry().items() if not op.hidden)
