@@ -313,7 +313,6 @@ class Op(BaseModel):
         )
 
 
-Op.__annotations__ = {}  # pydantic knows the class variables by now, and would read them again for every subclass
 _REGISTRY: dict[str, type[Op]] = {}
 
 

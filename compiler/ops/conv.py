@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import prod
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -43,9 +43,9 @@ class Conv(Op):
     with one number an axis (both sides alike), "valid" (none), "same" (the size stays; stride 1 only), or "causal" (one
     spatial axis, padded on the left only, so that no position sees a later one)."""
 
-    name: ClassVar = "conv"
-    glyph: ClassVar = Glyph.CONV
-    examples: ClassVar = (
+    name = "conv"
+    glyph = Glyph.CONV
+    examples = (
         Example({"out": 6, "kernel": 3}, ("B 3 H=9 W=8",), ("B C=6 H=7 W=6",)),
         Example({"out": 4, "kernel": 3, "stride": 2, "pad": 1, "bias": False}, ("B C=2 H=9 W=12",), ("B C=4 H=5 W=6",)),
         Example({"out": 4, "kernel": [3, 5], "pad": [1, 2], "groups": 2}, ("B C=6 8 9",), ("B C=4 8 9",)),
@@ -175,9 +175,9 @@ class ConvTranspose(Op):
     ("deconvolution", Zeiler et al., 2010). An axis of size n becomes (n − 1)·stride − 2·pad + dilation·(kernel − 1) +
     output_pad + 1."""
 
-    name: ClassVar = "conv_transpose"
-    glyph: ClassVar = Glyph.CONV
-    examples: ClassVar = (
+    name = "conv_transpose"
+    glyph = Glyph.CONV
+    examples = (
         Example({"out": 3, "kernel": 4, "stride": 2, "pad": 1}, ("B C=5 H=6 W=5",), ("B C=3 H=12 W=10",)),
         Example({"out": 4, "kernel": 3, "bias": False}, ("B 2 L=7",), ("B C=4 L=9",)),
         Example({"out": 4, "kernel": 3, "stride": 2, "pad": 1, "output_pad": 1}, ("B C=4 6 7",), ("B C=4 12 14",)),

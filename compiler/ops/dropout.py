@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -37,11 +37,11 @@ class Dropout(_Dropout):
     """Sets every element to zero with probability p in training, and scales the others by 1 / (1 − p); nothing in
     evaluation (Srivastava et al., 2014)."""
 
-    name: ClassVar = "dropout"
-    glyph: ClassVar = Glyph.DROPOUT
-    random: ClassVar = True
-    stateful: ClassVar = True
-    examples: ClassVar = (
+    name = "dropout"
+    glyph = Glyph.DROPOUT
+    random = True
+    stateful = True
+    examples = (
         Example({}, ("B T D",), ("B T D",)),
         Example({"p": 0.1}, ("B 20",), ("B 20",)),
         Example({"p": 1.0}, ("B 3",), ("B 3",)),
@@ -61,11 +61,11 @@ class DropoutChannels(_Dropout):
     """Dropout of whole channels of [B, C, *spatial]: neighbouring positions agree too much to be dropped one by one
     (Tompson et al., 2015)."""
 
-    name: ClassVar = "dropout_channels"
-    glyph: ClassVar = Glyph.DROPOUT
-    random: ClassVar = True
-    stateful: ClassVar = True
-    examples: ClassVar = (
+    name = "dropout_channels"
+    glyph = Glyph.DROPOUT
+    random = True
+    stateful = True
+    examples = (
         Example({}, ("B C L",), ("B C L",)),
         Example({"p": 0.2}, ("B C=9 H W",), ("B C=9 H W",)),
         Example({"p": 0.3}, ("B C=9 2 2 2",), ("B C=9 2 2 2",)),
@@ -88,11 +88,11 @@ class StochasticDepth(_Dropout):
     """Drops the whole tensor of an example with probability p in training, and scales the others by 1 / (1 − p). At the
     end of a residual branch it leaves the shortcut alone: networks of random depth (Huang et al., 2016)."""
 
-    name: ClassVar = "stochastic_depth"
-    glyph: ClassVar = Glyph.DROPOUT
-    random: ClassVar = True
-    stateful: ClassVar = True
-    examples: ClassVar = (
+    name = "stochastic_depth"
+    glyph = Glyph.DROPOUT
+    random = True
+    stateful = True
+    examples = (
         Example({"p": 0.2}, ("B C H W",), ("B C H W",)),
         Example({"p": 0.5}, ("B=16 T D",), ("B=16 T D",)),
         Example({"p": 0.5}, ("B",), ("B",)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,10 +19,10 @@ class Linear(Op):
     Several tensors that enter together are first joined along their last axis, as W·[h, x] is meant in the literature.
     The last axis keeps its name."""
 
-    name: ClassVar = "linear"
-    glyph: ClassVar = Glyph.LINEAR
-    joins: ClassVar = True
-    examples: ClassVar = (
+    name = "linear"
+    glyph = Glyph.LINEAR
+    joins = True
+    examples = (
         Example({"out": 5}, ("B D=7",), ("B D=5",)),
         Example({"out": 6, "bias": False}, ("B T 4",), ("B T 6",)),
         Example({"out": 3, "layout": "io"}, ("B T D=5",), ("B T D=3",)),
@@ -74,10 +74,10 @@ class Linear(Op):
 class Embedding(Op):
     """Look-up table: every index becomes the row of a trained table; the result has one more axis, the row's."""
 
-    name: ClassVar = "embedding"
-    glyph: ClassVar = Glyph.EMBED
-    operands: ClassVar = ("index",)
-    examples: ClassVar = (
+    name = "embedding"
+    glyph = Glyph.EMBED
+    operands = ("index",)
+    examples = (
         Example({"count": 9, "dim": 4}, ("int: B, T",), ("B T 4",), ("index",), high=9),
         Example({"count": 5, "dim": 3, "pad": 0}, ("int: B",), ("B 3",), ("index",), high=5),
     )

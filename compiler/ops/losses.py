@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -78,10 +78,10 @@ class _Elementwise(_Loss):
 class MSE(_Elementwise):
     """Mean squared error: (prediction − target)². A scalar target stands for every element."""
 
-    name: ClassVar = "mse"
-    glyph: ClassVar = Glyph.LOSS
-    operands: ClassVar = ("prediction", "target")
-    examples: ClassVar = (
+    name = "mse"
+    glyph = Glyph.LOSS
+    operands = ("prediction", "target")
+    examples = (
         Example({}, ("B D", "B D"), ("",)),
         Example({"reduction": "sum"}, ("B C H W", "B C H W"), ("",)),
         Example({"reduction": "none"}, ("B D", "B D"), ("B D",)),
@@ -98,10 +98,10 @@ class MSE(_Elementwise):
 class L1(_Elementwise):
     """Mean absolute error: |prediction − target|. A scalar target stands for every element."""
 
-    name: ClassVar = "l1"
-    glyph: ClassVar = Glyph.LOSS
-    operands: ClassVar = ("prediction", "target")
-    examples: ClassVar = (
+    name = "l1"
+    glyph = Glyph.LOSS
+    operands = ("prediction", "target")
+    examples = (
         Example({}, ("B C H W", "B C H W"), ("",)),
         Example({"reduction": "none"}, ("B", "B"), ("B",)),
     )
@@ -116,10 +116,10 @@ class Huber(_Elementwise):
     """Huber loss: half the squared error up to `delta`, growing only linearly beyond (Huber, 1964). A scalar target
     stands for every element."""
 
-    name: ClassVar = "huber"
-    glyph: ClassVar = Glyph.LOSS
-    operands: ClassVar = ("prediction", "target")
-    examples: ClassVar = (
+    name = "huber"
+    glyph = Glyph.LOSS
+    operands = ("prediction", "target")
+    examples = (
         Example({}, ("B D", "B D"), ("",)),
         Example({"delta": 0.5, "reduction": "none"}, ("B D", "B D"), ("B D",)),
     )
@@ -135,10 +135,10 @@ class BCE(_Elementwise):
     """Binary cross-entropy of probabilities: −t·log(p) − (1 − t)·log(1 − p). Prediction and target lie in [0, 1]; with
     logits use `bce_with_logits`, which is exact for large ones. A scalar target stands for every element."""
 
-    name: ClassVar = "bce"
-    glyph: ClassVar = Glyph.LOSS
-    operands: ClassVar = ("prediction", "target")
-    examples: ClassVar = (
+    name = "bce"
+    glyph = Glyph.LOSS
+    operands = ("prediction", "target")
+    examples = (
         Example({}, ("B D", "B D"), ("",), ("probability", "probability")),
         Example({"reduction": "none"}, ("B", "int: B"), ("B",), ("probability", "index")),
         Example({"reduction": "sum"}, ("B D", ""), ("",), ("probability", "probability")),
@@ -154,10 +154,10 @@ class BCEWithLogits(_Elementwise):
     """Binary cross-entropy of logits: `bce` of their sigmoid, computed without loss of precision. Targets lie in
     [0, 1]; a scalar target stands for every element."""
 
-    name: ClassVar = "bce_with_logits"
-    glyph: ClassVar = Glyph.LOSS
-    operands: ClassVar = ("prediction", "target")
-    examples: ClassVar = (
+    name = "bce_with_logits"
+    glyph = Glyph.LOSS
+    operands = ("prediction", "target")
+    examples = (
         Example({}, ("B D", "B D"), ("",), ("", "probability")),
         Example({"pos_weight": 3.0, "reduction": "none"}, ("B", "bool: B"), ("B",)),
         Example({"reduction": "sum"}, ("B 1", ""), ("",), ("", "probability")),
@@ -256,10 +256,10 @@ class CrossEntropy(_Classes):
     """Cross-entropy of logits: −log softmax(prediction)[target]. The class axis is the last ([B, K], [B, T, K]) where
     that fits the target, else the second ([B, K, H, W] with int[B, H, W])."""
 
-    name: ClassVar = "cross_entropy"
-    glyph: ClassVar = Glyph.LOSS
-    operands: ClassVar = ("prediction", "target")
-    examples: ClassVar = (
+    name = "cross_entropy"
+    glyph = Glyph.LOSS
+    operands = ("prediction", "target")
+    examples = (
         Example({}, ("B K=5", "int: B"), ("",), high=5),
         Example({"smoothing": 0.1}, ("B T K=5", "int: B, T"), ("",), high=5),
         Example({"reduction": "none", "ignore": 0}, ("B T K=5", "int: B, T"), ("B T",), high=5),
@@ -296,10 +296,10 @@ class NLL(_Classes):
     """Negative log-likelihood: −prediction[target], for predictions that are log-probabilities (`log_softmax`). The
     class axis is chosen as by `cross_entropy`."""
 
-    name: ClassVar = "nll"
-    glyph: ClassVar = Glyph.LOSS
-    operands: ClassVar = ("prediction", "target")
-    examples: ClassVar = (
+    name = "nll"
+    glyph = Glyph.LOSS
+    operands = ("prediction", "target")
+    examples = (
         Example({}, ("B K=5", "int: B"), ("",), high=5),
         Example({"reduction": "none"}, ("B T K=5", "int: B, T"), ("B T",), high=5),
         Example({"ignore": 1, "reduction": "sum"}, ("B K=3 H W", "int: B, H, W"), ("",), high=3),

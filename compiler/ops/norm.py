@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -37,10 +37,10 @@ class BatchNorm(Op):
     """Batch normalisation: every channel is brought to mean 0 and variance 1 over the batch and all positions, then
     scaled and shifted (Ioffe and Szegedy, 2015). In evaluation it uses running statistics, unless `track` is off."""
 
-    name: ClassVar = "batchnorm"
-    glyph: ClassVar = Glyph.NORM
-    stateful: ClassVar = True
-    examples: ClassVar = (
+    name = "batchnorm"
+    glyph = Glyph.NORM
+    stateful = True
+    examples = (
         Example({}, ("B C=4 H W",), ("B C=4 H W",)),
         Example({"eps": 1e-3, "momentum": 0.01}, ("B C=4",), ("B C=4",)),
         Example({"affine": False}, ("B C=2 L=5",), ("B C=2 L=5",)),
@@ -105,9 +105,9 @@ class LayerNorm(Op):
     """Layer normalisation: mean 0 and variance 1 over the last axes, at every other place by itself; then scaled and
     shifted (Ba et al., 2016)."""
 
-    name: ClassVar = "layernorm"
-    glyph: ClassVar = Glyph.NORM
-    examples: ClassVar = (
+    name = "layernorm"
+    glyph = Glyph.NORM
+    examples = (
         Example({}, ("B T D=6",), ("B T D=6",)),
         Example({"eps": 1e-6, "bias": False}, ("B D=6",), ("B D=6",)),
         Example({"axes": 2}, ("B C=3 H=4 W=5",), ("B C=3 H=4 W=5",)),
@@ -175,9 +175,9 @@ def _over_last(function: str, x: TensorType, axes: int, trained: tuple[str, ...]
 class RMSNorm(Op):
     """Root-mean-square normalisation of the last axis: x / √(mean(x²) + eps), scaled (Zhang and Sennrich, 2019)."""
 
-    name: ClassVar = "rmsnorm"
-    glyph: ClassVar = Glyph.NORM
-    examples: ClassVar = (
+    name = "rmsnorm"
+    glyph = Glyph.NORM
+    examples = (
         Example({}, ("B T D=6",), ("B T D=6",)),
         Example({"eps": 1e-5}, ("B D=4",), ("B D=4",)),
     )
@@ -212,9 +212,9 @@ class GroupNorm(Op):
     """Group normalisation: mean 0 and variance 1 over all positions and the channels of a group, example by example;
     then scaled and shifted by channel (Wu and He, 2018)."""
 
-    name: ClassVar = "groupnorm"
-    glyph: ClassVar = Glyph.NORM
-    examples: ClassVar = (
+    name = "groupnorm"
+    glyph = Glyph.NORM
+    examples = (
         Example({"groups": 2}, ("B C=6 H W",), ("B C=6 H W",)),
         Example({"groups": 1, "affine": False}, ("B C=3 L=5",), ("B C=3 L=5",)),
         Example({"groups": 4, "eps": 1e-6}, ("B C=4 2 3 2",), ("B C=4 2 3 2",)),
@@ -256,9 +256,9 @@ class InstanceNorm(Op):
     """Instance normalisation: mean 0 and variance 1 over all positions, for every example and channel by itself
     (Ulyanov et al., 2016)."""
 
-    name: ClassVar = "instancenorm"
-    glyph: ClassVar = Glyph.NORM
-    examples: ClassVar = (
+    name = "instancenorm"
+    glyph = Glyph.NORM
+    examples = (
         Example({}, ("B C=3 H W",), ("B C=3 H W",)),
         Example({"affine": True, "eps": 1e-3}, ("B C=3 L=6",), ("B C=3 L=6",)),
         Example({}, ("B C=2 2 3 2",), ("B C=2 2 3 2",)),
@@ -302,9 +302,9 @@ class LocalResponseNorm(Op):
     """Local response normalisation across channels: x / (k + alpha · mean of x² over `size` neighbours)^beta
     (Krizhevsky et al., 2012)."""
 
-    name: ClassVar = "local_response_norm"
-    glyph: ClassVar = Glyph.NORM
-    examples: ClassVar = (
+    name = "local_response_norm"
+    glyph = Glyph.NORM
+    examples = (
         Example({"size": 5, "alpha": 0.1, "k": 2.0}, ("B C=9 H W",), ("B C=9 H W",)),
         Example({"size": 2, "alpha": 0.5, "beta": 0.5}, ("B C L",), ("B C L",)),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import gcd
-from typing import ClassVar
 
 from pydantic import Field
 
@@ -99,9 +98,9 @@ class _Pool(Op):
 class MaxPool(_Pool):
     """The largest value of every window, channel by channel."""
 
-    name: ClassVar = "maxpool"
-    glyph: ClassVar = Glyph.POOL
-    examples: ClassVar = (
+    name = "maxpool"
+    glyph = Glyph.POOL
+    examples = (
         Example({"kernel": 2}, ("B C H=8 W=6",), ("B C H=4 W=3",)),
         Example({"kernel": 3, "stride": 2, "pad": 1}, ("B C=3 H=9 W=8",), ("B C=3 H=5 W=4",)),
         Example({"kernel": [2, 3], "stride": 1, "dilation": 2}, ("B C=2 H=6 W=9",), ("B C=2 H=4 W=5",)),
@@ -122,9 +121,9 @@ class MaxPool(_Pool):
 class AvgPool(_Pool):
     """The mean of every window, channel by channel."""
 
-    name: ClassVar = "avgpool"
-    glyph: ClassVar = Glyph.POOL
-    examples: ClassVar = (
+    name = "avgpool"
+    glyph = Glyph.POOL
+    examples = (
         Example({"kernel": 2}, ("B 3 H=8 W=6",), ("B C=3 H=4 W=3",)),
         Example({"kernel": 3, "stride": 1, "pad": 1}, ("B C=2 H=5 W=6",), ("B C=2 H=5 W=6",)),
         Example({"kernel": 3, "stride": 2, "pad": 1, "count_pad": False}, ("B C=2 L=9",), ("B C=2 L=5",)),
@@ -192,9 +191,9 @@ def _adaptive_window(size: int | Dim, result: int) -> Relation:
 class AdaptiveAvgPool(_AdaptivePool):
     """Means over windows chosen so that the result has a given size, whatever the operand's."""
 
-    name: ClassVar = "adaptive_avgpool"
-    glyph: ClassVar = Glyph.POOL
-    examples: ClassVar = (
+    name = "adaptive_avgpool"
+    glyph = Glyph.POOL
+    examples = (
         Example({"size": 1}, ("B C H W",), ("B C H=1 W=1",)),
         Example({"size": 4}, ("B C=2 H=8 W=6",), ("B C=2 H=4 W=4",)),
         Example({"size": [3, 7]}, ("B C=2 H=7 W=3",), ("B C=2 H=3 W=7",)),
@@ -208,9 +207,9 @@ class AdaptiveAvgPool(_AdaptivePool):
 class AdaptiveMaxPool(_AdaptivePool):
     """Maxima over windows chosen so that the result has a given size, whatever the operand's."""
 
-    name: ClassVar = "adaptive_maxpool"
-    glyph: ClassVar = Glyph.POOL
-    examples: ClassVar = (
+    name = "adaptive_maxpool"
+    glyph = Glyph.POOL
+    examples = (
         Example({"size": 1}, ("B C L=9",), ("B C L=1",)),
         Example({"size": [3, 4]}, ("B C=2 H=9 W=6",), ("B C=2 H=3 W=4",)),
         Example({"size": 2}, ("B C=2 4 5 6",), ("B C=2 2 2 2",)),
@@ -241,9 +240,9 @@ class _GlobalPool(Op):
 class GlobalAvgPool(_GlobalPool):
     """The mean over all spatial axes, which stay with size 1 ("Network in Network", Lin et al., 2013)."""
 
-    name: ClassVar = "global_avgpool"
-    glyph: ClassVar = Glyph.POOL
-    examples: ClassVar = (
+    name = "global_avgpool"
+    glyph = Glyph.POOL
+    examples = (
         Example({}, ("B C H W",), ("B C H=1 W=1",)),
         Example({}, ("B C=3 L=5",), ("B C=3 L=1",)),
         Example({}, ("B C=2 2 3 2 2",), ("B C=2 1 1 1 1",)),
@@ -260,9 +259,9 @@ class GlobalAvgPool(_GlobalPool):
 class GlobalMaxPool(_GlobalPool):
     """The maximum over all spatial axes, which stay with size 1."""
 
-    name: ClassVar = "global_maxpool"
-    glyph: ClassVar = Glyph.POOL
-    examples: ClassVar = (
+    name = "global_maxpool"
+    glyph = Glyph.POOL
+    examples = (
         Example({}, ("B C H W",), ("B C H=1 W=1",)),
         Example({}, ("B C=3 2 3 2",), ("B C=3 1 1 1",)),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -36,9 +36,9 @@ BY_AXES = {1: '"linear"', 2: '"bilinear" or "bicubic"', 3: '"trilinear"'}
 class Upsample(Op):
     """Raises the resolution by a whole factor: by repeating (nearest), or by interpolating between neighbours."""
 
-    name: ClassVar = "upsample"
-    glyph: ClassVar = Glyph.SHAPE
-    examples: ClassVar = (
+    name = "upsample"
+    glyph = Glyph.SHAPE
+    examples = (
         Example({"scale": 2}, ("B C H=4 W=3",), ("B C H=8 W=6",)),
         Example({"scale": [3, 2], "mode": "nearest-exact"}, ("B C=2 4 3",), ("B C=2 12 6",)),
         Example({"scale": 2, "mode": "bilinear"}, ("B C=2 H=6 W=5",), ("B C=2 H=12 W=10",)),
@@ -122,9 +122,9 @@ class Pad(Op):
     """Adds positions around the spatial axes. `amount` is one number for all sides, or a list with an entry an axis: a
     number (both sides alike) or a pair (before, after)."""
 
-    name: ClassVar = "pad"
-    glyph: ClassVar = Glyph.SHAPE
-    examples: ClassVar = (
+    name = "pad"
+    glyph = Glyph.SHAPE
+    examples = (
         Example({"amount": 1}, ("B C H=4 W=3",), ("B C H=6 W=5",)),
         Example({"amount": [[0, 1], 2], "value": -1.5}, ("B C=2 4 3",), ("B C=2 5 7",)),
         Example({"amount": [[3, 0]]}, ("B C=2 L=5",), ("B C=2 L=8",)),
@@ -192,9 +192,9 @@ def require_image(x: TensorType, layer: str) -> None:
 class PixelShuffle(Op):
     """Moves channels into space: [B, C·r², H, W] becomes [B, C, H·r, W·r] (Shi et al., 2016)."""
 
-    name: ClassVar = "pixel_shuffle"
-    glyph: ClassVar = Glyph.SHAPE
-    examples: ClassVar = (
+    name = "pixel_shuffle"
+    glyph = Glyph.SHAPE
+    examples = (
         Example({"factor": 2}, ("B C=8 H W",), ("B C=2 H=2*H W=2*W",)),
         Example({"factor": 3}, ("B 9 3 2",), ("B C=1 9 6",)),
     )
@@ -234,9 +234,9 @@ class PixelShuffle(Op):
 class PixelUnshuffle(Op):
     """Moves space into channels: [B, C, H·r, W·r] becomes [B, C·r², H, W], the inverse of `pixel_shuffle`."""
 
-    name: ClassVar = "pixel_unshuffle"
-    glyph: ClassVar = Glyph.SHAPE
-    examples: ClassVar = (
+    name = "pixel_unshuffle"
+    glyph = Glyph.SHAPE
+    examples = (
         Example({"factor": 2}, ("B C=3 H=6 W=8",), ("B C=12 H=3 W=4",)),
         Example({"factor": 3}, ("B 1 6 9",), ("B C=9 2 3",)),
     )
