@@ -117,16 +117,12 @@ def test_a_difference_anywhere_is_a_difference():
     text = print_graph(one)
     for old, new in (
         ('"pad": 3', '"pad": 4'),
-        ("%1:skip", "%1:gate"),
+        (":skip", ":gate"),
         ("times 0.5", "times 0.75"),
         ('"H": 64', '"H": 32'),
         ("value logits", "value logit"),
         ('"layer1.0"', '"layer1.1"'),
     ):
-        old = (
-            old if old in text else re.sub(r"%\d+", lambda m: re.search(r"%\d+:skip", text).group().split(":")[0], old)
-        )
-        new = re.sub(r"%\d+", lambda m, o=old: re.search(r"%\d+", o).group(), new)
         assert old in text
         assert not same(parse_graph(text.replace(old, new, 1)), one)
 

@@ -27,7 +27,7 @@ class Row:
 
     path: where it stands in the module tree, or what the author called it. level: how many blocks it stands in.
     what: the op or block with its settings. shape: types of its results. parameters: trained elements that it owns,
-    counted where a shared module is used first. flops: two a multiply-add. memory: bytes of its results, with all inside.
+    counted where a shared module is used first. flops: two a multiply-add. memory: bytes of its and all inner results.
     receptive_field: positions of the inputs' spatial axes that one place of the result sees, None where there are none.
     children: rows directly inside, 0 when folded.
     """
