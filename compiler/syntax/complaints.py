@@ -1,7 +1,7 @@
 """Text that is no program: what is said about it, and where reading goes on.
 
-After an error the parser falls back to the body that it was in, and skips to the next statement of it, to the brace that
-closes it, or to the next declaration. So one run shows several errors, and one error does not cause others.
+After an error the parser falls back to the body that it was in, and skips to the next statement of it, to the brace
+that closes it, or to the next declaration. So one run shows several errors, and one error does not cause others.
 """
 
 from __future__ import annotations
@@ -9,18 +9,13 @@ from __future__ import annotations
 import re
 
 from ..source import Source
-from .explain import explain
+from .explain import DECLARATIONS, STATEMENTS, explain
 from .machine import CLOSERS, END, OPENERS, SLIPS, Machine, Token
 from .nodes import Nodes
 
 MOST = 20
 """After so many errors in a file the rest is not read."""
 
-DECLARATIONS = frozenset("network block cell adversarial func train import".split(" "))
-STATEMENTS = frozenset(
-    "input target param const buffer sample module gate state output loss entry bias expect names generator "
-    "discriminator pair".split(" ")
-)
 
 _BAD_NUMBER = re.compile(r"[0-9][\w.]*")
 _WORD = re.compile(r"\w+")
@@ -34,7 +29,6 @@ class Complaints(Nodes):
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
-        self.excused = -1  # an error behind a token that starts before this follows from one that has been reported
         self.last_error = -1
 
     # ------------------------------------------------------------ characters
@@ -86,7 +80,7 @@ class Complaints(Nodes):
         )
         self.excused = line_end
         if kind == "QUOTED":
-            return Token("", pos, line_end)
+            return Token("NAME", pos + 1, line_end)
         return Token(kind, pos, max(last, pos + 1))
 
     def _bad_number(self, number: str, pos: int) -> None:
@@ -177,9 +171,11 @@ def _starts(machine: Machine, place: str, inner: list[str], word: str, start: in
     line = text.rfind("\n", max(0, start - 200), start) + 1
     first = not text[line:start].strip()
     if place == "_stmt":
+        if word in ("for", "if"):
+            return first and not inner
         if word in STATEMENTS and (first or not inner):
             return bool(_NAME_NEXT.match(text, end))
-        return first and not inner and (word in ("for", "if") or bool(_BIND.match(text, start)))
+        return first and not inner and bool(_BIND.match(text, start))
     return place == "_setting" and first and not inner
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from ..diagnostics import Diagnostic, Label
-from ..source import Source, Span
+from ..source import Span
 from . import ast
+from .literals import Literals
 
 _DEEPER = """
 unary binary call attribute index list tuple comprehension choice pipe type supplied supplied_with scan braces repeat
@@ -16,11 +15,6 @@ for_stage if_stage skip labelled for_stmt if_stmt else_if entry
 DEEPER = frozenset(_DEEPER.split())
 """The rules whose nodes count towards the depth of a tree."""
 
-LARGEST = 2**63 - 1
-_SUFFIXES = {"K": 3, "M": 6, "G": 9, "T": 12}
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"'}
-_ESCAPE = re.compile(r"\\(.)")
-_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _DIRECTIONS = {"scan": "forward", "reverse": "reverse", "bidirectional": "bidirectional"}
 _FOREIGN_VALUES = {"True": "true", "False": "false", "None": "none", "null": "none", "nil": "none"}
 _DTYPES = ("float", "int", "bool")
@@ -33,38 +27,8 @@ class _Doc:
         self.text, self.span = text, span
 
 
-class Nodes:
+class Nodes(Literals):
     """Builds the tree of one source and collects what is wrong with it."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.found: list[Diagnostic] = []
-        self.comments: list[ast.Comment] = []
-
-    # ------------------------------------------------------------ what is wrong
-
-    def span(self, start: int, end: int) -> Span:
-        return Span(self.source, start, end)
-
-    def report(
-        self,
-        code: str,
-        message: str,
-        at: Span,
-        help: str | None = None,
-        *,
-        labels: tuple[Label, ...] = (),
-        note: str = "",
-    ) -> None:
-        """Keep a complaint; parsing goes on."""
-        self.found.append(Diagnostic(code, message, at, labels, help, underline=note))
-
-    def comment(self, start: int, end: int) -> None:
-        """Keep a comment."""
-        text = self.source.text
-        line = text.rfind("\n", 0, start) + 1
-        own_line = not text[line:start].strip()
-        self.comments.append(ast.Comment(text[start:end].rstrip(), own_line, span=self.span(start, end)))
 
     # ------------------------------------------------------------ files
 
@@ -217,7 +181,7 @@ class Nodes:
     def on_entry(self, at: Span, name: ast.Ident, body: tuple) -> ast.EntryStmt:
         return ast.EntryStmt(name, body, span=at)
 
-    def on_bias(  # noqa: PLR0917
+    def on_bias(
         self,
         at: Span,
         claim: ast.Ident,
@@ -250,7 +214,7 @@ class Nodes:
     def on_player(self, at: Span, role: str, name: ast.Ident, value: ast.Expr) -> ast.PlayerStmt:
         return ast.PlayerStmt(role, name, value, span=at)
 
-    def on_pair(  # noqa: PLR0917
+    def on_pair(
         self, at: Span, first: ast.Ident, second: ast.Ident, on: tuple, extra: tuple | None, objective: ast.Expr
     ) -> ast.PairStmt:
         return ast.PairStmt(first, second, on, extra or (), objective, span=at)
@@ -303,13 +267,17 @@ class Nodes:
         return ast.Call(function, arguments, span=at)
 
     def on_attribute(self, at: Span, value: ast.Expr, member: str) -> ast.Expr:
+        if isinstance(value, ast.Number):
+            dot = self.span(value.span.start, value.span.end + 1)
+            self.report("A0106", f"`{dot.text}` lacks its decimals", dot, f"write `{value.text}.0` or `{value.text}`")
+            self.excused = at.end
         if member[0] == "`":
-            return ast.Attribute(value, self._plain(member, at.end - len(member)), span=at)
+            return ast.Attribute(value, self.plain(member, at.end - len(member)), span=at)
         if not member[0].isdigit():
             return ast.Attribute(value, member, span=at)
-        if not re.fullmatch(r"\d+(\.\d+)?", member):
-            self.report("A0106", f"`{member}` is not a place in a sequence", self.span(at.end - len(member), at.end))
         first, _, second = member.partition(".")  # `a.0.1` is read as `a` `.` `0.1`
+        if not (first.isdigit() and (second.isdigit() or "." not in member)):
+            self.report("A0106", f"`{member}` is not a place in a sequence", self.span(at.end - len(member), at.end))
         inner = ast.Attribute(value, first, span=self.span(at.start, at.end - len(member) + len(first)))
         return ast.Attribute(inner, second, span=at) if second else inner
 
@@ -318,7 +286,7 @@ class Nodes:
 
     def on_name(self, at: Span, text: str) -> ast.Name:
         if text[0] == "`":
-            return ast.Name(self._plain(text, at.start), span=at)
+            return ast.Name(self.plain(text, at.start), span=at)
         if text[-1] == "'":
             return ast.Name(text[:-1], True, span=at)
         if text in _FOREIGN_VALUES:
@@ -327,48 +295,12 @@ class Nodes:
         return ast.Name(text, span=at)
 
     def on_number(self, at: Span, text: str) -> ast.Number:
-        return ast.Number(self._number(text, at), text, span=at)
-
-    def _number(self, text: str, at: Span) -> int | float:
-        digits = text.replace("_", "")
-        if len(digits) > 40:
-            self.report("A0106", "this number has more than 40 digits", at, "write fewer digits, or use an exponent")
-            return 0
-        suffix = _SUFFIXES.get(digits[-1]) if _NUMBER.fullmatch(digits[:-1]) else None
-        if suffix:
-            digits = digits[:-1]
-            value: int | float = _scaled(digits, suffix)
-        else:
-            value = int(digits) if digits.isdigit() else float(digits) if _NUMBER.fullmatch(digits) else 0
-        if value > LARGEST and isinstance(value, int):
-            self.report("A0106", f"`{text}` is too large for a whole number", at, f"the largest is {LARGEST:_}")
-            return 0
-        if value == float("inf"):
-            self.report("A0106", f"`{text}` is too large for a number", at, "for infinity write `inf`")
-            return 0
-        return value
+        return ast.Number(self.number(text, at), text, span=at)
 
     def on_string(self, at: Span, text: str) -> ast.String:
-        return ast.String(self._unescape(text, at), span=at)
+        return ast.String(self.unescape(text, at), span=at)
 
     on_text = on_string
-
-    def _unescape(self, text: str, at: Span) -> str:
-        if "\\" not in text:
-            return text[1:-1]
-
-        def meaning(escape: re.Match[str]) -> str:
-            if escape[1] not in _ESCAPES:
-                place = at.start + 1 + escape.start()
-                self.report(
-                    "A0107",
-                    f"`\\{escape[1]}` means nothing in a string",
-                    self.span(place, place + 2),
-                    'a string knows `\\n`, `\\t`, `\\r`, `\\"` and `\\\\`; for a backslash write `\\\\`',
-                )
-            return _ESCAPES.get(escape[1], escape[1])
-
-        return _ESCAPE.sub(meaning, text[1:-1])
 
     def on_literal(self, at: Span, text: str) -> ast.Expr:
         return ast.NoneLit(span=at) if text == "none" else ast.Bool(text == "true", span=at)
@@ -463,68 +395,3 @@ class Nodes:
 
     def on_axis_nominal(self, at: Span, name: str, nominal: ast.Expr) -> ast.AxisDecl:
         return ast.AxisDecl(name, None, nominal, span=at)
-
-    # ------------------------------------------------------------ templates
-
-    def on_template(self, at: Span, text: str) -> ast.Template:
-        if text[0] != "`":
-            return ast.Template((text,), span=at)
-        return ast.Template(self._parts(at.start + 1, at.end - 1), True, span=at)
-
-    def _plain(self, text: str, start: int) -> str:
-        """The text of a quoted name that stands where holes have no meaning."""
-        if "{" in text or "}" in text or len(text) == 2:
-            self.report(
-                "A0108",
-                f"{text} is used as a plain name" if len(text) > 2 else "a quoted name is empty",
-                self.span(start, start + len(text)),
-                "holes belong in labels and in the names of modules and params; a list is indexed: `nets[i]`",
-            )
-        return text[1:-1]
-
-    def _parts(self, start: int, end: int) -> tuple[str | ast.Expr, ...]:
-        text = self.source.text
-        parts: list[str | ast.Expr] = []
-        at = start
-        while at < end:
-            opening = text.find("{", at, end)
-            stop = end if opening < 0 else opening
-            stray = text.find("}", at, stop)
-            if stray >= 0:
-                self.report("A0108", "this `}` closes no hole", self.span(stray, stray + 1), "a hole is `{i + 1}`")
-                return ("?",)
-            if stop > at:
-                parts.append(text[at:stop])
-            if opening < 0:
-                break
-            closing = text.find("}", opening, end)
-            if closing < 0:
-                self.report("A0108", "this hole is not closed", self.span(opening, end), "close it with `}`")
-                return ("?",)
-            parts.append(self._hole(opening, closing))
-            at = closing + 1
-        if not parts:
-            self.report("A0108", "a quoted name is empty", self.span(start - 1, end + 1), "write a name in it")
-        return tuple(parts)
-
-    def _hole(self, opening: int, closing: int) -> ast.Expr:
-        from .machine import Machine
-
-        at = self.span(opening, closing + 1)
-        if not self.source.text[opening + 1 : closing].strip():
-            self.report("A0108", "a hole is empty", at, "write a value in it: `{i + 1}`")
-            return ast.NoneLit(span=at)
-        value = Machine(self, "test", opening + 1, closing).run()
-        return ast.NoneLit(span=at) if value is None else value
-
-
-def _scaled(digits: str, power: int) -> int | float:
-    """`25.6` and 6 → 25_600_000, exactly; a float where it is no whole number."""
-    from decimal import Decimal
-
-    exact = Decimal(digits).scaleb(power) if abs(_exponent(digits)) < 40 else Decimal(float(digits))
-    return int(exact) if exact == exact.to_integral_value() else float(exact)
-
-
-def _exponent(digits: str) -> int:
-    return int(digits.lower().partition("e")[2] or 0)
