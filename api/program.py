@@ -81,8 +81,8 @@ class Compiled:
             load_weights(model, Path(weights))
         return model
 
-    def summary(self, depth: int = 1) -> str:
-        """A table by block: shapes, parameters, FLOPs. `depth` says how many levels of blocks to open."""
+    def summary(self, depth: int | None = 0) -> str:
+        """A table of layers: shapes, parameters, FLOPs. depth: how many levels of blocks to open, None for all."""
         from .table import plain_table
 
         return plain_table(self.program, depth)

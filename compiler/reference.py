@@ -89,7 +89,7 @@ def kind(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return kind(inner, [*more, *extra])
     if origin in (Union, types.UnionType):
         members = [m for m in get_args(annotation) if not (m is Dim and int in get_args(annotation))]
-        return " or ".join(dict.fromkeys(kind(m, extra) for m in members))
+        return " or ".join(dict.fromkeys(kind(m, () if m is type(None) else extra) for m in members))
     if origin is Literal:
         return " or ".join(literal(v) for v in get_args(annotation))
     if origin in (tuple, list):

@@ -1,14 +1,18 @@
-"""Writes the generated pages of the docs: `ops.md` from the classes of the layers, `errors.md` from `compiler/explain/`.
+"""Writes the generated pages of the docs: layers, messages and settings of training, each from where it is defined.
 
 `python docs/generate.py` writes them; a test compares what is there with what would be written."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
-from archlang.compiler import reference
+from archlang.compiler import reference, training, training_plan
+from archlang.compiler.data_sources import SOURCES
 from archlang.compiler.diagnostics import codes, explain
 from archlang.compiler.files import write_atomically
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 FOLDER = Path(__file__).parent
 RANGES = {
@@ -41,7 +45,47 @@ def errors() -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-PAGES = {"ops.md": reference.document, "errors.md": errors}
+def train_settings() -> str:
+    """Settings of a `train` block, data sources, optimizers and schedules, from their models."""
+    lines = ["# Settings of training", "", "What a `train` block may say; `archc check` knows the same.", ""]
+    lines += ["| setting | type | default | meaning |", "|---|---|---|---|"]
+    for name in training.settings():
+        field = training.TrainPlan.model_fields[name]
+        lines.append(_row(name, field, SETTINGS.get(name)).replace('"', "").replace("none or none", "none"))
+    for title, models in (
+        ("Data", SOURCES),
+        ("Optimizers", training.OPTIMIZERS),
+        ("Schedules of the learning rate", training.SCHEDULES),
+    ):
+        lines += ["", f"## {title}"]
+        for name, model in models.items():
+            fields = {k: v for k, v in model.model_fields.items() if k != "kind"}
+            lines += ["", f"### {name}", "", (model.__doc__ or "").strip()]
+            if fields:
+                lines += ["", "| setting | type | default | meaning |", "|---|---|---|---|"]
+                lines += [_row(key, field) for key, field in fields.items()]
+    return "\n".join(lines) + "\n"
+
+
+SETTINGS = {
+    "optimizer": "an optimizer",
+    "schedule": "a schedule",
+    "early_stop": "patience=…, metric=…, least=…",
+    "init": "file except modules",
+    "metric": "one or more of " + ", ".join(get_args(training_plan.Metric)),
+}
+
+
+def _row(name: str, field: FieldInfo, kind: str | None = None) -> str:
+    default = "required" if field.is_required() else reference.literal(field.get_default(call_default_factory=True))
+    if isinstance(field.get_default(call_default_factory=True), BaseModel):
+        default = str(field.get_default(call_default_factory=True).kind)
+    shown = kind or reference.kind(field.annotation, field.metadata)
+    cells = [f"`{name}`", shown, default if default == "required" else f"`{default}`", field.description or ""]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+PAGES = {"ops.md": reference.document, "errors.md": errors, "train_settings.md": train_settings}
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from archlang.compiler.graph import Program
+    from rich.console import Console
 
 
 def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -146,6 +147,16 @@ def _hidden(path: Path) -> bool:
 def failure_as_json(failure: ArchError) -> list[dict[str, Any]]:
     """Diagnostics for `--json`."""
     return [d.as_json() for d in failure.diagnostics]
+
+
+def wide_console() -> Console:
+    """A console for tables: as wide as the terminal, and wide enough not to wrap where there is none."""
+    import os
+
+    from rich.console import Console
+
+    plain = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(highlight=False, width=160 if plain else None)
 
 
 def counted(number: int, what: str) -> str:

@@ -50,9 +50,9 @@ def _emitted(program: Program, form: str) -> str:
 
         return emit_python(program)
     if form == "graph":
-        from archlang.compiler.graph_text import graph_text
+        from archlang.compiler.graph_text import print_graph
 
-        return graph_text(program)
+        return "\n".join(print_graph(graph) for graph in (program.graph, *program.entries.values()))
     from archlang.compiler.emit.json import to_json
 
     return to_json(program, indent=2) + "\n"

@@ -6,7 +6,7 @@ import click
 from archlang.compiler.diagnostics import did_you_mean, error
 from archlang.targets import bundled
 
-from .common import json_option, print_json
+from .common import json_option, print_json, wide_console
 
 EPILOG = """\b
 Examples:
@@ -42,7 +42,6 @@ def command(family: str | None, as_json: bool) -> None:
             ]
         )
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
@@ -54,4 +53,4 @@ def command(family: str | None, as_json: bool) -> None:
     for spec in specs:
         table.add_row(spec.family if spec.family != previous else "", spec.stem, ", ".join(spec.networks), spec.summary)
         previous = spec.family
-    Console(highlight=False).print(table)
+    wide_console().print(table)
