@@ -47,7 +47,7 @@ class Frontend:
         self.source = source
         self.session = Session(self.sink)
         key = str((base / source.name).resolve()) if base is not None else source.name
-        self.scope: FileScope = Loader(self.sink, base).load(source, key, base)
+        self.scope: FileScope = Loader(self.sink, base, source.name).load(source, key, base)
 
     def networks(self) -> dict[str, Global]:
         """What the file itself declares as entry points."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from ..diagnostics import error
 from ..source import Span
+from .values import Poisoned
 
-STEPS = 5_000_000  # evaluations of an expression, in one file
+STEPS = 500_000  # evaluations of an expression, in one file
 NODES = 100_000  # nodes of one graph
 ITEMS = 100_000  # elements of a list, or turns of a loop
 TEXT = 100_000  # characters of a string made by an expression
@@ -23,10 +24,14 @@ class Budget:
     """Counts evaluation steps."""
 
     steps: int = 0
+    spent: bool = False
 
     def spend(self, amount: int, span: Span) -> None:
         self.steps += amount
         if self.steps > STEPS:
+            if self.spent:
+                raise Poisoned  # said once; what follows would only meet it again
+            self.spent = True
             raise error(
                 "A0801",
                 f"this program takes more than {STEPS:,} steps to evaluate",

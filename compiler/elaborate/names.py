@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -32,8 +33,12 @@ class FileScope:
 class Loader:
     """Reads a file and everything it imports. Errors go to the sink; what could be read is there all the same."""
 
-    def __init__(self, sink: Sink, base: Path | None) -> None:
+    def __init__(self, sink: Sink, base: Path | None, name: str = "") -> None:
         self.sink = sink
+        self.base, self.beside = (
+            base,
+            Path(name).parent,
+        )  # where the first file lies, and how the user calls that folder
         self.root = project_root(base) if base is not None else None
         self.files: dict[str, FileScope] = {}
         self._loading: list[str] = []
@@ -114,7 +119,13 @@ class Loader:
         if not resolved.is_file():
             near = sorted(p.stem for p in resolved.parent.glob("*.arch"))[:100] if resolved.parent.is_dir() else []
             raise error("A0701", f'there is no file "{text}"', item.path.span, help=did_you_mean(resolved.stem, near))
-        return self._enter(item, str(resolved), lambda: read_source(path), resolved.parent)
+        return self._enter(item, str(resolved), lambda: self._read(resolved), resolved.parent)
+
+    def _read(self, path: Path) -> Source:
+        """A file under the name that fits how the user named the first one."""
+        assert self.base is not None
+        name = self.beside / os.path.relpath(path, self.base.resolve())
+        return Source(read_source(path).text, os.path.normpath(name))
 
     def _standard(self, item: ast.Import, text: str) -> FileScope:
         stem = text.removeprefix("std/").removesuffix(".arch")

@@ -70,8 +70,6 @@ class Body(ScopeEvaluator):
             except ArchError as failure:
                 self.session.sink.extend(failure)
                 self._poison(statement)
-                if any(d.code.startswith("A080") for d in failure.diagnostics):
-                    raise Poisoned from None  # a limit: going on would only meet it again
             except Poisoned:
                 self._poison(statement)
 
@@ -251,7 +249,7 @@ class Body(ScopeEvaluator):
         if isinstance(value, (Tensor, Weight)):
             x = self.tensor(value, s.value.span)
             if x.type.rank and x.type.shape[0] == count:
-                return self.apply(ops.require("unstack")(), (x,), s.value.span)
+                return self.apply(ops.require("unstack")(count=count), (x,), s.value.span)
             raise error(
                 "A0407",
                 f"{count} names need a leading axis of size {count}, but this is {x.type}",

@@ -147,6 +147,9 @@ class TensorEvaluator(Evaluator):
         if refusal.setting is not None:
             position = fields.index(refusal.setting) if refusal.setting in fields else None
             place = spans.get(refusal.setting) or spans.get(position) or span
+            if refusal.within is not None and place.text[1:-1] == getattr(op, refusal.setting):  # a string, no escapes
+                begin, end = refusal.within
+                place = Span(place.source, place.start + 1 + begin, place.start + 1 + end)
         labels = []
         blamed = [i for i in (refusal.operand, *refusal.others) if i is not None]
         for i in dict.fromkeys(blamed):
@@ -188,7 +191,7 @@ class TensorEvaluator(Evaluator):
         seen: dict[int, Span] = {}
         for a in e.arguments:
             if a.name is None:
-                named = next((n for n in x.type.names if n), None)
+                named = next((n for n in x.type.names if n and n != "B"), None)
                 raise error(
                     "A0304",
                     "a tensor is indexed by axis",
