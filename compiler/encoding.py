@@ -129,18 +129,18 @@ _SAFE = re.compile(
 
 def encode_code(code: Code) -> dict[str, Any]:
     """The code of a fixed tensor as JSON data."""
-    return {"template": code.template, "values": encode(code.values), "precedence": code.precedence}
+    return {"template": code.template, "values": encode(code.values)}
 
 
 def decode_code(data: dict[str, Any]) -> Code:
     """Code from data, when it is made of nothing but arithmetic on index tensors. Raises Undecodable."""
-    template, precedence = data.get("template"), data.get("precedence")
+    template = data.get("template")
     if not isinstance(template, str) or len(template) > 100_000 or _SAFE.fullmatch(template) is None:
         raise Undecodable("this is no code of a fixed tensor")
     values = decode(data.get("values"))
     numbers = isinstance(values, dict) and all(
         re.fullmatch(r"v\d{1,4}", str(k)) and isinstance(v, (bool, int, float)) for k, v in values.items()
     )
-    if not numbers or type(precedence) is not int:
+    if not numbers or data.keys() != {"template", "values"}:
         raise Undecodable("this is no code of a fixed tensor")
-    return Code(template, values, precedence)
+    return Code(template, values)

@@ -147,6 +147,10 @@ class Dim:
     def __rmod__(self, other: int) -> int | Dim:
         return other - floordiv(other, self) * self
 
+    def is_symbol(self, name: str) -> bool:
+        """Is it nothing but the symbol of that name?"""
+        return len(self.terms) == 1 and self.terms[0] == (((Symbol(name), 1),), 1)
+
     @cached_property
     def symbols(self) -> frozenset[str]:
         """Names of the symbols it depends on."""
@@ -350,9 +354,31 @@ def at_least(size: int | Dim, least: int) -> Verdict:
 
 def substitute(size: int | Dim, values: Mapping[str, int | Dim]) -> int | Dim:
     """The size with symbols replaced. Symbols not in `values` stay."""
-    if isinstance(size, int) or not (size.symbols & values.keys()):
+    if isinstance(size, int):
         return size
-    return _rebuild(size, lambda s: values.get(s.name, symbol(s.name)))
+    given = {name: values[name] for name in size.symbols if name in values}
+    if all(isinstance(value, int) for value in given.values()) and len(given) == len(size.symbols):
+        return _number(size, given)
+    if all(isinstance(value, Dim) and value.is_symbol(name) for name, value in given.items()):
+        return size
+    return _rebuild(size, lambda s: given.get(s.name, symbol(s.name)))
+
+
+def _number(size: int | Dim, values: Mapping[str, int | Dim]) -> int:
+    """The size when every symbol is a number."""
+    if isinstance(size, int):
+        return size
+    total = 0
+    for monomial, product in size.terms:
+        for atom, power in monomial:
+            if isinstance(atom, Symbol):
+                factor = values[atom.name]
+                assert isinstance(factor, int)
+            else:
+                factor = _number(atom.above, values) // _number(atom.below, values)
+            product *= factor**power
+        total += product
+    return total
 
 
 def _rebuild(size: int | Dim, value: Callable[[Symbol], int | Dim]) -> int | Dim:

@@ -100,6 +100,7 @@ class Counter:
         self._graphs: dict[int, Graph] = {}  # keeps the graphs alive whose identity is a key below
         self._owned: dict[int, Owned] = {}
         self._amounts: dict[tuple[int, str], Amount | None] = {}
+        self._calls: dict[tuple[int, str, tuple[tuple[str, Amount], ...]], Amount | None] = {}
         self._depths: dict[int, list[dict[int | None, int]]] = {}
 
     def owned(self, graph: Graph) -> Owned:
@@ -172,8 +173,11 @@ class Counter:
         node = graph[number]
         if node.kind is Kind.CALL:
             assert node.graph is not None
-            inner = self._amount(node.graph, what)
-            return None if inner is None else substitute(inner, dict(node.sizes))
+            key = (id(node.graph), what, node.sizes)
+            if key not in self._calls:
+                inner = self._amount(node.graph, what)
+                self._calls[key] = None if inner is None else substitute(inner, dict(node.sizes))
+            return self._calls[key]
         if node.kind is not Kind.OP:
             return 0
         if what == "memory":

@@ -56,8 +56,8 @@ def summary(program: Program | Graph, depth: int | None = None) -> list[Row]:
 
 @dataclass
 class _Place:
-    """A graph where it is called: the path before its modules, its symbols' values, what its inputs see of the
-    network's (None at the top), where its module parameters lead."""
+    """A graph where it is called: the path before its modules, its symbols' values (a batch stays a symbol), what its
+    inputs see of the network's (None at the top), where its module parameters lead."""
 
     graph: Graph
     prefix: str = ""
@@ -73,6 +73,7 @@ class _Tabulator:
         self.counter, self.receptive = Counter(), Receptive()
         self.axes = positional_axes(graph, self.receptive)
         self.counted: set[str] = set()
+        self.costs: dict[tuple, tuple[str, int | str, int | str]] = {}
         self.found: list[Row] = []
 
     def rows(self) -> list[Row]:
@@ -105,18 +106,28 @@ class _Tabulator:
 
     def _row(self, place: _Place, number: int, node: Node, results: list[View]) -> Row:
         path = node.module and full_path(node.module, place.prefix, place.outside)
-        types = [t.substitute(place.sizes) for t in node.types]
+        shape, flops, memory = self._costs(place, number, node)
         return Row(
             path or (place.prefix + node.name if node.name else ""),
             place.level,
             node.op.glyph.value if node.op is not None else node.kind.value,
             describe(node),
-            ", ".join(map(str, types)),
+            shape,
             self._parameters(path).parameters,
-            _amount(self.counter.node(place.graph, number, "flops"), place.sizes),
-            _amount(self.counter.node(place.graph, number, "memory"), place.sizes),
+            flops,
+            memory,
             self._reach(results),
         )
+
+    def _costs(self, place: _Place, number: int, node: Node) -> tuple[str, int | str, int | str]:
+        """Types of the results, flops and memory; the same wherever a block is called with the same sizes."""
+        key = (id(place.graph), number, tuple(place.sizes.items()))
+        if key not in self.costs:
+            one = {name: substitute(size, {"B": 1}) for name, size in ({"B": 1} | dict(place.sizes)).items()}
+            flops, memory = (_amount(self.counter.node(place.graph, number, what), one) for what in ("flops", "memory"))
+            shape = ", ".join(str(t.substitute(place.sizes)) for t in node.types)
+            self.costs[key] = shape, flops, memory
+        return self.costs[key]
 
     @staticmethod
     def _seen(place: _Place, view: View) -> View:
@@ -146,7 +157,7 @@ def _has_row(node: Node, level: int) -> bool:
 def _amount(amount: int | Dim | None, sizes: Mapping[str, int | Dim]) -> int | str:
     if amount is None:
         return "?"
-    value = substitute(substitute(amount, sizes), {"B": 1})
+    value = substitute(amount, sizes)
     return value if isinstance(value, int) else str(value)
 
 
