@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import linecache
+import sys
 from collections.abc import Callable
 from functools import wraps
-from types import CodeType
+from itertools import islice
+from types import ModuleType, TracebackType
 from typing import Any
 
 import torch
+from archlang.compiler.emit.body import Step
 from archlang.compiler.emit.python import Emitted, emit
 from archlang.compiler.graph import Program
-from archlang.compiler.source import Span
 from torch import nn
 
 
@@ -27,12 +29,14 @@ def build(program: Program) -> nn.Module:
 
 def module_class(program: Program, emitted: Emitted) -> type[nn.Module]:
     """The network's class, from generated source."""
-    filename = f"<archlang {program.name} {hashlib.sha256(emitted.text.encode()).hexdigest()[:8]}>"
+    digest = hashlib.sha256(emitted.text.encode()).hexdigest()[:12]
+    filename = f"<archlang {emitted.network} {digest}>"
     code = compile(emitted.text, filename, "exec", dont_inherit=True)
     linecache.cache[filename] = (len(emitted.text), None, emitted.text.splitlines(keepends=True), filename)
-    namespace: dict[str, Any] = {"__name__": f"archlang_generated.{emitted.network}"}
-    exec(code, namespace)  # noqa: S102  (text that the compiler wrote: names and strings of a spec are literals in it)
-    return _annotating(namespace[emitted.network], program, emitted, filename)
+    module = ModuleType(f"archlang_generated_{digest}")  # torch.compile finds globals through sys.modules
+    sys.modules[module.__name__] = module
+    exec(code, vars(module))  # noqa: S102  (text that the compiler wrote: names and strings of a spec are literals in it)
+    return _annotating(getattr(module, emitted.network), program, emitted, filename)
 
 
 def _annotating(base: type[nn.Module], program: Program, emitted: Emitted, filename: str) -> type[nn.Module]:
@@ -44,7 +48,7 @@ def _annotating(base: type[nn.Module], program: Program, emitted: Emitted, filen
     return type(base.__name__, (base,), {**namespace, "program": program, "source": emitted.text})
 
 
-def _annotated(method: Callable, lines: dict[int, tuple[Span, ...]], filename: str) -> Callable:
+def _annotated(method: Callable, lines: dict[int, tuple[Step, ...]], filename: str) -> Callable:
     def explain(failure: Exception) -> None:
         for note in _notes(failure, lines, filename):
             if note not in getattr(failure, "__notes__", ()):
@@ -67,25 +71,35 @@ def _run(method: Callable, explain: Callable, self: nn.Module, args: tuple, kwar
         raise
 
 
-def _notes(failure: BaseException, lines: dict[int, tuple[Span, ...]], filename: str) -> list[str]:
-    """Where the innermost generated line came from, and what called it."""
-    found: list[tuple[Span, ...]] = []
+def _notes(failure: BaseException, lines: dict[int, tuple[Step, ...]], filename: str) -> list[str]:
+    """What in the spec the innermost generated line came from, then what called it."""
+    found: list[tuple[Step, ...]] = []
     traceback = failure.__traceback__
     while traceback is not None:
-        code: CodeType = traceback.tb_frame.f_code
-        if code.co_filename == filename and traceback.tb_lineno in lines:
-            found.append(lines[traceback.tb_lineno])
+        if traceback.tb_frame.f_code.co_filename == filename and traceback.tb_lineno in lines:
+            found.append(_failed(traceback, lines[traceback.tb_lineno], filename))
         traceback = traceback.tb_next
-    return [note for spans in reversed(found) for note in [_note(spans)] if note]
+    return [_note(steps) for steps in reversed(found)]
 
 
-def _note(spans: tuple[Span, ...]) -> str:
+def _failed(traceback: TracebackType, steps: tuple[Step, ...], filename: str) -> tuple[Step, ...]:
+    """Of a line's steps the one that failed, as far as Python can tell."""
+    positions = traceback.tb_frame.f_code.co_positions()
+    line, last, start, end = next(islice(positions, traceback.tb_lasti // 2, None))
+    if line is None or line != last:
+        return steps
+    piece = linecache.getline(filename, line)[start:end]
+    exact = tuple(step for step in steps if step.text == piece)
+    return exact or steps
+
+
+def _note(steps: tuple[Step, ...]) -> str:
     """`in lenet5.arch:14: c1: conv(6, kernel=5)`."""
-    first = spans[0]
-    last = spans[-1]
+    first, last = steps[0].span, steps[-1].span
     shown = []
-    for span in spans:
-        text = " ".join(span.text.split())
-        shown.append(text if len(text) <= 60 else text[:57] + "…")
+    for step in steps:
+        text = " ".join(step.span.text.split())
+        text = f"{step.label}: {text}" if step.label else text
+        shown.append(text if len(text) <= 60 else text[:59] + "…")
     where = f"{first.source.name}:{first.line}" + (f"-{last.line}" if last.line > first.line else "")
     return f"in {where}: {' -> '.join(dict.fromkeys(shown))}"

@@ -24,6 +24,15 @@ _PLAIN = ("x", "y", "z", "h")  # names of what the author did not name
 _MARK = 8  # columns kept free for the line's mark, `  # L123`
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a piece of a line came from. text: the piece, as far as it stands on one line. label: the layer's, or ""."""
+
+    text: str
+    span: Span
+    label: str = ""
+
+
 @dataclass
 class Value:
     """What a result is in code: a variable, or an expression that waits for its only user."""
@@ -31,7 +40,7 @@ class Value:
     expression: ast.expr
     variable: str | None = None
     steps: int = 0
-    spans: tuple[Span, ...] = ()
+    origins: tuple[Step, ...] = ()
     reads: tuple[str, ...] = ()  # variables that it reads, once for each use it takes up
     changes: bool = False  # its shape differs from its operand's
 
@@ -41,16 +50,16 @@ class Lines:
     """Lines of code and the places of the spec that each came from."""
 
     text: list[str] = field(default_factory=list)
-    spans: list[tuple[Span, ...]] = field(default_factory=list)
+    origins: list[tuple[Step, ...]] = field(default_factory=list)
 
-    def add(self, lines: Iterable[str], spans: tuple[Span, ...] = ()) -> None:
+    def add(self, lines: Iterable[str], origins: tuple[Step, ...] = ()) -> None:
         for line in lines:
             self.text.append(line)
-            self.spans.append(spans)
+            self.origins.append(origins)
 
     def extend(self, other: Lines) -> None:
         self.text += other.text
-        self.spans += other.spans
+        self.origins += other.origins
 
 
 class Body:
@@ -190,12 +199,11 @@ class Body:
         place = f" ({span.source.name}:{span.line})" if span is not None else ""
         empty = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
         message = ast.Lambda(empty, ast.Constant(check.message + place))
-        self._say(call("torch._check", test, message), "", (span,) if span else ())
+        self._say(call("torch._check", test, message), "", (Step("", span),) if span else ())
 
-    def _say(self, value: ast.expr, target: str, spans: tuple[Span, ...] = (), shape: str = "") -> None:
+    def _say(self, value: ast.expr, target: str, origins: tuple[Step, ...] = (), shape: str = "") -> None:
         self.nodes.append(value)
-        mark = f"L{spans[-1].line}" if spans else ""
-        self.lines.add(statement(value, _INDENT, target, (comment(shape), mark)), spans)
+        self.lines.add(statement(value, _INDENT, target, (comment(shape), mark(origins))), origins)
 
     # -- computing
 
@@ -230,7 +238,6 @@ class Body:
         for i, ref in enumerate(operands):
             if ref in self.values:
                 self.left[self.values[ref].variable or ""] -= 1 if i == loop.carried else len(loop.steps)
-        spans = (node.span,) if node.span is not None else ()
         reads = (before.variable,) if before.variable is not None else ()
         target = self._variable(wish, Value(before.expression, reads=reads))
         if target != before.variable:
@@ -246,9 +253,9 @@ class Body:
             bounds = [constant(n) if n is not None else None for n in loop.part]
             modules = ast.Subscript(modules, ast.Slice(*bounds), ast.Load())
         self.nodes += [modules, step]
-        mark = f"L{spans[-1].line}" if spans else ""
-        self.lines.add([f"{' ' * _INDENT}for {item} in {show(modules)}:"], spans)
-        self.lines.add(statement(step, _INDENT + 4, f"{target} = ", (mark,)), spans)
+        origins = _steps(node, show(step))
+        self.lines.add([f"{' ' * _INDENT}for {item} in {show(modules)}:"], origins)
+        self.lines.add(statement(step, _INDENT + 4, f"{target} = ", (mark(origins),)), origins)
 
     def _compute(self, number: int, operands: list[Ref]) -> None:
         node = self.graph[number]
@@ -263,21 +270,31 @@ class Body:
                 break
             self._settle(repeated[0] if repeated else max(waiting, key=lambda r: len(show(self.values[r].expression))))
         reads: list[str] = []
-        spans: list[Span] = []
+        origins: list[Step] = []
         for ref in operands:
             value = self.values.get(ref)
             if value is not None:
                 reads += [value.variable] if value.variable is not None else value.reads
-                spans += [] if value.variable is not None else value.spans
-        if node.span is not None:
-            spans.append(node.span)
-        value = Value(expression, None, steps, tuple(spans), tuple(reads), self._changes(number, operands))
+                origins += [] if value.variable is not None else value.origins
+        origins += self._sequence_steps(number, expression) or _steps(node, show(expression))
+        value = Value(expression, None, steps, tuple(origins), tuple(reads), self._changes(number, operands))
         if len(node.types) > 1:
             self._unpack(number, node, value)
             return
         self.values[Ref(number)] = value
         if self.uses.get(Ref(number), 0) != 1 or Ref(number) in self._wishes:
             self._settle(Ref(number))
+
+    def _sequence_steps(self, number: int, expression: ast.expr) -> tuple[Step, ...]:
+        """For a labelled sequence: all that it spans."""
+        if number not in self._outer:
+            return ()
+        level = self._outer[number]
+        elements = self.facts.sequences[level]
+        first, last = self.graph[elements[0].result.node].span, self.graph[number].span
+        if first is None or last is None or first.source is not last.source or first.start > last.start:
+            return ()
+        return (Step(show(expression), first.to(last), level.rpartition(".")[2]),)
 
     def _occurrences(self, number: int, ref: Ref) -> int:
         """How often a node's code mentions a result."""
@@ -305,7 +322,7 @@ class Body:
         value = self.values[ref]
         self._forget(value)
         variable = self._variable(wish or self._wishes.get(ref), value)
-        self._say(value.expression, f"{variable} = ", value.spans, self._shape(ref) if value.changes else "")
+        self._say(value.expression, f"{variable} = ", value.origins, self._shape(ref) if value.changes else "")
         self._hold(ref, variable)
 
     def _hold(self, ref: Ref, variable: str) -> None:
@@ -343,7 +360,7 @@ class Body:
                 continue
             variables.append(self._name(self._wishes.get(ref) or node.name or "x"))
             self._hold(ref, variables[-1])
-        self._say(value.expression, f"{', '.join(variables)} = ", value.spans)
+        self._say(value.expression, f"{', '.join(variables)} = ", value.origins)
 
     def _shape(self, ref: Ref) -> str:
         if not self.graph.type(ref).rank:
@@ -450,6 +467,18 @@ class Body:
             known = sizes.get(symbol)
             extra[parameter] = size(known, self.symbols) if known is not None else self.symbols[symbol]
         return call(self.path(where or ""), *operands, *passed, **extra)
+
+
+def mark(origins: tuple[Step, ...]) -> str:
+    """The line of the spec, for the end of a line of code."""
+    return f"L{origins[-1].span.line}" if origins else ""
+
+
+def _steps(node: Node, text: str) -> tuple[Step, ...]:
+    if node.span is None:
+        return ()
+    label = (node.module or "").rpartition(".")[2]
+    return (Step(text, node.span, label if label == node.name else ""),)
 
 
 def _on_self(node: ast.expr) -> ast.expr:

@@ -18,10 +18,10 @@ def statement(value: ast.expr, indent: int, target: str = "", comment: tuple[str
     comment as fits."""
     flat = " " * indent + target + _bare(value, target)
     if len(flat) <= WIDTH:
-        return [_commented(flat, comment)]
+        return [commented(flat, comment)]
     lines = _broken(value, indent, target, "", top=True)
-    lines[-1] = _commented(lines[-1], comment)
-    return lines
+    lines[-1] = commented(lines[-1], comment)
+    return [line if len(line) <= WIDTH else f"{line}  # noqa: E501" for line in lines]  # a word too long to break
 
 
 def _bare(value: ast.expr, target: str) -> str:
@@ -31,7 +31,7 @@ def _bare(value: ast.expr, target: str) -> str:
     return show(value)
 
 
-def _commented(line: str, comment: tuple[str, ...]) -> str:
+def commented(line: str, comment: tuple[str, ...]) -> str:
     """The line with those parts of the comment that fit, the last parts first."""
     kept: list[str] = []
     for part in reversed(comment):
@@ -51,7 +51,8 @@ def _broken(value: ast.expr, indent: int, before: str, after: str, *, top: bool 
     match value:
         case ast.Call() if value.args or value.keywords:
             head = before + show(value.func, 15)
-            if len(pad + head) + 1 <= WIDTH and not (top and _dangling(value, indent, head)):
+            fits = len(pad + head) + 1 <= WIDTH and not _dangling(value, indent, head)
+            if not top or fits or indent + _INDENT + len(show(value)) > WIDTH:
                 items: list[tuple[str, ast.expr]] = [("", a) for a in value.args]
                 items += [(f"{k.arg}=", k.value) for k in value.keywords]
                 one = len(items) == 1 and isinstance(items[0][1], ast.Starred) is False

@@ -10,9 +10,9 @@ from importlib.metadata import version
 
 from ..graph import Graph, Program, Ref
 from ..source import Span
-from .body import Body, Lines
+from .body import Body, Lines, Step, mark
 from .expr import call, constant, name, names_in, text
-from .layout import comment, docstring, signature, statement
+from .layout import comment, commented, docstring, signature, statement
 from .names import MODULE_ATTRIBUTES, Scope, identifier
 from .plan import Plan, Plans
 
@@ -21,12 +21,12 @@ from .plan import Plan, Plans
 class Emitted:
     """Generated source.
 
-    text: the module. network: name of the network's class. lines: the places of the spec that a 1-based line came from.
+    text: the module. network: name of the network's class. lines: what in the spec each 1-based line came from.
     entries: the method of each entry, by the entry's name."""
 
     text: str
     network: str
-    lines: dict[int, tuple[Span, ...]]
+    lines: dict[int, tuple[Step, ...]]
     entries: dict[str, str]
 
 
@@ -46,16 +46,15 @@ def emit(program: Program) -> Emitted:
     lines.add(_header(program))
     lines.add(writer.imports())
     lines.extend(body)
-    places = {i: spans for i, spans in enumerate(lines.spans, 1) if spans}
+    places = {i: origins for i, origins in enumerate(lines.origins, 1) if origins}
     return Emitted("\n".join(lines.text) + "\n", writer.plans.plans[-1].name, places, writer.entries)
 
 
 def _header(program: Program) -> list[str]:
     digest = hashlib.sha256(program.source_text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    origin = f", sha256 {digest}, by archlang {version('archlang')}"
     source = f" of {program.source_name}" if program.source_name else ""
-    line = comment(f"{program.name}{source}, sha256 {digest}, by archlang {version('archlang')}")
-    if len(line) > 86:
-        line = comment(f"{program.name[:30]}, sha256 {digest}, by archlang {version('archlang')}")
+    line = comment(program.name + source)[: 86 - len(origin)] + origin
     doc = docstring(program.doc or "", 0)
     return [f"# {line}", *([""] if not doc else []), *doc, *([""] if doc else [])]
 
@@ -83,9 +82,8 @@ class _Writer:
     def klass(self, plan: Plan) -> Lines:
         lines = Lines()
         graph = plan.graph
-        mark = f"  # L{graph.span.line}" if graph.span is not None else ""
-        head = f"class {plan.name}(nn.Module):"
-        lines.add([head + (mark if len(head + mark) <= 88 else "")], (graph.span,) if graph.span else ())
+        origins = _origins(graph.span)
+        lines.add([commented(f"class {plan.name}(nn.Module):", (mark(origins),))], origins)
         methods = [self._forward(plan)]
         stored: dict[str, None] = {}
         if graph is self.program.graph:
@@ -120,9 +118,8 @@ class _Writer:
             lines.add([f"        self.{parameter} = {parameter}"])
         for line in made:
             self.nodes.append(line.value)
-            spans = (line.span,) if line.span is not None else ()
-            mark = f"L{line.span.line}" if line.span is not None else ""
-            lines.add(statement(line.value, 8, line.target, (mark,)), spans)
+            origins = _origins(line.span)
+            lines.add(statement(line.value, 8, line.target, (mark(origins),)), origins)
         return lines
 
     # -- methods
@@ -160,19 +157,19 @@ class _Writer:
         if body.free:
             parameters += ["*", *(f"{v}: int" for v in body.free.values())]
         lines = Lines()
-        lines.add(signature(f"def {method}", parameters, f" -> {result}:", 4), (graph.span,) if graph.span else ())
+        lines.add(signature(f"def {method}", parameters, f" -> {result}:", 4), _origins(graph.span))
         lines.extend(body.lines)
         return lines, body.stored
 
     def _return(self, body: Body, value: ast.expr, roots: Iterable[Ref]) -> None:
-        spans: tuple[Span, ...] = ()
+        origins: tuple[Step, ...] = ()
         shape = ""
         for ref in dict.fromkeys(roots):
             held = body.values.get(ref)
             if held is not None and held.variable is None:
-                spans += held.spans
+                origins += held.origins
                 shape = body._shape(ref) if held.changes and not isinstance(value, ast.Tuple) else ""
-        body._say(value, "return ", spans, shape)
+        body._say(value, "return ", origins, shape)
 
     def _objective(self, plan: Plan) -> tuple[Lines, dict[str, None]]:
         """Outputs and losses. Calls `forward` when the losses need nothing else that it computes."""
@@ -221,6 +218,10 @@ class _Writer:
             body._hold(ref, variables[-1])
         value = call(name("self"), *(name(body.parameters[n]) for n in given), **extra)
         body._say(value, f"{', '.join(variables)} = ")
+
+
+def _origins(span: Span | None) -> tuple[Step, ...]:
+    return (Step("", span),) if span is not None else ()
 
 
 def _together(values: list[ast.expr]) -> ast.expr:

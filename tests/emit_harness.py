@@ -1,0 +1,161 @@
+"""What the tests of emission share: texts of networks, compiling them, ruff as a user would run it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from archlang.compiler.frontend import compile_program
+from archlang.compiler.graph import Graph, Kind, Layer, Node, Program, Ref
+from archlang.compiler.ops import get
+from archlang.compiler.source import Source, Span
+from archlang.compiler.types import tensor
+
+LENET = '''"""Gradient-based learning applied to document recognition (LeCun et al., 1998)."""
+network LeNet5(classes: int = 10) {
+  input  image: [B, 1, H=32, W=32]
+  target digit: int[B]
+
+  features = image
+    -> c1: conv(6, kernel=5)  -> tanh -> s2: avgpool(2)
+    -> c3: conv(16, kernel=5) -> tanh -> s4: avgpool(2)
+  logits = features -> flatten -> f5: linear(120) -> tanh -> f6: linear(84) -> tanh -> out: linear(classes)
+
+  output logits
+  loss   nll = (logits, digit) -> cross_entropy
+}
+'''
+
+RESNET = """
+block Basic(width: int, stride: int = 1) {
+  input x: [B, C, H, W]
+  shortcut = if stride == 1 and C == width then x
+             else x -> downsample: { conv(width, kernel=1, stride=stride, bias=false) -> batchnorm }
+  output x
+    -> skip from shortcut {
+         conv1: conv(width, kernel=3, stride=stride, pad=1, bias=false) -> bn1: batchnorm -> relu
+      -> conv2: conv(width, kernel=3, pad=1, bias=false)                -> bn2: batchnorm
+    }
+    -> relu
+}
+network SmallResNet(layers: list[int] = [2, 2, 2], classes: int = 10) {
+  input image: [B, 3, H~32, W~32]
+  target label: int[B]
+  x = image -> conv1: conv(16, kernel=3, pad=1, bias=false) -> bn1: batchnorm -> relu
+  for i, depth in enumerate(layers) {
+    width = 16 * 2 ** i
+    x = x -> `layer{i + 1}`: { Basic(width, stride=if i == 0 then 1 else 2) -> repeat depth - 1 { Basic(width) } }
+  }
+  logits = x -> global_avgpool -> flatten -> fc: linear(classes)
+  output logits
+  loss nll = (logits, label) -> cross_entropy
+}
+"""
+
+MANY = """
+block Film(dim: int) {
+  input x: [B, C, H, W]
+  input t: [B, E]
+  scale = t -> silu -> proj: linear(C) -> rearrange("b c -> b c 1 1")
+  output x * (1 + scale) - scale
+}
+block Uses(net: module) {
+  input x: [B, D]
+  output (x -> net) + x
+}
+network Many(dim: int = 8, depth: int = 3) {
+  input x: [B, 3, H~16, W~16]
+  input t: [B, 6]
+  target y: [B, 5]
+  param gain: [] = 2.5
+  param pos: [1, dim, 1, 1] = normal(0, 0.02)
+  buffer table: [n=4] = n / 3
+  const ramp: [n=5] = n
+  module shared = linear(6)
+  a = x -> conv(dim, kernel=3, pad=1)
+  for i in 0..depth { a = (a, t) -> `films.{i}`: Film(dim) }
+  a = a * gain + pos
+  u = t -> shared -> relu -> shared
+  u = u -> Uses(shared)
+  side = u -> aux_head: linear(5)
+  pooled = a -> global_avgpool -> flatten
+  both = pooled -> head: { linear(7) -> relu -> dropout(0.1) -> out: linear(5) }
+  both = both + ramp
+  output both
+  output pooled
+  loss main = (both, y) -> mse
+  loss aux weight 0.3 = (side, y) -> mse
+  entry encode {
+    input z: [N, 6]
+    output z -> shared
+  }
+}
+"""
+
+TIED = """
+network Tied(vocab: int = 11, dim: int = 6) {
+  input ids: int[B, T]
+  module wte = embedding(vocab, dim)
+  const at: int[t=T] = t
+  h = (ids -> wte) + (at -> wpe: embedding(32, dim))
+  h = h -> mix: linear(dim, layout="io")
+  output h -> lm_head: linear(vocab, bias=false) with (weight=wte.weight)
+}
+"""
+
+
+def compiled(text: str, name: str | None = None, source: str = "net.arch") -> Program:
+    """The program of a text."""
+    return compile_program(Source(text, source), name)
+
+
+def lint(text: str) -> str:
+    """What ruff has to say about generated code: nothing, when all is well."""
+    ruff = [sys.executable, "-m", "ruff"]
+    rules = ["--select", "E,F,W,I,B,UP", "--line-length", "88", "--target-version", "py311"]
+    check = [*ruff, "check", "--isolated", "--quiet", *rules, "-"]
+    formatted = [*ruff, "format", "--isolated", "--quiet", "--diff", "--line-length", "88", "-"]
+    said = ""
+    for command in (check, formatted):
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+        said += done.stdout + done.stderr if done.returncode else ""
+    return said
+
+
+def saved(program: Program) -> list[str]:
+    """The keys of a checkpoint."""
+    return [key for key, spec in program.graph.state() if spec.role != "scratch"]
+
+
+class Builder:
+    """Graphs written by hand."""
+
+    def __init__(self, name: str = "Net", kind: str = "network") -> None:
+        self.graph = Graph(name, kind)
+
+    def input(self, name: str, type_: str) -> Ref:
+        return Ref(self.graph.add(Node(Kind.INPUT, (tensor(type_),), name=name)))
+
+    def op(self, op: str, *operands: Ref, name: str = "", path: str | None = None, level: str = "", **settings) -> Ref:
+        made = get(op)(**settings)
+        types = tuple(self.graph.type(ref) for ref in operands)
+        from archlang.compiler.ops.base import Need
+
+        need = Need()
+        results = made.infer(types, need)
+        self.graph.checks += [(check, None) for check in need.open]
+        if path is not None and path not in self.graph.modules:
+            self.graph.modules[path] = Layer(made, types, made.weights(types))
+        node = Node(Kind.OP, results, name=name, op=made, module=path, level=level)
+        return Ref(self.graph.add(node, operands))
+
+    def output(self, ref: Ref) -> None:
+        self.graph.add(Node(Kind.OUTPUT, (self.graph.type(ref),), name="output"), [ref])
+
+    def program(self, **more) -> Program:
+        return Program(self.graph.name, self.graph, **more)
+
+
+def span(text: str, source: str = "net.arch") -> Span:
+    """A span that covers a text."""
+    return Span(Source(text, source), 0, len(text))
