@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,12 @@ from archlang.compiler.diagnostics import ArchError, error
 from archlang.compiler.files import write_atomically
 
 from .report import as_target
+from .training import plan_for, restore
 
 if TYPE_CHECKING:
     import networkx
     from archlang.compiler.graph import Program
+    from archlang.runtime.report import Report
     from torch import nn
 
 Path_ = str | os.PathLike[str]
@@ -71,15 +73,10 @@ class Compiled:
         return emit_python(self.program)
 
     def module(self, *, weights: Path_ | None = None) -> nn.Module:
-        """A new module, with fresh weights or those of a checkpoint (`.safetensors`, or a `.pt` of plain tensors)."""
+        """A new module, with fresh weights or those of a checkpoint (safetensors, `.pt` of tensors) or a run's folder."""
         from archlang.runtime.module import build
 
-        model = build(self.program)
-        if weights is not None:
-            from archlang.runtime.checkpoint import load_weights
-
-            load_weights(model, Path(weights))
-        return model
+        return build(self.program) if weights is None else restore(self.program, Path(weights))[0]
 
     def summary(self, depth: int | None = 0) -> str:
         """A table of layers: shapes, parameters, FLOPs. depth: how many levels of blocks to open, None for all."""
@@ -108,6 +105,66 @@ class Compiled:
         if output is not None:
             write_atomically(output, figure)
         return figure
+
+    def fit(
+        self,
+        out: Path_,
+        *,
+        on: str | None = None,
+        epochs: int | None = None,
+        seed: int | None = None,
+        device: str = "auto",
+        precision: str | None = None,
+        data: Path_ | None = None,
+        resume: bool = False,
+        progress: bool = True,
+    ) -> Report:
+        """Trains as the `train` block says and writes the run into the folder `out`; see `archc train --help`.
+
+        on: the data of the block that is meant, where there are several. epochs, seed, precision: in place of the
+        block's. data: a file or folder in place of the block's. Raises ArchError."""
+        from archlang.runtime.module import build
+        from archlang.runtime.train import fit
+
+        return fit(
+            self.program,
+            lambda: build(self.program),
+            plan_for(self.program, on),
+            out=Path(out),
+            device=device,
+            precision=precision,
+            resume=resume,
+            seed=seed,
+            epochs=epochs,
+            data=Path(data) if data is not None else None,
+            progress=progress,
+        )
+
+    def evaluate(
+        self,
+        weights: Path_,
+        *,
+        split: str = "test",
+        on: str | None = None,
+        device: str = "auto",
+        data: Path_ | None = None,
+    ) -> dict[str, float]:
+        """Loss and metrics of a checkpoint (or a run's folder) on one part of the data: train, validation or test."""
+        from archlang.runtime.predict import evaluate
+
+        module, _ = restore(self.program, Path(weights))
+        plan = plan_for(self.program, on)
+        return evaluate(
+            self.program, module, plan, split=split, device=device, data=Path(data) if data is not None else None
+        )
+
+    def predict(self, inputs: Path_ | Sequence[Path_], weights: Path_, *, device: str = "auto") -> list[dict[str, Any]]:
+        """What a checkpoint (or a run's folder) says about files: images, folders, CSV, npz. One row an example."""
+        from archlang.runtime.predict import predict
+
+        module, preprocessing = restore(self.program, Path(weights))
+        paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
+        return predict(self.program, module, [Path(path) for path in paths], preprocessing, device=device)
 
     def __str__(self) -> str:
         return self.summary()

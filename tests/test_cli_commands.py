@@ -45,7 +45,7 @@ def test_check_takes_folders_and_shows_everything(run, tmp_path):
     done = run("check", ".")
     assert done.code == 1
     assert "net.arch: ok" in done.out
-    assert "broken.arch:3:40" in done.err
+    assert "broken.arch:3:43" in done.err
     assert ".hidden" not in done.err
     (tmp_path / "empty").mkdir()
     assert "error[A1205]" in run("check", "empty").err
@@ -74,7 +74,7 @@ def test_check_reads_stdin(archc):
     assert archc("check", "-", input=NET).stdout == "<stdin>: ok: Net (67 parameters)\n"
     done = archc("check", "-", input=BROKEN)
     assert done.returncode == 1
-    assert "<stdin>:3:40" in done.stderr
+    assert "<stdin>:3:43" in done.stderr
 
 
 @pytest.mark.parametrize(
