@@ -125,7 +125,7 @@ class AvgPool(_Pool):
     glyph = Glyph.POOL
     examples = (
         Example({"kernel": 2}, ("B 3 H=8 W=6",), ("B C=3 H=4 W=3",)),
-        Example({"kernel": 3, "stride": 1, "pad": 1}, ("B C=2 H=5 W=6",), ("B C=2 H=5 W=6",)),
+        Example({"kernel": 3, "stride": 1, "pad": 1}, ("B C=2 H=5 W=6",), ("B C=2 H=5 W=6",), ("positive",)),
         Example({"kernel": 3, "stride": 2, "pad": 1, "count_pad": False}, ("B C=2 L=9",), ("B C=2 L=5",)),
         Example({"kernel": 3, "stride": 2, "ceil": True}, ("B C=2 L=8",), ("B C=2 L=4",)),
         Example({"kernel": [1, 2, 2]}, ("B C=2 3 4 4",), ("B C=2 3 2 2",)),

@@ -125,7 +125,7 @@ class Pad(Op):
     name = "pad"
     glyph = Glyph.SHAPE
     examples = (
-        Example({"amount": 1}, ("B C H=4 W=3",), ("B C H=6 W=5",)),
+        Example({"amount": 1}, ("B C H=4 W=3",), ("B C H=6 W=5",), ("positive",)),
         Example({"amount": [[0, 1], 2], "value": -1.5}, ("B C=2 4 3",), ("B C=2 5 7",)),
         Example({"amount": [[3, 0]]}, ("B C=2 L=5",), ("B C=2 L=8",)),
         Example({"amount": 2, "mode": "reflect"}, ("B C=2 H=4 W=5",), ("B C=2 H=8 W=9",)),
