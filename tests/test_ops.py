@@ -31,7 +31,13 @@ CASES = [(name, i) for name, op in sorted(registry().items()) for i in range(len
 examples = pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{name}-{i}" for name, i in CASES])
 
 # Ops, or examples of one (`name-number`), whose relation can only say more than is seen.
-LOOSE = frozenset({"pad-5"})  # circular: a window that wraps around is not a window
+LOOSE = frozenset(
+    {
+        "pad-5",  # circular: a window that wraps around is not a window
+        *("rearrange", "flatten", "unflatten", "reshape", "flip", "roll"),  # elements move by other steps than windows do
+        "gather",  # where an element goes is in the other operand
+    }
+)
 
 
 def op_of(name: str, number: int) -> Op:

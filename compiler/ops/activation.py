@@ -9,7 +9,6 @@ from pydantic import Field
 from ..relations import Relation, Relations, everything, window
 from ..sizes import Dim
 from ..types import TensorType
-from .arithmetic import PRODUCT
 from .base import Code, Example, Glyph, Init, Interval, Need, Refusal, Unless, WeightSpec, axis_index, call, pointwise
 from .elementwise import LastAxis, _Elementwise, axis_name, dim, monotone, multiply, require_order
 
@@ -193,7 +192,7 @@ class Swish(_Activation):
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         if self.beta == 1:
             return Code("F.silu({0})")
-        return Code("{0} * torch.sigmoid({beta} * {0})", {"beta": self.beta}, PRODUCT)
+        return Code("{0} * torch.sigmoid({beta} * {0})", {"beta": self.beta})
 
 
 class Gelu(_Activation):

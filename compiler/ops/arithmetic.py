@@ -10,12 +10,8 @@ from .. import sizes
 from ..relations import Relations
 from ..sizes import Dim
 from ..types import TensorType
-from .base import ANY, ATOM, Code, Example, Glyph, Interval, Need, Op, aligned, pointwise
+from .base import ANY, Code, Example, Glyph, Interval, Need, Op, aligned, pointwise
 from .elementwise import add_bounds, broadcast, divide, multiply, negate, promote, raise_to, refuse_bool, require_bool
-
-# How tightly Python's operators bind, loosest first; ATOM binds tighter than all.
-COMPARISON, BIT_OR, BIT_AND, SUM, PRODUCT, UNARY, POWER = 5, 6, 8, 10, 11, 12, 13
-assert POWER < ATOM
 
 
 class Scalar(Op):
@@ -51,9 +47,7 @@ class Scalar(Op):
         return (Interval(*ends),)
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
-        if isinstance(self.value, Dim):
-            return Code("{value}", {"value": self.value}, ATOM if str(self.value).isidentifier() else SUM)
-        return Code("{value}", {"value": self.value}, ATOM if self.value >= 0 else UNARY)
+        return Code("{value}", {"value": self.value})
 
 
 class _Binary(Op):
@@ -64,7 +58,6 @@ class _Binary(Op):
     hidden = True
     numbers = True
     symbol: ClassVar[str]
-    strength: ClassVar[int]
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         dtype = self.kind(inputs)
@@ -80,13 +73,13 @@ class _Binary(Op):
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         operator = {"and": "&", "or": "|"}.get(self.symbol, self.symbol)
-        return Code(f"{{0}} {operator} {{1}}", {}, self.strength)
+        return Code(f"{{0}} {operator} {{1}}")
 
 
 class Add(_Binary):
     """The sum, `a + b`."""
 
-    name, symbol, strength = "add", "+", SUM
+    name, symbol = "add", "+"
     examples = (
         Example({}, ("B C=4 H=3 W=3", "B C=4 H=3 W=3"), ("B C=4 H=3 W=3",)),
         Example({}, ("B T 4", "4"), ("B T 4",)),
@@ -103,7 +96,7 @@ class Add(_Binary):
 class Sub(_Binary):
     """The difference, `a - b`."""
 
-    name, symbol, strength = "sub", "-", SUM
+    name, symbol = "sub", "-"
     examples = (Example({}, ("B T", "B T"), ("B T",)), Example({}, ("", "B T"), ("B T",)))
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
@@ -113,7 +106,7 @@ class Sub(_Binary):
 class Mul(_Binary):
     """The product element by element, `a * b`."""
 
-    name, symbol, strength = "mul", "*", PRODUCT
+    name, symbol = "mul", "*"
     examples = (
         Example({}, ("B C=4 H=3 W=2", "B C=4 1 1"), ("B C=4 H=3 W=2",)),
         Example({}, ("int B", "int B"), ("int B",)),
@@ -126,7 +119,7 @@ class Mul(_Binary):
 class Div(_Binary):
     """The quotient, `a / b`: always a float."""
 
-    name, symbol, strength = "div", "/", PRODUCT
+    name, symbol = "div", "/"
     examples = (
         Example({}, ("B T", "B 1"), ("B T",), ("", "positive")),
         Example({}, ("int B", ""), ("B",), ("", "positive")),
@@ -143,14 +136,14 @@ class Div(_Binary):
 class FloorDiv(_Binary):
     """The quotient rounded down, `a // b`."""
 
-    name, symbol, strength = "floordiv", "//", PRODUCT
+    name, symbol = "floordiv", "//"
     examples = (Example({}, ("B T", ""), ("B T",), ("", "positive")),)
 
 
 class Mod(_Binary):
     """The remainder, `a % b`, with the sign of the divisor as in Python."""
 
-    name, symbol, strength = "mod", "%", PRODUCT
+    name, symbol = "mod", "%"
     examples = (Example({}, ("B T", ""), ("B T",), ("", "positive")),)
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
@@ -161,7 +154,7 @@ class Mod(_Binary):
 class Pow(_Binary):
     """The power, `a ** b`."""
 
-    name, symbol, strength = "pow", "**", POWER
+    name, symbol = "pow", "**"
     examples = (
         Example({}, ("B T", ""), ("B T",), ("positive", "positive")),
         Example({}, ("B T", "B 1"), ("B T",), ("probability", "positive")),
@@ -174,7 +167,6 @@ class Pow(_Binary):
 class _Comparison(_Binary):
     """A comparison: truth values come out."""
 
-    strength = COMPARISON
     ordered: ClassVar[bool] = True
 
     def kind(self, inputs: tuple[TensorType, ...]) -> str:
@@ -242,14 +234,14 @@ class _Logic(_Binary):
 class LogicalAnd(_Logic):
     """`a and b`, element by element."""
 
-    name, symbol, strength = "logical_and", "and", BIT_AND
+    name, symbol = "logical_and", "and"
     examples = (Example({}, ("bool B 1 T", "bool S T"), ("bool B S T",)),)
 
 
 class LogicalOr(_Logic):
     """`a or b`, element by element."""
 
-    name, symbol, strength = "logical_or", "or", BIT_OR
+    name, symbol = "logical_or", "or"
     examples = (Example({}, ("bool B T", "bool B T"), ("bool B T",)),)
 
 
@@ -264,7 +256,7 @@ class _Unary(Op):
         return pointwise(inputs[0])
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
-        return Code(self.text, {}, UNARY)
+        return Code(self.text)
 
 
 class Neg(_Unary):

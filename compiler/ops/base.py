@@ -141,9 +141,6 @@ class WeightSpec:
         return total
 
 
-ATOM = 16  # the strength of a name, a call, an attribute, an index
-
-
 @dataclass(frozen=True)
 class Code:
     """A fragment of Python: a `str.format` template and the literals that fill its named holes.
@@ -152,16 +149,10 @@ class Code:
     that weight's tensor or `None` where the layer has none, `{name}` for `values["name"]` printed as a literal (int,
     float, bool, str, None, tuples and lists of these, or a size), `{training}` for `self.training`. An operand that
     the template repeats is put in as a name. The text may use `torch`, `nn`, `F` and `math`. Text of a spec may only
-    ever stand in `values`, never in the template.
-
-    `precedence` says how tightly the outermost operator binds, in the order of Python's table (see `arithmetic.py`).
-    An operand's text needs parentheses where its own precedence is too low for its place: before `.` or `[` it must be
-    ATOM; between brackets or commas anything will do; beside an operator it must be at least the template's precedence
-    on the left and more than that on the right (for `**` the other way round)."""
+    ever stand in `values`, never in the template."""
 
     template: str
     values: dict[str, Any] = field(default_factory=dict)
-    precedence: int = ATOM
 
 
 def call(function: str, *args: Any, **kwargs: Any) -> Code:

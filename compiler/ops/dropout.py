@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from ..relations import Relations
 from ..types import TensorType
-from .arithmetic import PRODUCT
 from .base import Code, Example, Glyph, Interval, Need, Op, Refusal, call, pointwise
 from .shared import require_float, require_rank
 
@@ -17,6 +16,9 @@ Chance = Annotated[float, Field(ge=0, le=1)]
 
 class _Dropout(Op):
     """Zeros with probability p, the rest scaled by 1 / (1 − p)."""
+
+    if TYPE_CHECKING:
+        p: Chance
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         require_float(inputs[0], self.name)
@@ -109,4 +111,4 @@ class StochasticDepth(_Dropout):
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         # Dropout of a tensor of ones, one an example, draws the mask and scales it.
         ones = "{0}.new_ones({0}.shape[0]" + ", 1" * (inputs[0].rank - 1) + ")"
-        return Code("{0} * F.dropout(" + ones + ", {p}, {training})", {"p": self.p}, PRODUCT)
+        return Code("{0} * F.dropout(" + ones + ", {p}, {training})", {"p": self.p})

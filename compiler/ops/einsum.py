@@ -11,8 +11,7 @@ from ..einops import ELLIPSIS, PatternError, Side, fill_ellipsis, parse
 from ..relations import POINTWISE, Relations, everything
 from ..sizes import Dim
 from ..types import Axis, TensorType, unique_names
-from .arithmetic import PRODUCT
-from .base import ATOM, Code, Example, Glyph, Interval, Need, Op, Refusal
+from .base import Code, Example, Glyph, Interval, Need, Op, Refusal
 from .einops_notation import refuse_pattern, wrong_rank
 from .elementwise import multiply, promote, refuse_bool
 
@@ -174,20 +173,20 @@ class Einsum(Op):
         sides, right, _ = self.solve(inputs, Need())
         if len(sides) == 1:
             return self._written(sides, right, ["{0}"], {})
-        text, done, precedence = "{0}", sides[0], ATOM
+        text, done = "{0}", sides[0]
         values: dict[str, str] = {}
         for i, side in enumerate(sides[1:], 1):
             last = i == len(sides) - 1
             kept = right if last else _kept(done, side, sides[i + 1 :], right)
             product = _matmul(done, side, kept)
             if product is not None:
-                left = f"({text})" if precedence < ATOM and product[0] else text
-                text, precedence = f"{left}{product[0]} @ {{{i}}}{product[1]}", PRODUCT
+                left = f"({text})" if " @ " in text and product[0] else text
+                text = f"{left}{product[0]} @ {{{i}}}{product[1]}"
             else:
                 code = self._written([done, side], kept, [text, f"{{{i}}}"], values)
-                text, precedence = code.template, ATOM
+                text = code.template
             done = kept
-        return Code(text, values, precedence)
+        return Code(text, values)
 
     @staticmethod
     def _written(sides: Sequence[Labels], right: Labels, operands: Sequence[str], values: dict[str, str]) -> Code:

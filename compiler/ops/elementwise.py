@@ -65,9 +65,10 @@ def check_names(inputs: Sequence[TensorType], what: str) -> None:
             here, there = p - x.rank, y.names.index(name) - y.rank
             if here != there and not (_faces_one(y, here) and _faces_one(x, there)):
                 raise Refusal(
-                    f"axis `{name}` stands at different places of {x} and {y}",
-                    help="axes meet from the right: move one with `rearrange`, or give it a new name, "
-                    "as in `y: [B, S=T] = x`, if another axis is meant",
+                    f"axis `{name}` stands at different places of {x} and {y}, counted from the right",
+                    help="move one with `rearrange`, or rename it, as in `y: [B, S=T] = x`, if another axis is meant"
+                    if x.rank == y.rank
+                    else 'add axes of size 1 so that they meet, as in `rearrange("b c -> b c 1 1")`',
                     operand=j,
                     others=(i,),
                     code="A0321",

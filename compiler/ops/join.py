@@ -209,14 +209,14 @@ class Unstack(Op):
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         (x,) = inputs
         if x.rank == 0:
-            raise Refusal("a scalar cannot be taken apart", operand=0, code="A0332")
+            raise Refusal("a scalar cannot be taken apart", operand=0, code="A0407")
         need.equal(
             x.shape[0],
             self.count,
             f"{self.count} names take {x} apart, but its leading axis has size {x.shape[0]}",
             help="one tensor is taken apart along its first axis; `split` cuts along another",
             operand=0,
-            code="A0332",
+            code="A0407",
         )
         return (x.drop(0),) * self.count
 
