@@ -7,6 +7,7 @@ from ..ops.base import Glyph
 from .figure import Figure, Group, Item, Link, Shape, Stripe
 from .style import SMALL, Extra, Theme
 
+_GAP = "&#160;"  # other spaces are lost in SVG
 FONT = "Helvetica,Arial,sans-serif"
 _WIDTH = 124
 _TITLE = 15  # letters that fit left of the line that enters a cluster
@@ -14,7 +15,7 @@ _TITLE = 15  # letters that fit left of the line that enters a cluster
 
 def dot(figure: Figure, theme: Theme) -> str:
     """DOT text of a figure. Node names are the items' ids, clusters `cluster_` and the group's id."""
-    lines = ["digraph {", *_globals(figure, theme)]
+    lines = ["digraph figure {", *_globals(figure, theme)]
     children = figure.children()
 
     def write(group: Group, indent: str, depth: int) -> None:
@@ -35,38 +36,30 @@ def dot(figure: Figure, theme: Theme) -> str:
 
 
 def escape(text: str) -> str:
-    """Text as data inside an HTML-like label: nothing in it is markup, an attribute's end or an escape of Graphviz."""
-    for char, entity in (
-        ("&", "&amp;"),
-        ("<", "&lt;"),
-        (">", "&gt;"),
-        ('"', "&quot;"),
-        ("'", "&#39;"),
-        ("\\", "&#92;"),
-    ):
+    """Text as data inside an HTML-like label: nothing in it is markup or an escape of Graphviz. Even there it replaces
+    `\\N` by a node's name, so a backslash stands in a run of its own."""
+    text = "".join(c if c.isprintable() else " " for c in text)
+    for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;")):
         text = text.replace(char, entity)
-    return "".join(c if c.isprintable() else " " for c in text)
+    return text.replace("\\", f'<FONT FACE="{FONT}">&#92;</FONT>')
 
 
 def _attributes(**values: object) -> str:
-    """Attributes; every value is quoted unless it is an HTML-like label of ours."""
-    parts = []
-    for name, value in values.items():
-        text = str(value)
-        quoted = text if name == "label" and text.startswith("<") else f'"{escape(text)}"'
-        parts.append(f"{name.rstrip('_')}={quoted}")
-    return " ".join(parts)
+    """Attributes. Labels are HTML-like; every other value is of our own making."""
+    return " ".join(
+        f"{name}={value}" if str(value).startswith("<") else f'{name}="{value}"' for name, value in values.items()
+    )
 
 
 def _font(text: str, size: float, colour: str | None = None) -> str:
     tint = f' COLOR="{colour}"' if colour else ""
-    return f'<FONT POINT-SIZE="{size:g}"{tint}>{text}</FONT>'
+    return f'<FONT POINT-SIZE="{size:g}"{tint}>{text or _GAP}</FONT>'
 
 
 def _globals(figure: Figure, theme: Theme) -> list[str]:
     title = f"<B>{_font(escape(figure.title), 15)}</B>"
     if figure.subtitle:
-        title += f"<BR/>{_font(escape(figure.subtitle), 9, theme.muted)}<BR/>{_font(' ', 6)}"
+        title += f"<BR/>{_font(escape(figure.subtitle), 9, theme.muted)}<BR/>{_font(_GAP, 6)}"
     graph = _attributes(
         label=f"<{title}>",
         labelloc="t",
@@ -154,7 +147,7 @@ def _item(item: Item, theme: Theme) -> str:
 
 def _words(stripe: Stripe, theme: Theme, size: float) -> str:
     name = f"<B>{escape(stripe.name)}</B>" if stripe.name else ""
-    body = "  ".join(filter(None, (name, escape(stripe.text)))) or " "
+    body = f"{_GAP}{_GAP}".join(filter(None, (name, escape(stripe.text)))) or _GAP
     note = f"<BR/>{_font(escape(stripe.note), 8, theme.muted)}" if stripe.note else ""
     return _font(body, size) + note
 
@@ -232,7 +225,7 @@ def _link(link: Link, figure: Figure, theme: Theme, shortcuts: set[str]) -> str:
     elif line.head != "normal":
         values["arrowhead"] = line.head
     if link.label:
-        values["label"] = f"< {escape(link.label)} >"
+        values["label"] = f"<{_GAP}{escape(link.label)}{_GAP}>"
     match link.kind:
         case EdgeKind.SKIP:
             values["weight"] = 2

@@ -153,8 +153,10 @@ class _Builder:
                 continue
             unit = order[position : position + run.length]
             frame = self._frame(scope, run, unit)
+            outside = self._fork(scope, unit, frame)
             for number in unit:
                 self._node(scope, number, run, frame)
+            scope.ends.update(outside)
             for offset in range(run.length, run.length * run.times):
                 original, copy = unit[offset % run.length], order[position + offset]
                 for result in range(len(graph[copy].types)):
@@ -174,6 +176,26 @@ class _Builder:
         name = f"r{scope.prefix}{unit[0]}"
         self.figure.groups[name] = Group(name, "", "repeat", parent, run.times)
         return name, len(outside)
+
+    def _fork(self, scope: _Scope, unit: list[int], frame: tuple[str, int] | None) -> dict[Ref, End]:
+        """What enters an unnamed frame to go several ways gets a dot inside; returns the ends to restore after."""
+        if frame is None:
+            return {}
+        inside = set(unit)
+        entering = Counter(ref for number in unit for ref in scope.graph.operands(number) if ref.node not in inside)
+        outside = {}
+        for ref, times in entering.items():
+            if times > 1 and scope.ends[ref].item:
+                outside[ref] = scope.ends[ref]
+                scope.ends[ref] = self._point(
+                    f"p{scope.prefix}{unit[0]}_{ref.node}_{ref.result}", frame[0], scope.ends[ref]
+                )
+        return outside
+
+    def _point(self, name: str, home: str, end: End) -> End:
+        self._add(Item(name, Shape.POINT, [Stripe(Extra.INPUT, "")], home))
+        self.figure.links.append(Link(end.item, name, end.kind, end.type))
+        return End(name, end.type)
 
     def _open_levels(
         self, scope: _Scope, frames: list[str], parent: str | None = None, times: dict[str, int] | None = None
@@ -236,10 +258,7 @@ class _Builder:
         """An input of an opened block: a small dot where it goes several ways."""
         if len(scope.graph.users(number)) < 2:
             return end
-        name = f"n{scope.prefix}{number}"
-        self._add(Item(name, Shape.POINT, [Stripe(Extra.INPUT, "")], scope.home))
-        self.figure.links.append(Link(end.item, name, end.kind, end.type))
-        return End(name, end.type)
+        return self._point(f"n{scope.prefix}{number}", scope.home, end)
 
     def _call(self, scope: _Scope, number: int, operands: list[End], *, home: str, depth: int, times: int) -> None:
         node = scope.graph[number]

@@ -109,17 +109,14 @@ def _svg(figure: Figure, theme: Theme) -> str:
 
     text = run_dot(dot(figure, theme), "svg").decode()
     text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
-    titles = {item.id: item.text for item in figure.items.values()}
+    titles = {"figure": figure.title} | {item.id: item.text for item in figure.items.values()}
     titles |= {f"cluster_{group.id}": group.title or f"×{group.times}" for group in figure.groups.values()}
 
     def titled(found: re.Match[str]) -> str:
-        name = found[1]
-        if name in titles:
-            return f"<title>{escape(titles[name])}</title>"
-        return "<title></title>" if "&#45;&gt;" not in name else ""
+        title = titles.get(found[1], "")
+        return f"<title>{escape(title)}</title>\n" if title else ""
 
-    text = re.sub(r"<title>(.*?)</title>", titled, text)
-    return text.replace("<title></title>", f"<title>{escape(figure.title)}</title>", 1).replace("<title></title>\n", "")
+    return re.sub(r"<title>(.*?)</title>\n", titled, text)
 
 
 def _graph(program: Program, entry: str | None) -> Graph:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..graph import Graph, Kind, Ref
 
 _LONGEST_UNIT = 64
+_SAVED = 6  # layers in no block and no level of their own are drawn once only where that saves so many
 _MOST_NODES = 4_000  # a graph with more is drawn folded or not at all; looking for repeats would only cost time
 
 
@@ -66,7 +67,7 @@ class _Finder:
         )
 
     def best(self, start: int) -> Repeat | None:
-        """The repetition that begins here and saves most nodes; of equals the shortest unit."""
+        """The repetition that begins here and covers most nodes; of equals the shortest unit."""
         best: Repeat | None = None
         for length in range(1, min(_LONGEST_UNIT, (len(self.order) - start) // 2) + 1):
             if self.keys[start] != self.keys[start + length]:
@@ -74,7 +75,7 @@ class _Finder:
             times, level = self._times(start, length)
             if times < 2 or not self._worth(start, length, times, level):
                 continue
-            if best is None or length * (times - 1) > best.length * (best.times - 1):
+            if best is None or length * times > best.length * best.times:
                 best = Repeat(start, length, times, level)
         return best
 
@@ -83,7 +84,7 @@ class _Finder:
         if any(node.kind in (Kind.INPUT, Kind.TARGET, Kind.OUTPUT, Kind.LOSS) for node in nodes):
             return False
         calls = sum(node.kind is Kind.CALL for node in nodes)
-        return calls > 0 or level is not None or (length > 2 and times > 2)
+        return calls > 0 or level is not None or (times > 3 and length * (times - 1) >= _SAVED)
 
     def _times(self, start: int, length: int) -> tuple[int, str | None]:
         level = self._whole_level(start, length)

@@ -16,6 +16,7 @@ def tidy(figure: Figure) -> Figure:
     it."""
     _fuse(figure)
     _drop_lone_points(figure)
+    _unframe(figure)
     _label(figure)
     return figure
 
@@ -86,6 +87,18 @@ def _drop_lone_points(figure: Figure) -> None:
             figure.links.remove(before)
             outgoing[before.source] = [after if link is before else link for link in outgoing[before.source]]
             del figure.items[item.id]
+
+
+def _unframe(figure: Figure) -> None:
+    """A repetition of a single box needs no frame."""
+    for group in list(figure.groups.values()):
+        inside = [item for item in figure.items.values() if item.group == group.id]
+        framed = any(other.parent == group.id for other in figure.groups.values())
+        if group.kind == "repeat" and len(inside) == 1 and not framed and group.parent is not None:
+            inside[0].times *= group.times
+            inside[0].group = group.parent
+            inside[0].shape = Shape.BOX
+            del figure.groups[group.id]
 
 
 def _label(figure: Figure) -> None:

@@ -1,0 +1,553 @@
+"""Figures: what is drawn, what is folded, what a hostile name cannot do. `dot` is really run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import draw_graphs as graphs
+import pytest
+from archlang.compiler.diagnostics import ArchError, explain
+from archlang.compiler.draw import THEMES, output, render
+from archlang.compiler.draw.outline import READABLE, automatic, outline
+from archlang.compiler.draw.repeats import Repeat, find_repeats
+from archlang.compiler.draw.stacks import tidy
+from archlang.compiler.draw.style import ROLES, contrast
+from archlang.compiler.graph import EdgeKind, Graph, Kind, Node, Program, Ref
+from archlang.compiler.types import tensor
+
+SVG = "{http://www.w3.org/2000/svg}"
+needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+PROGRAMS: dict[str, Callable[[], Program]] = {
+    "lenet": graphs.lenet,
+    "resnet": graphs.resnet,
+    "unet": graphs.unet,
+    "inception": graphs.inception,
+    "transformer": graphs.transformer,
+}
+
+
+def figure(program: Program, depth: int = 99):
+    return tidy(outline(program, program.graph, depth, False, 10_000))
+
+
+def texts(program: Program, depth: int = 99) -> list[str]:
+    return [item.text for item in figure(program, depth).items.values() if item.text.strip()]
+
+
+def svg_of(program: Program, **options) -> ElementTree.Element:
+    return ElementTree.fromstring(render(program, "svg", **options))
+
+
+def by_class(svg: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    return [g for g in svg.iter(f"{SVG}g") if g.get("class") == name]
+
+
+def written(element: ElementTree.Element) -> str:
+    return " ".join(" ".join(text.itertext()) for text in element.iter(f"{SVG}text")).replace("\xa0", " ")
+
+
+def chain(count: int, op: str = "linear", **settings) -> Program:
+    b = graphs.Builder("Chain", "network")
+    x = b.input("x", "B 8")
+    for _ in range(count):
+        x = b.op(op, x, **settings)
+    b.output(x)
+    return b.program()
+
+
+# What a figure shows
+
+
+def test_lenet_in_full() -> None:
+    assert texts(graphs.lenet()) == [
+        "image",
+        "digit int",
+        "c1 conv 6, 5×5 · tanh",
+        "s2 avgpool 2×2",
+        "c3 conv 16, 5×5 · tanh",
+        "s4 avgpool 2×2",
+        "flatten",
+        "f5 linear 120 · tanh",
+        "f6 linear 84 · tanh",
+        "out linear 10",
+        "logits",
+        "nll cross entropy",
+    ]
+    labels = [link.label for link in figure(graphs.lenet()).links if link.label]
+    assert labels == ["1×32×32", "6×28×28", "6×14×14", "16×10×10", "16×5×5", "400", "120", "84", "10"]
+
+
+def test_golden_dot() -> None:
+    b = graphs.Builder("Tiny", "network")
+    x = b.input("x", "B 4")
+    y = b.op("relu", b.op("linear", x, label="fc", out=4))
+    b.output(b.skip(y, x), "y")
+    expected = Path(__file__).with_name("draw_golden.gv").read_text(encoding="utf-8")
+    assert render(b.program(), "dot") == expected
+
+
+@needs_dot
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_svg_holds_everything(name: str) -> None:
+    program = PROGRAMS[name]()
+    drawn = automatic(program, program.graph, False, 10_000)
+    svg = svg_of(program)
+    nodes = by_class(svg, "node")
+    assert {node.get("id") for node in nodes} == set(drawn.items)
+    assert len(by_class(svg, "cluster")) == len(drawn.groups) - 1
+    assert len(by_class(svg, "edge")) == len(drawn.links)
+    for node in nodes:
+        item = drawn.items[node.get("id") or ""]
+        for stripe in item.stripes:
+            assert stripe.name in written(node) and stripe.text in written(node)
+        if item.times > 1:
+            assert f"×{item.times}" in written(node)
+    for cluster, group in zip(by_class(svg, "cluster"), list(drawn.groups.values())[1:], strict=True):
+        assert group.title.partition(":")[0].partition("(")[0] in written(cluster)
+    assert program.name in written(svg)
+
+
+def test_title_counts_parameters_and_shows_the_input() -> None:
+    drawn = figure(graphs.resnet())
+    assert (drawn.title, drawn.subtitle) == ("ResNet50", "25.6M parameters · image 3×224×224")
+
+
+def test_parameters_on_request() -> None:
+    notes = re.compile(r"<BR/>")
+    assert not notes.search(render(graphs.lenet(), "mermaid"))
+    counted = render(graphs.lenet(), "mermaid", parameters=True)
+    for count in ("156", "2,416", "48,120", "10,164", "850"):
+        assert f"<br>{count}" in counted
+
+
+def test_shapes_are_written_only_where_they_change() -> None:
+    b = graphs.Builder("Same", "network")
+    x = b.input("x", "B C=8 H=4 W=4")
+    for _ in range(3):
+        x = b.op("maxpool", x, kernel=3, stride=1, pad=1)
+    b.output(x)
+    assert [link.label for link in figure(b.program()).links] == ["8×4×4", "", "", ""]
+
+
+def test_symbolic_sizes_are_written_as_in_papers() -> None:
+    b = graphs.Builder("Halves", "network")
+    b.output(b.op("maxpool", b.input("x", "B C=8 H W"), kernel=2))
+    assert "8×H/2×W/2" in [link.label for link in figure(b.program()).links]
+
+
+def test_numbers_stand_in_the_arithmetic() -> None:
+    b = graphs.Builder("Numbers", "network")
+    x = b.input("x", "B 4")
+    x = b.op("mul", b.op("scalar", value=0.5), x)
+    x = b.op("sub", b.op("scalar", value=1), x)
+    x = b.op("div", x, b.op("scalar", value=8))
+    b.output(b.op("mul", x, x))
+    assert texts(b.program())[1:-1] == ["× 0.5", "1 − x", "÷ 8", "⊙"]
+
+
+def test_pre_norm_layers_share_a_box() -> None:
+    b = graphs.Builder("PreNorm", "network")
+    x = b.input("x", "B T 16")
+    for out in (64, 16):
+        x = b.op("gelu", b.op("linear", b.op("layernorm", x), out=out))
+    b.output(x)
+    assert texts(b.program())[1:-1] == ["layernorm · linear 64 · gelu", "layernorm · linear 16 · gelu"]
+
+
+def test_what_only_losses_reach_is_set_apart() -> None:
+    items = figure(graphs.inception()).items.values()
+    aside = {item.text for item in items if item.aside}
+    assert {"aux linear 10", "helper cross entropy × 0.3", "nll cross entropy"} <= aside
+    assert not any("fc" in text or "inception" in text for text in aside)
+
+
+def test_shared_modules_say_so() -> None:
+    b = graphs.Builder("Twins", "network")
+    first, second = b.input("a", "B 4"), b.input("b", "B 4")
+    y = b.op("linear", first, label="E", out=4)
+    node = b.graph[y.node]
+    z = Ref(b.graph.add(Node(Kind.OP, node.types, "E", node.op, module="E"), [second]))
+    b.output(b.op("add", y, z))
+    notes = [
+        stripe.note for item in figure(b.program()).items.values() for stripe in item.stripes if stripe.name == "E"
+    ]
+    assert notes == ["shared weights"] * 2
+
+
+def test_skips_enter_the_merge_and_state_edges_are_dashed() -> None:
+    b = graphs.Builder("Edges", "network")
+    x = b.input("x", "B 4")
+    y = b.op("linear", x, out=4)
+    b.output(b.op("add", y, x, kinds=(EdgeKind.STATE, EdgeKind.SKIP)))
+    text = render(b.program(), "dot")
+    (skip,) = [line for line in text.splitlines() if line.startswith("  n0 -> n2")]
+    (state,) = [line for line in text.splitlines() if line.startswith("  n1 -> n2")]
+    assert THEMES["light"].lines[EdgeKind.SKIP].colour in skip
+    assert 'style="dashed"' in state and 'constraint="false"' in state
+
+
+# Folding and repetition
+
+
+def test_resnet_folds_by_depth() -> None:
+    closed = texts(graphs.resnet(), 0)
+    assert [t for t in closed if "Bottleneck" in t] == [
+        f"layer{i + 1} Bottleneck ×{n}" for i, n in enumerate([3, 4, 6, 3])
+    ]
+    one = figure(graphs.resnet(), 1)
+    blocks = [(i.text, i.times) for i in one.items.values() if "Bottleneck" in i.text]
+    assert blocks[:3] == [("Bottleneck(64)", 1), ("Bottleneck(64)", 2), ("Bottleneck(128, stride=2)", 1)]
+    assert [times for _, times in blocks] == [1, 2, 1, 3, 1, 5, 1, 2]
+    assert [g.title for g in one.groups.values() if g.kind == "level"] == ["layer1", "layer2", "layer3", "layer4"]
+    two = figure(graphs.resnet(), 2)
+    frames = [(g.title, g.times) for g in two.groups.values() if g.kind == "block"]
+    assert frames == blocks
+    assert len(closed) < len(one.items) < len(two.items)
+
+
+def test_nothing_is_lost_by_folding() -> None:
+    """The weights behind a figure's boxes, each as often as its box is repeated, are those of the program."""
+    program = graphs.resnet()
+    total = sum(spec.elements for _, spec in program.graph.state() if spec.role == "param")
+    for depth in range(4):
+        drawn = outline(program, program.graph, depth, False, 10_000)
+        counted = 0
+        for item in drawn.items.values():
+            times, at = item.times, item.group
+            while at != "root":
+                times *= drawn.groups[at].times
+                at = drawn.groups[at].parent or "root"
+            counted += times * int(dict(item.details).get("parameters", "0").replace(",", ""))
+        assert counted == total
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_automatic_depth_stays_readable(name: str) -> None:
+    program = PROGRAMS[name]()
+    drawn = automatic(program, program.graph, False, 10_000)
+    assert 5 < len([i for i in drawn.items.values() if i.text.strip()]) <= READABLE
+
+
+def test_one_layer_sequences_need_no_frame() -> None:
+    drawn = figure(graphs.resnet())
+    assert "downsample" not in [g.title for g in drawn.groups.values()]
+    assert "downsample conv 256, 1×1 · batchnorm" in [i.text for i in drawn.items.values()]
+
+
+def test_blocks_in_a_row_are_drawn_once() -> None:
+    drawn = figure(graphs.transformer(6))
+    assert [(g.title, g.times) for g in drawn.groups.values() if g.title.startswith("Block")] == [("Block(8)", 6)]
+    assert len([i for i in drawn.items.values() if i.text.startswith("ln1")]) == 1
+
+
+def test_a_block_whose_result_is_kept_is_not_merged() -> None:
+    inner = graphs.Builder("Step")
+    inner.output(inner.op("linear", inner.input("x", "B 4"), out=4))
+    for kept in (False, True):
+        b = graphs.Builder("Kept", "network")
+        x = b.input("x", "B 4")
+        first = x = b.call(inner.graph, x)
+        for _ in range(3):
+            x = b.call(inner.graph, x)
+        b.output(b.op("add", x, first) if kept else x)
+        assert find_repeats(b.graph) == [Repeat(2, 1, 3) if kept else Repeat(1, 1, 4)]
+
+
+def test_rows_of_plain_layers_are_drawn_once_when_long() -> None:
+    assert texts(chain(3, out=8)) == ["x", "linear 8", "linear 8", "linear 8", "output"]
+    (item,) = [i for i in figure(chain(40, out=8)).items.values() if i.text == "linear 8"]
+    assert item.times == 40
+
+    b = graphs.Builder("Inline", "network")
+    x = b.input("x", "B 8")
+    for _ in range(6):
+        x = b.skip(b.op("linear", b.op("relu", b.op("linear", b.op("layernorm", x), out=16)), out=8), x)
+    b.output(x)
+    drawn = figure(b.program())
+    assert [(g.kind, g.times) for g in drawn.groups.values()][1:] == [("repeat", 6)]
+    assert "×6" in render(b.program(), "dot")
+
+
+def test_different_settings_are_not_merged() -> None:
+    b = graphs.Builder("Different", "network")
+    x = b.input("x", "B 8")
+    for i in range(8):
+        x = b.op("dropout", b.op("linear", x, out=8), p=0.1 * (i + 1))
+    b.output(x)
+    assert find_repeats(b.graph) == []
+
+
+# Entries
+
+
+def two_entries() -> Program:
+    b = graphs.Builder("Coder", "network")
+    x = b.input("x", "B 784")
+    z = b.op("linear", x, label="encode", out=8)
+    b.output(b.op("linear", z, label="decode", out=784))
+    other = graphs.Builder("generate", "entry")
+    y = other.op("linear", other.input("z", "B 8"), label="decode", out=784)
+    other.output(y, "image")
+    return b.program(generate=other.graph)
+
+
+def test_entries_are_drawn_by_name() -> None:
+    program = two_entries()
+    assert "encode" in render(program, "mermaid") and "encode" not in render(program, "mermaid", entry="generate")
+    assert "decode" in render(program, "mermaid", entry="generate")
+    with pytest.raises(ArchError) as failure:
+        render(program, "mermaid", entry="generat")
+    assert failure.value.diagnostics[0].code == "A1235"
+    assert failure.value.diagnostics[0].help == "did you mean `generate`?"
+
+
+# Hostile text
+
+HOSTILE = (
+    'a"b',
+    "<script>alert(1)</script>",
+    "</svg><img src=x onerror=alert(1)>",
+    "a&amp;b&lt;",
+    r"back\slash \N \G \l",
+    "line\nbreak\r\ttab\x00nul\x1b[31m",
+    "]]>--><!--",
+    "end",
+    "a];b[label=x]",
+    'x"];evil -> node;"',
+    "🙂 émoji ‖",
+    "#quot; #35; %%{init}%%",
+    "`1. list`",
+    "{{svg}}",
+    "'single'",
+    "\u2028\ud7ff\ufffe",
+)
+
+
+def hostile_program(text: str) -> Program:
+    inner = Graph(text, "block", {"argument": text, text: text})
+    number = inner.add(Node(Kind.INPUT, (tensor("B 4"),), text))
+    inner.add(Node(Kind.OUTPUT, (tensor("B 4"),), text), [Ref(number)])
+    b = graphs.Builder(text, "network", size=text)
+    x = b.input(text, "B 4")
+    y = b.op("linear", x, label=text, level="plain", out=4)
+    y = b.op("linear", y, label=text, level=text or "level", out=4)
+    y = b.op("linear", y, label="c", level=text, out=4)
+    y = b.call(inner, y, label=text)
+    b.output(b.skip(y, x), text)
+    return Program(text, b.graph, doc=text)
+
+
+def elements(svg: ElementTree.Element) -> list[str]:
+    """The tags of all that is drawn; names are no titles where nothing of them can be printed, and may fall into runs."""
+    return sorted(e.tag for e in svg.iter() if not e.tag.endswith(("text", "path", "title")))
+
+
+def shown(text: str) -> str:
+    """What a reader should see of a name."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+@needs_dot
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("depth", [0, 3])
+def test_hostile_names_are_data_in_svg(text: str, depth: int) -> None:
+    program = hostile_program(text)
+    plain = svg_of(hostile_program("plain_name"), depth=depth)
+    svg = svg_of(program, depth=depth)
+    assert elements(svg) == elements(plain)
+    assert {e.get("id") for e in by_class(svg, "node")} == set(figure(program, depth).items)
+    assert shown(text)[:20].replace(" ", "") in written(svg).replace(" ", "")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_are_data_in_mermaid(text: str) -> None:
+    check_mermaid(render(hostile_program(text), "mermaid"))
+
+
+@needs_dot
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_are_data_in_html(text: str) -> None:
+    made = render(hostile_program(text), "html", depth=3)
+    assert len(re.findall(r"<script", made)) == 2 and made.count("</script>") == 2 and made.count("</svg>") == 1
+    assert "onerror=alert(1)>" not in made
+    details = json.loads(re.search(r'id="details">(.*?)</script>', made, re.DOTALL)[1])  # type: ignore[index]
+    assert any(shown(text)[:20] in entry["title"] for entry in details.values())
+
+
+# Formats
+
+
+def check_mermaid(text: str) -> None:
+    """Every line is one that Mermaid knows, what links name exists, frames are closed."""
+    lines = text.splitlines()
+    assert lines[0] == lines[2] == "---" and lines[3] == "flowchart TB"
+    assert isinstance(json.loads(lines[1].removeprefix("title: ")), str)
+    label = r'"(?:[A-Za-z0-9 ,/()=]|#\d+;|<br>|[^\x00-\x7f])+"'
+    name = r"[a-z]\w*"
+    defined: set[str] = set()
+    open_frames = 0
+    for line in lines[4:]:
+        line = line.strip()
+        if found := re.fullmatch(rf"subgraph ({name})\[{label}\]", line):
+            open_frames += 1
+        elif line == "end":
+            open_frames -= 1
+        elif found := re.fullmatch(rf"({name})(?:\[{label}\]|\(\[{label}\]\)|\(\({label}\)\))", line):
+            defined.add(found[1])
+        elif found := re.fullmatch(rf"({name}) (?:-->|==>|--o|-\.->)(?:\|{label}\|)? ({name})", line):
+            assert {found[1], found[2]} <= defined
+        elif found := re.fullmatch(rf"class ({name}(?:,{name})*) role_\w+", line):
+            assert set(found[1].split(",")) <= defined
+        else:
+            assert re.fullmatch(r"classDef role_\w+ fill:#[0-9a-f]{6},stroke:#[0-9a-f]{6},color:#[0-9a-f]{6}", line), (
+                line
+            )
+    assert open_frames == 0
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("depth", [None, 0, 1, 5])
+def test_mermaid(name: str, depth: int | None) -> None:
+    check_mermaid(render(PROGRAMS[name](), "mermaid", depth=depth))
+
+
+@needs_dot
+@pytest.mark.parametrize(("format", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_binary_formats_twice_the_same(format: str, magic: bytes) -> None:
+    made = render(graphs.lenet(), format)
+    assert isinstance(made, bytes) and made.startswith(magic)
+    assert made == render(graphs.lenet(), format)
+
+
+@needs_dot
+def test_html_works_offline_in_both_schemes() -> None:
+    made = render(graphs.lenet(), "html")
+    assert '<meta charset="utf-8">' in made and "prefers-color-scheme: dark" in made
+    assert set(re.findall(r"https?://[^\"' ]+", made)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert not re.findall(r"\{\{\w+\}\}", made)
+    assert "prefers-color-scheme" not in render(graphs.lenet(), "html", theme="print")
+
+
+@needs_dot
+def test_every_colour_of_the_page_has_a_dark_one() -> None:
+    made = render(graphs.inception(), "html")
+    drawn = set(re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', made[made.index("<svg") :]))
+    assert drawn and all(f'[fill="{colour}"]' in made for colour in drawn)
+
+
+@pytest.mark.parametrize("name", THEMES)
+def test_text_stands_out(name: str) -> None:
+    theme = THEMES[name]
+    assert set(theme.fills) == set(ROLES)
+    for fill in (*theme.fills.values(), *theme.clusters, theme.background):
+        assert contrast(theme.text, fill) >= 4.5
+        assert contrast(theme.muted, fill) >= 4.5
+    for line in theme.lines.values():
+        assert contrast(line.colour, theme.background) >= 3
+
+
+def test_light_colours_are_told_apart_by_the_page() -> None:
+    light = THEMES["light"]
+    colours = [*light.fills.values(), *light.clusters, light.background, light.text, light.muted]
+    assert len(set(colours)) == len(colours)
+
+
+# What can go wrong
+
+
+def code_of(call: Callable[[], object]) -> str:
+    with pytest.raises(ArchError) as failure:
+        call()
+    (diagnostic,) = failure.value.diagnostics
+    assert diagnostic.help and explain(diagnostic.code)
+    return diagnostic.code
+
+
+def test_unknown_format_theme_depth() -> None:
+    program = graphs.lenet()
+    assert code_of(lambda: render(program, "gif")) == "A1231"
+    assert code_of(lambda: render(program, theme="drak")) == "A1231"
+    assert code_of(lambda: render(program, "dot", depth=-1)) == "A1231"
+
+
+def test_without_graphviz(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert code_of(lambda: render(graphs.lenet(), "svg")) == "A1230"
+    assert render(graphs.lenet(), "mermaid").startswith("---")
+    assert render(graphs.lenet(), "dot").startswith("digraph")
+
+
+def fake_dot(folder: Path, script: str) -> None:
+    program = folder / "dot"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+def test_graphviz_that_hangs_or_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fake_dot(tmp_path, "exec /bin/sleep 30")
+    monkeypatch.setattr(output, "SECONDS", 0.2)
+    assert code_of(lambda: render(graphs.lenet(), "svg")) == "A1233"
+    monkeypatch.setattr(output, "SECONDS", 20)
+    fake_dot(tmp_path, "echo broken >&2; exit 3")
+    with pytest.raises(ArchError, match="broken"):
+        render(graphs.lenet(), "svg")
+
+
+def wide(count: int) -> Program:
+    b = graphs.Builder("Wide", "network")
+    x = b.input("x", "B 8")
+    for i in range(count):
+        b.output(b.op("linear", x, label=f"head{i}", out=i + 1), f"y{i}")
+    return b.program()
+
+
+def test_too_large() -> None:
+    render(wide(output.MOST_ITEMS // 2 - 1), "dot")
+    assert code_of(lambda: render(wide(output.MOST_ITEMS // 2), "dot")) == "A1232"
+    program = graphs.resnet((1, 1))
+    inner = graphs.Builder("Huge")
+    x = inner.input("x", program.graph.type(Ref(0)))
+    for i in range(output.MOST_ITEMS):
+        inner.op("dropout", x, p=i / 1000)
+    inner.output(x)
+    b = graphs.Builder("Holder", "network")
+    b.output(b.call(inner.graph, b.input("x", program.graph.type(Ref(0)))))
+    with pytest.raises(ArchError) as failure:
+        render(b.program(), "dot", depth=1)
+    assert failure.value.diagnostics[0].help == "open less, with `--depth 0`"
+    assert "Huge" in render(b.program(), "dot")
+
+
+def test_no_torch_and_no_graphviz_until_used() -> None:
+    program = (
+        "import sys, archlang.compiler.draw; print([m for m in ('torch', 'graphviz', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@needs_dot
+def test_the_same_under_any_hash_seed() -> None:
+    program = (
+        "import hashlib, sys\nsys.path.insert(0, sys.argv[1])\nimport draw_graphs\n"
+        "from archlang.compiler.draw import render\n"
+        "made = [render(draw_graphs.inception(), f) for f in ('svg', 'html', 'mermaid', 'dot')]\n"
+        "print(hashlib.sha256(''.join(made).encode()).hexdigest())"
+    )
+    hashes = set()
+    for seed in ("1", "2"):
+        run = [sys.executable, "-c", program, str(Path(__file__).parent)]
+        environment = {"PYTHONHASHSEED": seed, "PATH": os.environ["PATH"]}
+        done = subprocess.run(run, capture_output=True, text=True, check=True, env=environment)
+        hashes.add(done.stdout)
+    assert len(hashes) == 1
