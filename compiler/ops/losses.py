@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -28,6 +28,9 @@ def loss_call(function: str, operands: tuple[str, ...], values: dict[str, object
 class _Loss(Op):
     """A loss. `reduction` says how the losses of all elements become one."""
 
+    if TYPE_CHECKING:
+        reduction: Reduction
+
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (POSITIVE,)
 
@@ -51,7 +54,7 @@ class _Elementwise(_Loss):
         message = (
             f"`{self.name}` compares element with element, but the prediction is {prediction} and the target {target}"
         )
-        blame = {
+        blame: dict[str, Any] = {
             "operand": 0,
             "others": (1,),
             "code": "A0316",
@@ -195,7 +198,7 @@ class _Classes(_Loss):
             f"`{self.name}` needs one target for each set of class scores, but the prediction is {prediction} and the "
             f"target {target}"
         )
-        blame = {
+        blame: dict[str, Any] = {
             "operand": 0,
             "others": (1,),
             "code": "A0316",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import gcd
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -39,6 +40,12 @@ def pooled_size(size: int | Dim, *, extent: int, stride: int, pad: int, ceil: bo
 
 class _Pool(Op):
     """A window moved over every spatial axis."""
+
+    if TYPE_CHECKING:
+        kernel: CountPerAxis
+        stride: CountPerAxis | None
+        pad: AmountPerAxis
+        ceil: bool
 
     def _per_axis(self, axes: int) -> list[tuple[int, int, int, int]]:
         """Kernel, stride, pad and dilation of each spatial axis."""
@@ -149,6 +156,8 @@ class AvgPool(_Pool):
 class _AdaptivePool(Op):
     """Windows chosen so that the result has a given size: position o sees ⌊o·n/size⌋ up to ⌈(o+1)·n/size⌉."""
 
+    size: CountPerAxis = Field(description="size of every spatial axis of the result, or a list with one an axis")
+
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         (x,) = inputs
         axes = require_spatial(x, self.name)
@@ -156,7 +165,7 @@ class _AdaptivePool(Op):
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         (x,) = inputs
-        table: Relations = dict(kept(x, 2))
+        table = kept(x, 2)
         for a, size in enumerate(spread(self.size, x.rank - 2, "size"), 2):
             if size == 1:
                 table |= reduced(x, range(a, a + 1))
@@ -201,8 +210,6 @@ class AdaptiveAvgPool(_AdaptivePool):
         Example({"size": 2}, ("B C=2 4 5 6",), ("B C=2 2 2 2",)),
     )
 
-    size: CountPerAxis = Field(description="size of every spatial axis of the result, or a list with one an axis")
-
 
 class AdaptiveMaxPool(_AdaptivePool):
     """Maxima over windows chosen so that the result has a given size, whatever the operand's."""
@@ -214,8 +221,6 @@ class AdaptiveMaxPool(_AdaptivePool):
         Example({"size": [3, 4]}, ("B C=2 H=9 W=6",), ("B C=2 H=3 W=4",)),
         Example({"size": 2}, ("B C=2 4 5 6",), ("B C=2 2 2 2",)),
     )
-
-    size: CountPerAxis = Field(description="size of every spatial axis of the result, or a list with one an axis")
 
 
 class _GlobalPool(Op):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from ..relations import POINTWISE, Relation, everything, window
+from ..relations import POINTWISE, Relation, Relations, everything, window
 from ..sizes import Dim
 from ..types import Axis, TensorType
 from .base import Init, Need, Refusal
@@ -183,11 +183,11 @@ def fan_in_init(fan_in: int) -> Init:
     return Init("uniform", (-bound, bound))
 
 
-def reduced(x: TensorType, axes: range, *, symmetric: bool = True) -> dict[tuple[int, None, int, int], Relation]:
+def reduced(x: TensorType, axes: range, *, symmetric: bool = True) -> Relations:
     """Relations of axes that are pooled away."""
     return {(0, None, 0, a): everything(uniform=True, symmetric=symmetric) for a in axes}
 
 
-def kept(x: TensorType, axes: int) -> dict[tuple[int, int, int, int], Relation]:
+def kept(x: TensorType, axes: int) -> Relations:
     """Relations of the first axes, each in its place."""
     return {(0, a, 0, a): POINTWISE for a in range(axes)}
