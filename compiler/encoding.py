@@ -7,8 +7,8 @@ lacks is an object with one key that starts with `$`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from math import isfinite
 from typing import Any
 
@@ -48,8 +48,6 @@ def encode(value: Any) -> Any:
             return {"$size": str(value)}
         case Init():
             return {"$init": [value.kind, list(value.values)]}
-        case Fraction():
-            return {"$fraction": str(value)}
         case range():
             return {"$range": [value.start, value.stop]}
     return {"$text": show(value)}
@@ -70,6 +68,12 @@ def decode(data: Any) -> Any:
     raise Undecodable(f"this is no value: {str(data)[:80]}")
 
 
+def _dict(data: Any) -> dict[Any, Any]:
+    if not isinstance(data, list):
+        raise TypeError
+    return {decode(key): decode(value) for key, value in data}
+
+
 def _init(data: Any) -> Init:
     kind, values = data
     if not isinstance(kind, str) or not all(isinstance(v, (int, float)) for v in values):
@@ -82,12 +86,11 @@ def _range(data: Any) -> range:
     return range(start, stop)
 
 
-_TAGGED = {
+_TAGGED: dict[str, Callable[[Any], Any]] = {
     "$float": lambda d: {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}[d],
-    "$dict": lambda d: {decode(k): decode(v) for k, v in d},
+    "$dict": _dict,
     "$size": parse_size,
     "$init": _init,
-    "$fraction": lambda d: Fraction(d[:100]),
     "$range": _range,
     "$text": lambda d: Written(d[:10_000]),
 }

@@ -84,7 +84,7 @@ class Dim:
             atom, power = self.terms[0][0][0]
             if power == 1:
                 return str(atom)
-        parts = []
+        parts: list[str] = []
         for monomial, coefficient in sorted(self.terms, key=lambda t: (not t[0], t[1] < 0)):
             body = _monomial_text(monomial)
             size = abs(coefficient)
@@ -245,9 +245,9 @@ def _floordiv_by(above: int | Dim, below: int) -> int | Dim:
         return _build(whole) + left // below
     nested = _nested(left)
     if nested is not None:  # (a // m + r) // n = (a + m·r) // (m·n)
-        inner, remainder = nested
+        inner, more = nested
         assert isinstance(inner.below, int)
-        return _build(whole) + _floordiv_by(inner.above + remainder * inner.below, inner.below * below)
+        return _build(whole) + _floordiv_by(inner.above + more * inner.below, inner.below * below)
     shared = below
     for monomial, coefficient in left.terms:
         shared = gcd(shared, coefficient if monomial else 0)

@@ -16,7 +16,7 @@ from ..ops.base import Check, Code, Init, WeightSpec
 from ..sizes import parse_size
 from ..types import parse_type
 
-SCHEMA = "archlang.graph/1"
+SCHEMA: Literal["archlang.graph/1"] = "archlang.graph/1"
 DEEPEST = 64
 MOST_GRAPHS = 10_000
 MOST_NODES = 500_000
@@ -26,10 +26,14 @@ Path = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+
 MaybePath = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*'?)?$", max_length=400)]
 Text = Annotated[str, StringConstraints(max_length=10_000)]
 Size = int | Text
+Role = Annotated[str, StringConstraints(pattern=r"^(param|buffer|scratch)$")]
+Dtype = Annotated[str, StringConstraints(pattern=r"^(float|int|bool)$")]
+GraphKind = Annotated[str, StringConstraints(pattern=r"^(block|network|entry)$")]
+Test = Annotated[str, StringConstraints(pattern=r"^(equal|divides|at_least)$")]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class WeightModel(_Model):
@@ -37,8 +41,8 @@ class WeightModel(_Model):
 
     name: Path
     shape: tuple[Annotated[int, Field(ge=0, le=2**40)], ...]
-    role: Literal["param", "buffer", "scratch"] = "param"
-    dtype: Literal["float", "int", "bool"] = "float"
+    role: Role = "param"
+    dtype: Dtype = "float"
     init: tuple[Name, tuple[float, ...]] = ("default", ())
     code: dict[str, JsonValue] | None = None
 
@@ -86,7 +90,7 @@ class NodeModel(_Model):
 class CheckModel(_Model):
     """A question about sizes that only a run can answer."""
 
-    test: Literal["equal", "divides", "at_least"]
+    test: Test
     left: Size
     right: Size
     message: Text
@@ -97,7 +101,7 @@ class GraphModel(_Model):
 
     id: Text
     name: Name
-    kind: Literal["block", "network", "entry"] = "block"
+    kind: GraphKind = "block"
     arguments: dict[Name, JsonValue] = {}
     module_parameters: tuple[Name, ...] = ()
     nominal: dict[Name, int] = {}
@@ -131,7 +135,7 @@ def program_model(program: Program) -> ProgramModel:
     main = models.add_all(program.graph)
     entries = {name: models.add_all(entry) for name, entry in program.entries.items()}
     return ProgramModel(
-        version=SCHEMA,
+        schema=SCHEMA,
         name=program.name,
         doc=program.doc,
         parameters={name: encode(value) for name, value in program.parameters.items()},
@@ -264,7 +268,8 @@ def make_graphs(models: tuple[GraphModel, ...]) -> dict[str, Graph]:
     for model in models:
         if model.id in known:
             raise Undecodable(f"two graphs have the id `{model.id[:80]}`")
-        callees = [r.graph for r in (*model.modules, *model.nodes) if r.graph is not None]
+        callees = [m.graph for m in model.modules if m.graph is not None]
+        callees += [n.graph for n in model.nodes if n.graph is not None]
         for callee in [*callees, *([model.shares] if model.shares is not None else [])]:
             if callee not in known:
                 raise Undecodable(f"graph `{model.id[:80]}` refers to `{callee[:80]}`, which does not stand before it")
