@@ -16,6 +16,7 @@ from .layout import WIDTH, comment, statement
 from .loops import Loop, find_loops
 from .names import Scope, identifier
 from .plan import Plan, Plans
+from .split import split
 from .tree import member
 
 _INDENT = 8
@@ -202,6 +203,10 @@ class Body:
         self._say(call("torch._check", test, message), "", (Step("", span),) if span else ())
 
     def _say(self, value: ast.expr, target: str, origins: tuple[Step, ...] = (), shape: str = "") -> None:
+        before, value = split(value, _INDENT, target, lambda: self.scope.new("part"))
+        for variable, part in before:
+            self.nodes.append(part)
+            self.lines.add(statement(part, _INDENT, f"{variable} = "), origins)
         self.nodes.append(value)
         self.lines.add(statement(value, _INDENT, target, (comment(shape), mark(origins))), origins)
 

@@ -15,6 +15,7 @@ from .expr import call, constant, name, names_in, text
 from .layout import comment, commented, docstring, signature, statement
 from .names import MODULE_ATTRIBUTES, Scope, identifier
 from .plan import Plan, Plans
+from .split import split
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,15 @@ class _Writer:
         lines.add([" " * 8 + "super().__init__()"])
         for parameter in stored:
             lines.add([f"        self.{parameter} = {parameter}"])
+        scope = Scope(set(plan.parameters))
         for line in made:
-            self.nodes.append(line.value)
             origins = _origins(line.span)
-            lines.add(statement(line.value, 8, line.target, (mark(origins),)), origins)
+            before, value = split(line.value, 8, line.target, lambda: scope.new("part"))
+            for variable, part in before:
+                self.nodes.append(part)
+                lines.add(statement(part, 8, f"{variable} = "), origins)
+            self.nodes.append(value)
+            lines.add(statement(value, 8, line.target, (mark(origins),)), origins)
         return lines
 
     # -- methods
