@@ -81,8 +81,8 @@ class Frontend:
             help=f"say which: `{self.source.name}:{next(iter(networks))}`",
         )
 
-    def program(self, target: Global, parameters: Mapping[str, Any] | None = None) -> Program | None:
-        """A network as a program, or None when errors (now in the sink) left nothing."""
+    def program(self, target: Global, parameters: Mapping[str, Any] | None = None) -> Program:
+        """A network as a program. Raises ArchError, or Poisoned when the errors are in the sink."""
         place = target.item.name.span
         body_of_config = [target] if isinstance(target.item, ast.Configuration) else []
         given = {k: self._parameter(k, v) for k, v in (parameters or {}).items()}
@@ -95,6 +95,8 @@ class Frontend:
         arguments = bind_parameters(item, recipe, lambda p, so_far: body.default(definition, p, so_far), {}, place)
         graph.arguments = arguments
         body.run_network(item, arguments)
+        if body.failed:
+            raise Poisoned
         self._configuration_bodies(body_of_config, body)
         doc = target.item.doc or item.doc or self.scope.file.doc
         return Program(
@@ -204,12 +206,10 @@ def _complete(target: Global) -> bool:
 
 
 def _check_one(front: Frontend, target: Global, checked: Checked) -> None:
-    before = sum(d.severity == "error" for d in front.sink.found)
     try:
         program = front.program(target)
-        if program is not None and sum(d.severity == "error" for d in front.sink.found) == before:
-            _contracts(program, front.sink)
-            checked.programs[target.name] = program
+        _contracts(program, front.sink)
+        checked.programs[target.name] = program
     except ArchError as failure:
         front.sink.extend(failure)
     except Poisoned:

@@ -291,8 +291,13 @@ def _by_how_much(left: Any, right: Any) -> str:
     if any(not _number(v) or isinstance(v, Dim) or abs(v) == inf for v in (left, right)):
         return ""
     off = left - right
-    percent = f", {100 * abs(off) / abs(right):.2g}%" if right else ""
+    percent = f", {_percent(100 * abs(off) / abs(right))}%" if right else ""
     return f": {_show(abs(off))} too {'many' if off > 0 else 'few'}{percent}" if off else ""
+
+
+def _percent(share: float) -> str:
+    """Two digits below ten, none to spare above: 0.054, 6.2, 99.98, 1,200."""
+    return f"{share:.2g}" if share < 10 else f"{share:,.2f}".rstrip("0").rstrip(".")
 
 
 def _show(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from .repeats import Place
 from .session import Session, bind_parameters
 from .settings import make_op, named_settings, read_init
 from .tensors import TensorEvaluator
-from .values import AxisName, Global, Module, Poisoned, Recipe, Tensor, Weight, describe, freeze
+from .values import POISON, AxisName, Global, Module, Poisoned, Recipe, Tensor, Weight, describe, freeze
 
 
 @dataclass(slots=True)
@@ -95,6 +95,8 @@ class Applier(TensorEvaluator):
                 raise error("A0208", f"there is no layer or block `{e.text}`", e.span, help=self._like(e.text))
         if isinstance(value, (Recipe, Module)):
             return value
+        if value is POISON:
+            raise Poisoned
         what = "an arrow leads into a layer, a block or a module"
         if isinstance(value, (Tensor, Weight)):
             help = "several tensors enter as a tuple: `(a, b) -> layer`; arithmetic is outside: `a + (b -> relu)`"
@@ -265,7 +267,8 @@ class Applier(TensorEvaluator):
                 )
 
     def _static_name(self, name: str) -> Any:
-        return self.lookup(name, self.graph.span) if self.has(name) else None
+        """A name's static value, where an axis is given by number; a size's name never means its size there."""
+        return None if name in self.size_names() or not self.has(name) else self.lookup(name, self.graph.span)
 
     def _own(self, path: str, made: Layer | Instance, span: Span, module: Module | None) -> None:
         """Registers what lives at a path. A shared module must own the same weights at every use."""
@@ -399,6 +402,10 @@ class Applier(TensorEvaluator):
         return Below(module.path, module.made, module).get(e)
 
     # -- what bodies decide
+
+    def size_names(self) -> Iterable[str]:
+        """Names that stand for sizes of axes."""
+        raise NotImplementedError
 
     def configured(self, target: Global, recipe: Recipe, span: Span) -> tuple[Global, Recipe]:
         """A configuration as the definition that it configures, with both sets of arguments."""

@@ -12,7 +12,7 @@ from ..ops.base import Check
 from ..sizes import Dim, Verdict, compare, symbol
 from ..source import Span
 from ..syntax import ast
-from ..types import DTYPES, Axis, TensorType
+from ..types import DTYPES, Axis, TensorType, unique_names
 from .builtins import BUILTINS
 from .labels import Labels
 from .names import FileScope
@@ -86,6 +86,9 @@ class ScopeEvaluator(StageEvaluator):
             raise error("A0204", f"`{name}` is a value already and can't also be {what}", span)
         self.names[name] = value
         self.fixed.setdefault(name, (what, span))
+
+    def size_names(self) -> list[str]:
+        return [name for name, (what, _) in self.fixed.items() if what == "a size"]
 
     def static_names(self) -> dict[str, Any]:
         """What contracts may speak of: static values, and the file's functions are left out."""
@@ -197,15 +200,16 @@ class ScopeEvaluator(StageEvaluator):
         self.no_doubles(shape)
         if shape.dtype not in DTYPES:
             raise error("A0309", f"a tensor holds float, int or bool, not `{shape.dtype}`", shape.span)
-        return TensorType(tuple(axes), shape.dtype)
+        return TensorType(unique_names(axes), shape.dtype)
 
     @staticmethod
     def no_doubles(shape: ast.Shape) -> None:
-        """Refuses a shape that names two axes alike."""
+        """Refuses a shape that gives one name two sizes. A bare name may stand twice (`[T, T]`): two axes of one size,
+        which then have no name of their own."""
         seen: dict[str, Span] = {}
         for a in shape.axes:
             if a.name is not None:
-                if a.name in seen:
+                if a.name in seen and (a.size is not None or a.nominal is not None):
                     raise error(
                         "A0202",
                         f"two axes are called `{a.name}`",
@@ -260,7 +264,7 @@ class ScopeEvaluator(StageEvaluator):
                 else:
                     self._fix_size(a.name, axis.size, a.span)
             axes.append(Axis(a.name, axis.size))
-        return TensorType(tuple(axes), found.dtype)
+        return TensorType(unique_names(axes), found.dtype)
 
     def _meet(
         self,

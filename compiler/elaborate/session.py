@@ -86,10 +86,12 @@ class Session:
     ) -> TensorType:
         """An output's type for the caller, axes called as the caller's operands call them."""
         graph = made.graph
-        renamed: dict[str, str] = {}
+        renamed: dict[str, str] = {}  # inner names by the first operand's, unless another has that very name
         for number, operand in zip(graph.inputs, operands, strict=False):
             for inner, outer in zip(graph[number].types[0].axes, operand.axes, strict=False):
                 if inner.name is not None and outer.name is not None:
+                    if inner.name == outer.name:
+                        renamed[inner.name] = outer.name
                     renamed.setdefault(inner.name, outer.name)
         inside = graph[output].types[0]
         names = [renamed.get(a.name, a.name) if a.name else None for a in inside.axes]
@@ -115,14 +117,13 @@ class Session:
             )
         if len(self.stack) >= limits.DEPTH:
             raise error("A0804", f"blocks stand in blocks more than {limits.DEPTH} deep", span)
-        before = sum(d.severity == "error" for d in self.sink.found)
         self.stack.append((target, span))
         try:
             body = Body(self, target.file, Graph(target.name, "block", arguments, span=target.item.span))
             body.run_block(target.item, arguments, operands)
         finally:
             self.stack.pop()
-        return Made(body.graph, body.passed, sum(d.severity == "error" for d in self.sink.found) > before)
+        return Made(body.graph, body.passed, body.failed)
 
 
 def _canonical(

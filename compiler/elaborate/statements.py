@@ -41,6 +41,7 @@ class Body(ScopeEvaluator):
         super().__init__(session, file, graph, labels)
         self.expects: list[tuple[ast.ExpectStmt, dict[str, Any]]] = []
         self.entries: dict[str, Graph] = {}
+        self.failed = False  # some statement could not be run; its error is in the sink
         self._run: dict[type, Callable[[Any], None]] = {
             ast.InputStmt: self._input,
             ast.ParamStmt: self._param,
@@ -74,6 +75,7 @@ class Body(ScopeEvaluator):
                 self._poison(statement)
 
     def _poison(self, statement: ast.Stmt) -> None:
+        self.failed = True
         for name in bound_names(statement):
             if name not in self.fixed:
                 self.names[name] = POISON
@@ -104,12 +106,9 @@ class Body(ScopeEvaluator):
         self.graph.module_parameters = tuple(n for n, v in arguments.items() if isinstance(v, Module))
 
     def _finish(self, item: ast.Definition, body: Sequence[ast.Stmt]) -> None:
-        failed = False
-        try:
-            self.run(body)
-        except Poisoned:
-            failed = True
-        if not self.graph.outputs and not failed and not self.session.sink.failed:
+        self.run(body)
+        if not self.graph.outputs and not self.failed:
+            self.failed = True
             self.session.sink.extend(
                 error(
                     "A0504", f"`{item.name.text}` has no output", item.name.span, help="say what leaves it: `output y`"
@@ -275,11 +274,8 @@ class Body(ScopeEvaluator):
             return
         known = self.names.get(head, ())
         if not isinstance(known, tuple) or rest != str(len(known)):
-            raise error(
-                "A0515",
-                f"`{path}` does not continue the list `{head}`, of {len(known) if isinstance(known, tuple) else 0} so far",
-                s.span,
-            )
+            count = len(known) if isinstance(known, tuple) else 0
+            raise error("A0515", f"`{path}` does not continue the list `{head}`, which has {count} so far", s.span)
         self.bind(head, (*known, module), s.name.span)
 
     def _for(self, s: ast.ForStmt) -> None:
@@ -340,7 +336,8 @@ class Body(ScopeEvaluator):
         for hidden in own:
             inner.names.pop(hidden, None)
         inner.run(s.body)
-        if not graph.outputs and not self.session.sink.failed:
+        self.failed = self.failed or inner.failed
+        if not graph.outputs and not inner.failed:
             raise error("A0504", f"entry `{name}` has no output", s.name.span, help="say what leaves it: `output y`")
         graph.values = {n: v.ref for n, v in inner.names.items() if isinstance(v, Tensor) and v.home == id(graph)}
         self.entries[name] = graph
