@@ -20,7 +20,9 @@ from archlang.compiler.draw.outline import READABLE, automatic, outline
 from archlang.compiler.draw.repeats import Repeat, find_repeats
 from archlang.compiler.draw.stacks import tidy
 from archlang.compiler.draw.style import ROLES, contrast
+from archlang.compiler.frontend import compile_program
 from archlang.compiler.graph import EdgeKind, Graph, Kind, Node, Program, Ref
+from archlang.compiler.source import Source
 from archlang.compiler.types import tensor
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -346,7 +348,7 @@ def hostile_program(text: str) -> Program:
 
 
 def elements(svg: ElementTree.Element) -> list[str]:
-    """The tags of all that is drawn; names are no titles where nothing of them can be printed, and may fall into runs."""
+    """The tags of all that is drawn. A name of which nothing can be printed makes no title; text may fall into runs."""
     return sorted(e.tag for e in svg.iter() if not e.tag.endswith(("text", "path", "title")))
 
 
@@ -537,6 +539,7 @@ def test_no_torch_and_no_graphviz_until_used() -> None:
 
 
 @needs_dot
+@pytest.mark.slow
 def test_the_same_under_any_hash_seed() -> None:
     program = (
         "import hashlib, sys\nsys.path.insert(0, sys.argv[1])\nimport draw_graphs\n"
@@ -551,3 +554,36 @@ def test_the_same_under_any_hash_seed() -> None:
         done = subprocess.run(run, capture_output=True, text=True, check=True, env=environment)
         hashes.add(done.stdout)
     assert len(hashes) == 1
+
+
+def test_from_text() -> None:
+    """What the elaborator makes of a text, drawn: labels as the author wrote them, unlabelled layers without one."""
+    text = """
+    block Unit(width: int) {
+      input x: [B, C, H, W]
+      output x -> skip { conv1: conv(width, kernel=3, pad=1) -> norm: batchnorm -> relu }
+    }
+    network Net(depth: int = 3) {
+      input image: [B, 3, H~32, W~32]
+      x = image -> conv(8, kernel=1) -> body: { repeat depth { Unit(8) } }
+      output x -> global_avgpool -> flatten -> linear(10)
+    }
+    """
+    program = compile_program(Source(text))
+    assert texts(program) == [
+        "image",
+        "conv 8, 1×1",
+        "conv1 conv 8, 3×3 · norm batchnorm · relu",
+        "+",
+        "global avgpool",
+        "flatten",
+        "linear 10",
+        "output",
+    ]
+    drawn = figure(program)
+    assert [(g.title, g.kind, g.times) for g in drawn.groups.values()][1:] == [
+        ("body", "level", 1),
+        ("Unit(8)", "block", 3),
+    ]
+    assert [link.kind for link in drawn.links].count(EdgeKind.SKIP) == 1
+    assert drawn.subtitle.endswith("image 3×32×32")

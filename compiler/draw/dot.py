@@ -10,7 +10,7 @@ from .style import SMALL, Extra, Theme
 _GAP = "&#160;"  # other spaces are lost in SVG
 FONT = "Helvetica,Arial,sans-serif"
 _WIDTH = 124
-_TITLE = 15  # letters that fit left of the line that enters a cluster
+_TITLE = 11  # letters that fit left of the line that enters a cluster
 
 
 def dot(figure: Figure, theme: Theme) -> str:
@@ -80,7 +80,7 @@ def _globals(figure: Figure, theme: Theme) -> list[str]:
 
 def _cluster(group: Group, theme: Theme, depth: int) -> str:
     block = group.kind == "block"
-    lines = _broken(group.title, _TITLE - (3 if group.times > 1 else 0))
+    lines = _broken(group.title)
     rows = [f"<B>{_font(escape(lines[0]), 10)}</B>" if block else _font(escape(lines[0]), 10)] if group.title else []
     rows += [_font(escape(line), 9, theme.muted) for line in lines[1:]]
     if group.times > 1:
@@ -95,16 +95,16 @@ def _cluster(group: Group, theme: Theme, depth: int) -> str:
         penwidth=2 * theme.width if group.times > 1 else theme.width,
         fontsize=10,
         fontcolor=theme.text if block or group.times > 1 else theme.muted,
-        margin=10,
+        margin=12,
     )
 
 
 _LEFT = '<BR ALIGN="LEFT"/>'
 
 
-def _broken(title: str, longest: int) -> list[str]:
+def _broken(title: str) -> list[str]:
     """A long title in two lines: the label and the block, or the block and its arguments."""
-    if len(title) <= longest:
+    if len(title) <= _TITLE:
         return [title]
     head, found, rest = title.partition(": ")
     if found and head:
@@ -232,6 +232,7 @@ def _link(link: Link, figure: Figure, theme: Theme, shortcuts: set[str]) -> str:
         case EdgeKind.STATE:
             values["constraint"] = "false"
         case _:
-            aside = Glyph.LOSS in (source.role, target.role) or source.id in shortcuts or target.id in shortcuts
+            aside = Glyph.LOSS in (source.role, target.role) or source.role in (Extra.WEIGHT, Glyph.CONSTANT)
+            aside = aside or source.id in shortcuts or target.id in shortcuts
             values["weight"] = 1 if aside else 500
     return f"{link.source} -> {link.target} [{_attributes(**values)}]"

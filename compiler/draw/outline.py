@@ -42,11 +42,20 @@ class TooLarge(Exception):
     """The figure would have more items than the limit."""
 
 
-def outline(program: Program, graph: Graph, depth: int, parameters: bool, most: int) -> Figure:
-    """The figure of one entry of a program, with so many levels and blocks opened. Raises TooLarge."""
+def outline(
+    program: Program,
+    graph: Graph,
+    depth: int,
+    parameters: bool,
+    most: int,
+    *,
+    repeats: dict[int, list[Repeat]] | None = None,
+) -> Figure:
+    """The figure of one entry of a program, with so many levels and blocks opened. `repeats` keeps what was found for
+    further depths. Raises TooLarge."""
     figure = Figure(words.clean(program.name), _subtitle(program, graph))
     figure.groups["root"] = Group("root", figure.title, "root", None)
-    builder = _Builder(figure, parameters, most, _silent(graph))
+    builder = _Builder(figure, parameters, most, _silent(graph), {} if repeats is None else repeats)
     builder.draw(graph, "", graph.nominal, depth=depth, home="root", given=None)
     return figure
 
@@ -55,10 +64,11 @@ def automatic(program: Program, graph: Graph, parameters: bool, most: int) -> Fi
     """The most detailed figure that is still readable; the least detailed one when none is."""
     from .stacks import tidy
 
-    best = tidy(outline(program, graph, 0, parameters, most))
+    repeats: dict[int, list[Repeat]] = {}
+    best = tidy(outline(program, graph, 0, parameters, most, repeats=repeats))
     for depth in range(1, _DEEPEST):
         try:
-            figure = tidy(outline(program, graph, depth, parameters, most))
+            figure = tidy(outline(program, graph, depth, parameters, most, repeats=repeats))
         except TooLarge:
             break
         if sum(item.shape is not Shape.POINT for item in figure.items.values()) > READABLE:
@@ -117,7 +127,7 @@ class _Builder:
     parameters: bool
     most: int
     silent: dict[str, frozenset[str]]
-    repeats: dict[int, list[Repeat]] = field(default_factory=dict)
+    repeats: dict[int, list[Repeat]]
     drawn: set[tuple[str, str]] = field(default_factory=set)
 
     def draw(
@@ -362,6 +372,8 @@ class _Builder:
             return Shape.CIRCLE if len(sign) == 1 else Shape.PILL, Stripe(node.op.glyph, elementwise)
         if sign is not None and len(inputs) == 2 and numbers:
             return Shape.PILL, Stripe(node.op.glyph, words.with_numbers(sign, numbers))
+        if node.op.glyph is Glyph.CONSTANT and node.name:
+            return Shape.PILL, Stripe(Glyph.CONSTANT, "", words.clean(node.name, 40))
         text = words.op_text(node.op, inputs)
         if numbers:
             text = f"{text} ({', '.join(numbers.get(i, '·') for i in range(len(inputs)))})"

@@ -46,7 +46,8 @@ class _Finder:
     def __init__(self, graph: Graph, order: Sequence[int]) -> None:
         self.graph, self.order = graph, order
         self.at = {number: i for i, number in enumerate(order)}
-        self.keys = [self._key(number) for number in order]
+        numbers: dict[tuple, int] = {}
+        self.keys = [numbers.setdefault(self._key(number), len(numbers)) for number in order]
         self.levels = [graph[number].level for number in order]
         self.operands = [graph.operands(number) for number in order]
         self.users = [[self.at[user] for _, user, _ in graph.users(number)] for number in order]
@@ -57,7 +58,7 @@ class _Finder:
         node = self.graph[number]
         return (
             node.kind,
-            id(node.graph) if node.graph is not None else node.op,
+            id(node.graph) if node.graph is not None else (type(node.op), repr(node.op)),
             node.types,
             tuple(self.graph.operand_kinds(number)),
             _stem(node.module),

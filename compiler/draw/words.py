@@ -10,6 +10,7 @@ from ..graph import Graph, Node
 from ..ops.base import Op
 from ..sizes import Dim
 from ..types import TensorType
+from .style import SMALL
 
 BATCH = frozenset({"B", "N", "batch", "Batch"})
 LONGEST = 60
@@ -96,7 +97,7 @@ def op_text(op: Op, inputs: tuple[TensorType, ...]) -> str:
     then: list[str] = []
     for position, (name, info) in enumerate(type(op).model_fields.items()):
         value = getattr(op, name)
-        if isinstance(value, dict) or (name in _SILENT and not isinstance(value, str)):
+        if isinstance(value, dict) or (name in _SILENT and not (name == "pad" and isinstance(value, str))):
             continue
         if not info.is_required() and value == info.get_default(call_default_factory=True):
             continue
@@ -116,7 +117,8 @@ def op_text(op: Op, inputs: tuple[TensorType, ...]) -> str:
                 then += [] if value in ("same", "valid") else [str(value)]
             case _:
                 short = value_text(value)
-                first.append(short if info.is_required() or not position else f"{name}={short}")
+                bare = info.is_required() or (not position and op.glyph in SMALL)
+                first.append(name if value is True else short if bare else f"{name}={short}")
     pattern = getattr(op, "pattern", None)
     if isinstance(pattern, str):
         return clean(pattern.replace("->", "→"))
