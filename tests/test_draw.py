@@ -155,6 +155,15 @@ def test_numbers_stand_in_the_arithmetic() -> None:
     assert texts(b.program())[1:-1] == ["× 0.5", "1 − x", "÷ 8", "⊙"]
 
 
+def test_a_number_may_enter_a_block() -> None:
+    inner = graphs.Builder("Twice")
+    x, factor = inner.input("x", "B 4"), inner.input("factor", "")
+    inner.output(inner.op("mul", inner.op("mul", x, factor), factor))
+    b = graphs.Builder("Outer", "network")
+    b.output(b.call(inner.graph, b.input("x", "B 4"), b.op("scalar", value=0.5)))
+    assert texts(b.program())[1:-1] == ["⊙", "⊙"]
+
+
 def test_pre_norm_layers_share_a_box() -> None:
     b = graphs.Builder("PreNorm", "network")
     x = b.input("x", "B T 16")

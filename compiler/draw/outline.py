@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ..graph import EdgeKind, Graph, Kind, Layer, Node, Program, Ref
+from ..ops.arithmetic import Scalar
 from ..ops.base import Glyph
 from ..sizes import Dim, substitute
 from ..types import TensorType
@@ -235,7 +236,7 @@ class _Builder:
         if scope.waiting is not None and node.kind is Kind.OUTPUT:
             scope.ends[Ref(number)] = operands[0]
             return
-        if node.op is not None and node.op.name == "scalar":
+        if isinstance(node.op, Scalar):
             scope.numbers[number] = words.value_text(node.op.value)
             scope.ends[Ref(number)] = End("", node.types[0])
             return
@@ -266,7 +267,7 @@ class _Builder:
 
     def _entry(self, scope: _Scope, number: int, end: End) -> End:
         """An input of an opened block: a small dot where it goes several ways."""
-        if len(scope.graph.users(number)) < 2:
+        if len(scope.graph.users(number)) < 2 or not end.item:
             return end
         return self._point(f"n{scope.prefix}{number}", scope.home, end)
 
