@@ -10,12 +10,8 @@ import re
 
 from ..source import Source
 from .explain import DECLARATIONS, STATEMENTS, explain
-from .machine import CLOSERS, END, OPENERS, SLIPS, Machine, Token
+from .machine import CLOSERS, DEEPEST, END, OPENERS, SLIPS, Machine, Token
 from .nodes import Nodes
-
-MOST = 20
-"""After so many errors in a file the rest is not read."""
-
 
 _BAD_NUMBER = re.compile(r"[0-9][\w.]*")
 _WORD = re.compile(r"\w+")
@@ -108,7 +104,7 @@ class Complaints(Nodes):
         before = machine.recent[-1].start if machine.recent else -1
         if token.start != self.last_error and before >= self.excused:
             explain(self, machine, token)
-        if len(self.found) >= MOST or token.kind == END:
+        if token.kind == END:
             return None
         start = token.end if token.start == self.last_error else token.start
         self.last_error = token.start
@@ -149,6 +145,8 @@ def _resume(machine: Machine, pos: int) -> Token | None:
         kind, start, pos = found.lastgroup or "", pos, found.end()
         if kind in OPENERS:
             inner.append(kind)
+            if len(inner) > DEEPEST:
+                return None
         elif kind in CLOSERS:
             if CLOSERS[kind] in inner:
                 while inner.pop() != CLOSERS[kind]:

@@ -15,6 +15,13 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"'}
 _ESCAPE = re.compile(r"\\(.)")
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
+MOST = 20
+"""After so many errors in a file the rest is not read."""
+
+
+class TooMany(Exception):
+    """So much is wrong with the text that reading on helps nobody."""
+
 
 class Literals:
     """Reads tokens into values and keeps what is wrong with them."""
@@ -38,8 +45,10 @@ class Literals:
         labels: tuple[Label, ...] = (),
         note: str = "",
     ) -> None:
-        """Keep a complaint; parsing goes on."""
+        """Keep a complaint; parsing goes on, until there are MOST of them."""
         self.found.append(Diagnostic(code, message, at, labels, help, underline=note))
+        if len(self.found) >= MOST:
+            raise TooMany
 
     def comment(self, start: int, end: int) -> None:
         """Keep a comment."""

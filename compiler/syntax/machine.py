@@ -19,6 +19,9 @@ from ..source import Span
 DEEPEST = 100
 """Most brackets open at a time, and most nodes one above the other: what later stages may recurse on."""
 
+TALLEST = 2000
+"""Most symbols on the parser's stack: far more than DEEPEST brackets, each with operations around it, can need."""
+
 END = "$END"
 OPENERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 CLOSERS = {closer: opener for opener, closer in OPENERS.items()}
@@ -63,6 +66,7 @@ class Tables:
         self.access: list[str] = data["access"]
         self.starts: dict[str, list[int]] = data["starts"]
         self.rules = [_rule(row, functions, deeper) for row in data["rules"]]
+        self.jumps: dict[tuple[int, int, str], int] = {}
         self._actions: list[Any] = data["actions"]
         self._gotos: list[Any] = data["gotos"]
 
@@ -79,6 +83,19 @@ class Tables:
         if row.__class__ is str:
             row = self._gotos[state] = _decode(row)
         return row
+
+    def jump(self, below: int, state: int, kind: str) -> int:
+        """The state that the rules of one child lead to from `state` over `below`, with `kind` next.
+
+        From a number to a value it is a dozen such steps, each of which leaves the value as it is.
+        """
+        first = state
+        while True:
+            action = self.actions(state).get(kind, 0)
+            if action >= 0 or self.rules[-1 - action].mode != UNIT:
+                self.jumps[below, first, kind] = state
+                return state
+            state = self.gotos(below)[self.rules[-1 - action].origin]
 
     def accepts(self, states: list[int], terminal: str) -> bool:
         """Whether the parser, with these states on its stack, can read the terminal."""
@@ -221,7 +238,15 @@ class Machine:
                 return False
             if action >= 0:
                 break
-            self.reduce(tables.rules[-1 - action])
+            rule = tables.rules[-1 - action]
+            if rule.mode == UNIT:
+                below = states[-2]
+                found = tables.jumps.get((below, state, kind))
+                states[-1] = tables.jump(below, state, kind) if found is None else found
+            else:
+                self.reduce(rule)
+        if len(states) > TALLEST:
+            raise TooDeep(token.start, token.end)
         if kind in OPENERS:
             if len(self.opens) >= DEEPEST:
                 raise TooDeep(token.start, token.end)
@@ -239,10 +264,6 @@ class Machine:
     def reduce(self, rule: Rule) -> None:
         """Replace a rule's children by its value."""
         states, values, length = self.states, self.values, rule.length
-        if rule.mode == UNIT:
-            states.pop()
-            states.append(self.tables.gotos(states[-1])[rule.origin])
-            return
         starts, ends, heights = self.starts, self.ends, self.heights
         if length:
             children = values[-length:]

@@ -6,6 +6,7 @@ from ..diagnostics import ArchError, Diagnostic
 from ..source import Source
 from . import ast
 from .complaints import Complaints
+from .literals import TooMany
 from .machine import DEEPEST, Machine, TooDeep
 
 LARGEST_TEXT = 4_000_000
@@ -21,6 +22,8 @@ def parse(source: Source) -> ast.File:
     tree = None
     try:
         tree = Machine(nodes, "file", 0, len(source.text)).run()
+    except TooMany:
+        pass
     except TooDeep as deep:
         nodes.report(
             "A0105",
