@@ -73,7 +73,7 @@ class Compiled:
         return emit_python(self.program)
 
     def module(self, *, weights: Path_ | None = None) -> nn.Module:
-        """A new module, with fresh weights or those of a checkpoint (safetensors, `.pt` of tensors) or a run's folder."""
+        """A new module, with fresh weights, or those of a checkpoint (safetensors, or `.pt`) or of a run's folder."""
         from archlang.runtime.module import build
 
         return build(self.program) if weights is None else restore(self.program, Path(weights))[0]

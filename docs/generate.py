@@ -4,6 +4,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import get_args
 
@@ -88,9 +94,69 @@ def _row(name: str, field: FieldInfo, kind: str | None = None) -> str:
 PAGES = {"ops.md": reference.document, "errors.md": errors, "train_settings.md": train_settings}
 
 
+def readme() -> str:
+    """The README with what its commands print now; a block that still matches, `…` and all, stays as it is."""
+    text = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, body in fences("arch wrong", text):
+            (Path(folder) / name).write_text(body, encoding="utf-8")
+
+        def block(found: re.Match[str]) -> str:
+            parts = []
+            for command, expected in commands(found[0]):
+                printed = run(command, Path(folder))
+                parts.append(f"$ {command}\n{expected if matches(expected, printed) else printed}")
+            return f"```console\n{''.join(parts)}```"
+
+        return re.sub(r"^```console\n.*?^```$", block, text, flags=re.MULTILINE | re.DOTALL)
+
+
+_FENCE = re.compile(r"^(?:<!-- file: (\S+) -->\n)?```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def fences(kind: str, text: str) -> list[tuple[str, str]]:
+    """(file name or "", content) of the fences of one kind."""
+    return [(name, body) for name, info, body in _FENCE.findall(text) if info == kind]
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """(command, what the page says it prints) of every console block, in order."""
+    found = []
+    for _, body in fences("console", text):
+        for part in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
+            command, _, expected = part.partition("\n")
+            found.append((command, expected))
+    return found
+
+
+def run(command: str, folder: Path) -> str:
+    """What a command prints, stdout and stderr together, without spaces at line ends."""
+    scripts = str(Path(sys.executable).parent)
+    path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        shlex.split(command),
+        cwd=folder,
+        env={**os.environ, "PATH": path, "NO_COLOR": "1", "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    lines = [line.rstrip() for line in done.stdout.rstrip().splitlines()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def matches(expected: str, printed: str) -> bool:
+    """Is this what the page says? `…` stands for anything."""
+    pattern = ".*".join(map(re.escape, expected.split("…")))
+    return re.fullmatch(pattern, printed, re.DOTALL) is not None
+
+
 def main() -> None:
     for name, write in PAGES.items():
         write_atomically(FOLDER / name, write())
+    write_atomically(FOLDER.parent / "README.md", readme())
 
 
 if __name__ == "__main__":
