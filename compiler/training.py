@@ -132,7 +132,7 @@ class _Reader:
                 labels=[Label(self.places[key], "first set here")],
                 help="keep one",
             )
-        self.places[key] = setting.span
+        self.places[key] = self.where(setting)
         if setting.excepted and key != "init":
             raise error("A1003", f"`{key}` takes no `except`", setting.excepted[0].span)
         if setting.assignments and key != "early_stop":
@@ -219,7 +219,7 @@ class _Reader:
         except ValidationError as failure:
             for fault in failure.errors():
                 key = str(fault["loc"][0]) if fault["loc"] else ""
-                if fault["type"] == "missing":
+                if fault["type"] == "missing" and len(fault["loc"]) == 1:
                     self.sink.extend(error("A1005", f"`{name}` needs `{key}`", span, help=f"write `{name}({key}=…)`"))
                 else:
                     self.sink.extend(error("A1005", f"`{key}` {_reason(fault)}", places.get(key, span)))

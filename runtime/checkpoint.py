@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,7 +35,24 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
             value = value.clone()  # tied weights and views: the format wants every tensor on its own
         seen.add(value.data_ptr())
         ready[key] = value
-    write_atomically(Path(path), lambda p: save_file(ready, p, dict(metadata or {})))
+
+    def write(place: Path) -> None:
+        save_file(ready, place, dict(metadata or {}))
+        _order_header(place)
+
+    write_atomically(Path(path), write)
+
+
+def _order_header(path: Path) -> None:
+    """Sorts the metadata in place: safetensors writes it in random order, and equal runs should give equal files."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def load_weights(module: nn.Module, path: Path, *, excepted: Iterable[str] = ()) -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .report import Report, format_metric, table
+from .report import Report, format_metric, summary, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,20 +57,20 @@ class Display:
             return
         width = len(str(self.epochs))
         parts = [f"epoch {int(row['epoch']):>{width}}/{self.epochs}", f"loss {row['loss']:.4f}"]
-        parts += [f"{k} {format_metric(k.removeprefix('validation '), v)}" for k, v in row.items() if k not in _BASIC]
-        self.console.print("  ".join(parts) + ("  *" if best else ""), highlight=False)
+        held = {k.removeprefix("validation "): v for k, v in row.items() if k.startswith("validation ")}
+        if held:
+            parts.append("validation " + " ".join(f"{name} {format_metric(name, v)}" for name, v in held.items()))
+        self.console.print("  ".join(parts) + ("  (best)" if best else ""), highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         if self.on:
-            self.console.print(text, highlight=False, markup=False)
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def report(self, report: Report) -> None:
         """The final table."""
         if self.on:
             self.console.print(table(report))
-
-
-_BASIC = ("epoch", "lr", "loss")
+            self.console.print(summary(report), highlight=False, soft_wrap=True)
 
 
 class Board:

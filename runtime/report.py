@@ -41,10 +41,7 @@ def table(report: Report) -> Table:
 
     names = list(next(iter(report.metrics.values()), {}))
     shown = Table(
-        title=f"{report.network} on {report.data}",
-        caption=f"{report.epochs} epochs, best {report.best_epoch}, {report.seconds:.1f} s, seed {report.seed}, "
-        f"{report.parameters:,} parameters, {report.device}",
-        box=box.SIMPLE_HEAVY,
+        title=f"{report.network} on {report.data}", title_justify="left", title_style="bold", box=box.SIMPLE_HEAVY
     )
     shown.add_column("part")
     shown.add_column("examples", justify="right")
@@ -54,6 +51,15 @@ def table(report: Report) -> Table:
         cells = [format_metric(name, values[name]) for name in names]
         shown.add_row(part, f"{report.examples[part]:,}", *cells, style="bold" if part == "test" else None)
     return shown
+
+
+def summary(report: Report) -> str:
+    """One line: how long, how large, where."""
+    ended = ", stopped early" if report.stopped_early else ""
+    return (
+        f"{report.epochs} epochs{ended}, the best was {report.best_epoch}; {report.seconds:.1f} s on {report.device}, "
+        f"seed {report.seed}, {report.parameters:,} parameters"
+    )
 
 
 def format_metric(name: str, value: float) -> str:
@@ -68,7 +74,7 @@ def draw_curves(report: Report, path: Path) -> None:
     """Loss, metric and learning rate over the epochs, as a PNG. Raises A1104."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
     history = report.history
     if not history:
@@ -95,11 +101,12 @@ def draw_curves(report: Report, path: Path) -> None:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         if panel == "lr":
             axes.set_ylim(0, max(row["lr"] for row in history) * 1.1)
-            axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         if panel == "loss" and _spread(history) > 30:
             axes.set_yscale("log")
         if any(label for _, label, _ in lines):
             axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
+        axes.axvline(report.best_epoch, color="#c4c9d4", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         _plain_axes(axes)
     best = report.best_epoch
     figure.suptitle(f"{report.network} on {report.data}, best epoch {best}", fontsize=12, color=_INK, x=0.01, ha="left")

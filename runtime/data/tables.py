@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -50,10 +51,12 @@ def read_table(path: Path, separator: str, span: Span | None) -> pd.DataFrame:
         raise error("A1012", f'"{path.name}" is a folder, not a CSV file', span)
     header = _header(path, separator, span)
     try:
-        frame = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, na_values=[], skip_blank_lines=False,
-            names=header, header=0, index_col=False, on_bad_lines="error", encoding="utf-8-sig",
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # pandas would cut rows that are too long
+            frame = pd.read_csv(
+                path, sep=separator, dtype=str, keep_default_na=False, na_values=[], skip_blank_lines=False,
+                names=header, header=0, index_col=False, on_bad_lines="error", encoding="utf-8-sig",
+            )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError, ValueError) as failure:
         _ragged(path, separator, len(header), span)
         raise error("A1016", f'"{path.name}" can\'t be read as a table: {str(failure)[:200]}', span) from None
