@@ -17,6 +17,7 @@ _BAD_NUMBER = re.compile(r"[0-9][\w.]*")
 _WORD = re.compile(r"\w+")
 _QUOTES = {"'": "'", "‘": "’", "’": "’", "“": "”", "”": "”", "„": "“", "«": "»", "´": "´"}
 _NAME_NEXT = re.compile(r"\s+[A-Za-z_`\"(]")
+_INDENTED = re.compile(r"[ \t]*(?:[\r\n]|$)")
 _BIND = re.compile(r"[A-Za-z_]\w*'?(?:[ \t]*,[ \t]*[A-Za-z_]\w*)*[ \t]*(?:=(?!=)|:[ \t]*\w*\[)")
 
 
@@ -140,7 +141,7 @@ def _resume(machine: Machine, pos: int) -> Token | None:
     while pos < end:
         found = match(text, pos, end)
         if found is None:
-            pos += 1
+            pos = _past_stray(text, pos, end)
             continue
         kind, start, pos = found.lastgroup or "", pos, found.end()
         if kind in OPENERS:
@@ -163,11 +164,21 @@ def _resume(machine: Machine, pos: int) -> Token | None:
     return None
 
 
+def _past_stray(text: str, pos: int, end: int) -> int:
+    """Behind what no token starts with: all of it, or a hostile text would be searched again from every character."""
+    if text.startswith('"""', pos):
+        return end
+    if text[pos] in '"`':
+        line_end = text.find("\n", pos, end)
+        return end if line_end < 0 else line_end
+    word = _WORD.match(text, pos, end)
+    return word.end() if word else pos + 1
+
+
 def _starts(machine: Machine, place: str, inner: list[str], word: str, start: int, end: int) -> bool:
     """Whether a statement or setting seems to start with the word."""
     text = machine.text
-    line = text.rfind("\n", max(0, start - 200), start) + 1
-    first = not text[line:start].strip()
+    first = _INDENTED.match(text[max(0, start - 200) : start][::-1]) is not None
     if place == "_stmt":
         if word in ("for", "if"):
             return first and not inner

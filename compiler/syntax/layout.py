@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from typing import Any
 
@@ -27,6 +28,7 @@ INDENT = 2
 ARROW = 3
 """How far the stages of a broken sequence stand behind their arrows."""
 
+_BLANK = re.compile(r"(?:\s|#[^\n]*+)*+")
 _BRACED = ast.Sequence | ast.RepeatStage | ast.ForStage | ast.IfStage | ast.Skip
 
 
@@ -76,6 +78,11 @@ class Layout:
     def brace(self, first: ast.Node) -> int:
         """Where the brace stands that opens what `first` is the first of."""
         return max(self.source.text.rfind("{", 0, first.span.start) + 1, 0)
+
+    def closing(self, end: int) -> int:
+        """Where the brace stands that closes a body whose last part ends at `end`."""
+        found = _BLANK.match(self.source.text, end)
+        return found.end() if found else end
 
     def broken(self, inside: tuple[Any, ...], node: ast.Node) -> bool:
         """Whether the author wrote what stands in the node's braces on several lines."""
@@ -320,9 +327,8 @@ class Layout:
         return [*lines, " " * indent + "}"]
 
     def if_stage(self, node: ast.IfStage, indent: int, pad: int) -> list[str]:
-        otherwise = node.no[0].span.start if node.no else node.span.end
-        yes_end = node.yes[-1].span.end if node.yes else otherwise
-        lines = self.braces(header(node), node.yes, indent, yes_end if node.no else node.span.end, pad)
+        end = self.closing(node.yes[-1].span.end) if node.yes else node.condition.span.end
+        lines = self.braces(header(node), node.yes, indent, end, pad)
         if not node.no:
             return lines
         if len(node.no) == 1 and isinstance(node.no[0], ast.IfStage):

@@ -199,19 +199,20 @@ class _Printer(Layout):
 
     def _on_lines(self, node: ast.IfStmt, indent: int) -> list[str]:
         """A conditional on several lines, and so every `else if` of it."""
-        end = node.no[0].span.start if node.no else node.span.end
-        lines = [f"if {at(node.condition, TEST)} {{", *self._block(node.yes, indent, end)]
+        lines = [f"if {at(node.condition, TEST)} {{", *self._block(node.yes, indent)]
         if not node.no:
             return [*lines, " " * indent + "}"]
         if len(node.no) == 1 and isinstance(node.no[0], ast.IfStmt):
             rest = self._on_lines(node.no[0], indent)
             return [*lines, " " * indent + "} else " + rest[0], *rest[1:]]
-        return [*lines, " " * indent + "} else {", *self._block(node.no, indent, node.span.end), " " * indent + "}"]
+        return [*lines, " " * indent + "} else {", *self._block(node.no, indent), " " * indent + "}"]
 
-    def _block(self, body: tuple[Any, ...], indent: int, end: int) -> list[str]:
+    def _block(self, body: tuple[Any, ...], indent: int) -> list[str]:
         lines: list[str] = []
-        self.last = body[0].span.start if body else end
-        self.sequence(body, indent + INDENT, lines, self.statement)
+        if body:
+            self.last = body[0].span.start
+            self.sequence(body, indent + INDENT, lines, self.statement)
+            self.flush(self.closing(body[-1].span.end), indent + INDENT, lines)
         return lines
 
     def table(self, node: ast.NamesStmt, indent: int) -> list[str]:

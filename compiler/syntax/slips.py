@@ -138,7 +138,8 @@ def _unclosed_before_statement(scene: Scene) -> bool:
     if OPENERS[kind] not in scene.accepted or (kind == "LBRACE" and "sequence" not in scene.bracket()):
         return False
     text, end = scene.machine.text, scene.token.end
-    if scene.text not in STATEMENTS and not (text[end : end + 3].lstrip(" ").startswith("=") and kind == "LBRACE"):
+    bound = text[end : end + 3].lstrip(" ").startswith("=") and not scene.bracket().startswith("the settings")
+    if scene.text not in STATEMENTS and not bound:
         return False
     scene.nodes.report(
         "A0102",

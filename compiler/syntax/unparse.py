@@ -14,8 +14,8 @@ VALUE, OPERAND, TEST, AND, NOT, COMPARE, ARITH, TERM, FACTOR, POWER, POSTFIX, AT
 _BINARY = {"or": TEST, "and": AND, "+": ARITH, "-": ARITH, "*": TERM, "/": TERM, "//": TERM, "%": TERM, "**": POWER}
 _SIDES = {TEST: (TEST, AND), AND: (AND, NOT), COMPARE: (ARITH, ARITH), ARITH: (ARITH, TERM), TERM: (TERM, FACTOR)}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_RESERVED = frozenset(["and", "or", "not", "if", "then", "else", "for", "in", "true", "false", "none"])
-_STAGE_WORDS = frozenset(["scan", "reverse", "bidirectional", "skip", "repeat"])
+_RESERVED = frozenset(("and", "or", "not", "if", "then", "else", "for", "in", "true", "false", "none"))
+_STAGE_WORD = re.compile(r"^(scan|reverse|bidirectional|skip|repeat)\b")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _DIRECTIONS = {"forward": "scan", "reverse": "reverse", "bidirectional": "bidirectional"}
 
@@ -141,8 +141,7 @@ def _if_expr(node: ast.IfExpr) -> str:
 
 def apply_head(node: ast.Apply) -> str:
     """What is applied, without its settings."""
-    text = unparse(node.function)
-    return f"`{text}`" if text in _STAGE_WORDS else text
+    return _STAGE_WORD.sub(r"`\1`", unparse(node.function))
 
 
 def _apply(node: ast.Apply) -> str:
