@@ -1,6 +1,8 @@
 """Time of a training step: generated module against the same network written by hand.
 
-Runs A/B/A/B … in one process, so that both meet the same weather, and prints the ratio of medians. Usage:
+Runs A/B/B/A … in one process, so that both meet the same weather, and prints medians and their ratio. A second copy of
+the hand-written network says how far the ratio can be trusted. On a CPU the time is the process's own, which
+other processes disturb less. Usage:
 
     python benchmarks/step_speed.py [--rounds 40] [--device cpu] [--threads 1]
 """
@@ -8,9 +10,10 @@ Runs A/B/A/B … in one process, so that both meet the same weather, and prints 
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 from archlang.compiler.frontend import compile_program
@@ -124,18 +127,18 @@ def stepper(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], No
     return step
 
 
-def compare(made: Callable[[], None], written: Callable[[], None], rounds: int) -> tuple[float, float]:
+def compare(steps: list[Callable[[], None]], rounds: int, clock: Callable[[], float]) -> list[float]:
     """Median seconds of a step of each, taken in turns."""
-    times: dict[Callable[[], None], list[float]] = {made: [], written: []}
-    for _ in range(5):
-        made()
-        written()
+    times: list[list[float]] = [[] for _ in steps]
+    for step in steps * 3:
+        step()
     for i in range(rounds):
-        for step in (made, written) if i % 2 else (written, made):
-            start = perf_counter()
-            step()
-            times[step].append(perf_counter() - start)
-    return median(times[made]), median(times[written])
+        order = range(len(steps)) if i % 2 else reversed(range(len(steps)))
+        for k in order:
+            start = clock()
+            steps[k]()
+            times[k].append(clock() - start)
+    return [median(t) for t in times]
 
 
 def main() -> None:
@@ -153,9 +156,12 @@ def main() -> None:
         made.load_state_dict(written.state_dict())
         x = torch.randn(shape, device=options.device)
         y = torch.randint(0, 10, shape[:1], device=options.device)
-        a, b = compare(stepper(made, x, y), stepper(written, x, y), options.rounds)
-        name = type(written).__name__
-        print(f"{name:12} generated {a * 1e3:7.2f} ms   by hand {b * 1e3:7.2f} ms   ratio {a / b:.3f}")
+        steps = [stepper(net, x, y) for net in (made, written, copy.deepcopy(written))]
+        a, b, again = compare(steps, options.rounds, process_time if options.device == "cpu" else perf_counter)
+        print(
+            f"{type(written).__name__:12} generated {a * 1e3:7.2f} ms   by hand {b * 1e3:7.2f} ms   "
+            f"ratio {a / b:.3f}   by hand against itself {again / b:.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from archlang.compiler.frontend import compile_program
 from archlang.compiler.graph import Graph, Kind, Layer, Node, Program, Ref
 from archlang.compiler.ops import get
+from archlang.compiler.ops.base import Need
 from archlang.compiler.source import Source, Span
 from archlang.compiler.types import tensor
 
@@ -92,6 +95,30 @@ network Many(dim: int = 8, depth: int = 3) {
 }
 """
 
+HOLES = """
+block Attn(heads: int, drop: float) {
+  input x: [B, T, D]
+  q, k, v = x -> qkv: linear(3 * D) -> rearrange("b t (n h d) -> n b h t d", n=3, h=heads)
+  scores = ((q, k) -> einsum("b h q d, b h k d -> b h q k")) / sqrt(D / heads)
+  mixed = (scores -> softmax(axis=-1) -> dropout(drop), v) -> einsum("b h q k, b h k d -> b h q d")
+  output mixed -> rearrange("b h q d -> b q (h d)") -> proj: linear(D, layout="io")
+}
+block Mixed(width: int) {
+  input x: [B, C, H, W]
+  const ramp: [n=C] = n / C
+  param scale: [C] = 1
+  y = x * ((ramp * scale) -> rearrange("c -> c 1 1"))
+  output y -> rearrange("b c h w -> b (h w) c") -> linear(width) -> rearrange("b (h w) c -> b c h w", h=H, w=W)
+}
+network Holes {
+  input x: [B, T, 12]
+  input image: [B, 3, H, W]
+  h = x -> a: Attn(2, 0.1) -> b: Attn(3, 0.2) -> linear(16) -> c: Attn(4, 0.3)
+  output h
+  output image -> Mixed(5) -> Mixed(7) -> avgpool(2) -> Mixed(9)
+}
+"""
+
 TIED = """
 network Tied(vocab: int = 11, dim: int = 6) {
   input ids: int[B, T]
@@ -109,16 +136,19 @@ def compiled(text: str, name: str | None = None, source: str = "net.arch") -> Pr
     return compile_program(Source(text, source), name)
 
 
-def lint(text: str) -> str:
+def lint(*texts: str) -> str:
     """What ruff has to say about generated code: nothing, when all is well."""
     ruff = [sys.executable, "-m", "ruff"]
-    rules = ["--select", "E,F,W,I,B,UP", "--line-length", "88", "--target-version", "py311"]
-    check = [*ruff, "check", "--isolated", "--quiet", *rules, "-"]
-    formatted = [*ruff, "format", "--isolated", "--quiet", "--diff", "--line-length", "88", "-"]
+    rules = ["--select", "E,F,W,I,B,UP", "--line-length", "88", "--target-version", "py311", "--no-cache"]
+    check = [*ruff, "check", "--isolated", "--quiet", "--output-format", "concise", *rules, "."]
+    formatted = [*ruff, "format", "--isolated", "--quiet", "--diff", "--line-length", "88", "--no-cache", "."]
     said = ""
-    for command in (check, formatted):
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
-        said += done.stdout + done.stderr if done.returncode else ""
+    with TemporaryDirectory() as folder:
+        for i, text in enumerate(texts):
+            (Path(folder) / f"net{i}.py").write_text(text, encoding="utf-8", newline="\n")
+        for command in (check, formatted):
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+            said += done.stdout + done.stderr if done.returncode else ""
     return said
 
 
@@ -139,8 +169,6 @@ class Builder:
     def op(self, op: str, *operands: Ref, name: str = "", path: str | None = None, level: str = "", **settings) -> Ref:
         made = get(op)(**settings)
         types = tuple(self.graph.type(ref) for ref in operands)
-        from archlang.compiler.ops.base import Need
-
         need = Need()
         results = made.infer(types, need)
         self.graph.checks += [(check, None) for check in need.open]

@@ -7,11 +7,18 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import count
+from random import Random
 
 import pytest
+import torch
+from archlang.compiler.emit.layout import statement
 from archlang.compiler.emit.python import emit, emit_python
+from archlang.compiler.emit.split import split
 from archlang.compiler.graph import Kind, Node
-from emit_harness import LENET, MANY, RESNET, TIED, Builder, compiled, lint, saved, span
+from archlang.compiler.ops.base import Check
+from archlang.compiler.sizes import symbol
+from emit_harness import HOLES, LENET, MANY, RESNET, TIED, Builder, compiled, lint, saved, span
 
 HEADER = "Gradient-based learning applied to document recognition (LeCun et al., 1998)."
 
@@ -95,13 +102,28 @@ def test_an_objective_computes_only_what_the_outputs_lack():
     assert lint(text) == ""
 
 
-@pytest.mark.parametrize("text", [LENET, RESNET, MANY, TIED], ids=["lenet", "resnet", "many", "tied"])
-def test_ruff_is_content(text):
-    assert lint(emit_python(compiled(text))) == ""
+def test_numbers_of_forward_become_arguments_named_after_what_they_are():
+    text = emit_python(compiled(HOLES))
+    assert classes(text) == ["Attn", "Mixed", "Holes"]
+    assert "def __init__(self, dim: int, heads: int, drop: float) -> None:" in text
+    assert "self.a = Attn(12, 2, drop=0.1)" in body(text, "Holes", "__init__")
+    forward = body(text, "Attn", "forward")
+    assert "scores = q @ k.mT / (self.dim // self.heads) ** 0.5" in forward
+    assert any("F.dropout(F.softmax(scores, dim=-1), self.drop, self.training)" in s for s in forward)
+
+
+def test_a_block_reads_the_sizes_of_its_own_input():
+    text = emit_python(compiled(HOLES))
+    assert body(text, "Mixed", "forward")[0] == "_, _, h, w = x.shape"
+    assert "self.mixed3 = Mixed(7, 9)" in body(text, "Holes", "__init__")  # where H is half of the image's
+
+
+def test_ruff_is_content():
+    assert lint(*(emit_python(compiled(text)) for text in (LENET, RESNET, MANY, TIED, HOLES))) == ""
 
 
 def test_imports_only_torch_and_what_is_used():
-    for text in (LENET, RESNET, MANY, TIED):
+    for text in (LENET, RESNET, MANY, TIED, HOLES):
         tree = ast.parse(emit_python(compiled(text)))
         imported = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
         modules = {n.module if isinstance(n, ast.ImportFrom) else n.names[0].name for n in imported}
@@ -119,11 +141,12 @@ def test_lines_point_back_at_the_spec():
     assert emitted.lines[conv][0].span.text == "conv(6, kernel=5)"
 
 
+@pytest.mark.slow
 def test_the_same_bytes_under_any_hash_seed():
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); from emit_harness import *\n"
         "from archlang.compiler.emit.python import emit_python\n"
-        "for text in (LENET, RESNET, MANY, TIED): print(emit_python(compiled(text)))\n"
+        "for text in (LENET, RESNET, MANY, TIED, HOLES): print(emit_python(compiled(text)))\n"
     )
     seen = set()
     for seed in ("0", "1", "4242"):
@@ -155,22 +178,16 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("doc", HOSTILE, ids=range(len(HOSTILE)))
-def test_a_docstring_can_not_break_out(doc):
-    program = replace(compiled(LENET), doc=doc)
-    text = emit_python(program)
-    tree = ast.parse(text)
-    assert [type(n).__name__ for n in tree.body if not isinstance(n, ast.Expr)] == [
-        "Import",
-        "ImportFrom",
-        "ImportFrom",
-        "ClassDef",
-    ]
-    assert lint(text) == ""
+def test_a_docstring_can_not_break_out():
+    texts = [emit_python(replace(compiled(LENET), doc=doc)) for doc in HOSTILE]
+    for text in texts:
+        kinds = [type(n).__name__ for n in ast.parse(text).body if not isinstance(n, ast.Expr)]
+        assert kinds == ["Import", "ImportFrom", "ImportFrom", "ClassDef"]
+    assert lint(*texts) == ""
 
 
-@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
-def test_names_can_not_break_out(name):
+def hostile(name: str) -> str:
+    """A network that calls everything by one name."""
     b = Builder(name)
     x = b.input(name, "B D=4")
     h = b.op("linear", x, name=name, path="a", out=4)
@@ -180,34 +197,33 @@ def test_names_can_not_break_out(name):
     b.output(h)
     loss = b.op("mse", h, h)
     b.graph.add(Node(Kind.LOSS, (b.graph.type(loss),), name=name), [loss])
-    program = b.program(source_name=name, source_text=name)
-    text = emit_python(program)
-    kinds = {type(n).__name__ for n in ast.parse(text).body}
-    assert kinds <= {"Import", "ImportFrom", "ClassDef", "Expr"}
-    calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)}
-    assert calls <= {"super", "super().__init__", "nn.Linear", "self", "self.a", "self.b", "F.relu", "F.mse_loss"}
-    assert lint(text) == ""
+    return emit_python(b.program(source_name=name, source_text=name))
 
 
-@pytest.mark.parametrize(
-    "name", ["self", "torch", "nn", "F", "class", "l", "O", "print", "Tensor", "None", "x__", "_", "math"]
-)
-def test_names_that_python_or_the_file_needs_are_bent(name):
-    b = Builder("Net")
-    x = b.input(name, "B D=4")
-    h = b.op("linear", x, path="a", out=4)
-    b.graph.values[name] = h
-    h = b.op("relu", h)
-    b.output(h)
-    text = emit_python(b.program())
-    assert lint(text) == ""
-    scope: dict = {}
-    exec(compile(text, "<test>", "exec"), scope)
-    import torch
+def test_names_can_not_break_out():
+    texts = [hostile(name) for name in HOSTILE]
+    for text in texts:
+        tree = ast.parse(text)
+        assert {type(n).__name__ for n in tree.body} <= {"Import", "ImportFrom", "ClassDef", "Expr"}
+        calls = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+        assert calls == {"super", "super().__init__", "nn.Linear", "self", "self.a", "self.b", "F.relu", "F.mse_loss"}
+    assert lint(*texts) == ""
 
-    net = scope["Net"]()
-    v = torch.randn(2, 4)
-    torch.testing.assert_close(net(v), torch.relu(net.a(v)))
+
+def test_names_that_python_or_the_file_needs_are_bent():
+    texts = []
+    for name in ["self", "torch", "nn", "F", "class", "l", "O", "print", "Tensor", "None", "x__", "_", "math"]:
+        b = Builder("Net")
+        x = b.input(name, "B D=4")
+        h = b.op("linear", x, path="a", out=4)
+        b.graph.values[name] = h
+        b.output(b.op("relu", h))
+        texts.append(emit_python(b.program()))
+        scope: dict = {}
+        exec(compile(texts[-1], "<test>", "exec"), scope)
+        net, v = scope["Net"](), torch.randn(2, 4)
+        torch.testing.assert_close(net(v), torch.relu(net.a(v)))
+    assert lint(*texts) == ""
 
 
 def test_long_names_and_lines_are_laid_out_as_ruff_does():
@@ -230,9 +246,7 @@ def test_long_names_and_lines_are_laid_out_as_ruff_does():
 
 
 def test_a_check_with_a_long_message_is_laid_out_as_ruff_does():
-    from archlang.compiler.ops.base import Check
-    from archlang.compiler.sizes import symbol
-
+    texts = []
     for length in range(20, 200, 7):
         b = Builder("Net")
         x = b.input("x", "B T")
@@ -240,4 +254,50 @@ def test_a_check_with_a_long_message_is_laid_out_as_ruff_does():
         message = " ".join(["word"] * (length // 5)) + "." * (length % 5)
         b.graph.checks.append((Check("divides", symbol("T"), 2, message), span("T")))
         b.graph.checks.append((Check("at_least", symbol("T") - symbol("B"), 3, "“" * length), span("T", "a" * length)))
-        assert lint(emit_python(b.program())) == ""
+        texts.append(emit_python(b.program()))
+    assert lint(*texts) == ""
+
+
+def random_call(draw: Random, depth: int) -> str:
+    """A call such as ops write, with names of any length."""
+
+    def word(most: int) -> str:
+        return "".join(draw.choice("bcghjkmq") for _ in range(draw.randint(1, most)))
+
+    def operand(depth: int) -> str:
+        kind = draw.random()
+        if depth > 0 and kind < 0.4:
+            return random_call(draw, depth)
+        if depth > 0 and kind < 0.55:
+            return f"({operand(depth - 1)} {draw.choice('+*-/<')} {operand(depth - 1)})"
+        return draw.choice(
+            [word(30), f"self.{word(9)}.{word(20)}", str(draw.randint(0, 9999)), f'"{word(9)} {word(9)}"']
+        )
+
+    functions = [f"self.{word(25)}", f"torch.{word(20)}", f"self.{word(9)}[{draw.randint(0, 9)}]", f"{word(9)}.reshape"]
+    arguments = [operand(depth - 1) for _ in range(draw.randint(1, 3))]
+    arguments += [f"{word(8)}k={operand(0)}" for _ in range(draw.choice([0, 0, 1, 2]))]
+    return f"{draw.choice(functions)}({', '.join(arguments)})"
+
+
+def test_any_statement_is_laid_out_as_ruff_does():
+    draw = Random(0)
+    lines = ["class Net:"]
+    for i in range(600):
+        target = draw.choice(["x = ", "a_longer_name_for_it = ", "self.some_layer = ", "return ", ""])
+        value = ast.parse(random_call(draw, draw.randint(0, 3)), mode="eval").body
+        parts = (f"part{n}" for n in count())
+        before, value = split(value, 8, target, parts.__next__)
+        lines += [f"    def method{i}(self):"]
+        for variable, part in before:
+            lines += statement(part, 8, f"{variable} = ")
+        lines += [*statement(value, 8, target), ""]
+    text = "\n".join(lines[:-1]) + "\n"
+    said = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", "--line-length", "88", "-"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stdout

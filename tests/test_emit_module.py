@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from time import perf_counter
 
 import pytest
 import torch
+from archlang.compiler.emit.python import emit
 from archlang.runtime.module import build
-from emit_harness import LENET, MANY, RESNET, TIED, Builder, compiled, saved
+from emit_harness import HOLES, LENET, MANY, RESNET, TIED, Builder, compiled, saved
 from torch import nn
 from torch.nn import functional as F
 
@@ -93,6 +95,7 @@ def test_objective_is_outputs_and_named_losses(pair):
     torch.testing.assert_close(outputs, written(x))
 
 
+@pytest.mark.slow
 def test_compiles_to_one_graph(pair):
     made, written, x = pair
     whole = torch.compile(made, fullgraph=True, backend="aot_eager")
@@ -180,6 +183,41 @@ class TestMany:
         torch.testing.assert_close(exported(x, t), net(x, t))
 
 
+def test_blocks_with_arguments_compute_what_each_variant_says():
+    torch.manual_seed(0)
+    net = build(compiled(HOLES)).eval()
+    x, image = torch.randn(2, 5, 12), torch.randn(2, 3, 8, 6)
+    v = x
+    for block, heads in ((net.a, 2), (net.b, 3), (None, 0), (net.c, 4)):
+        if block is None:
+            v = net.linear1(v)
+            continue
+        q, k, w = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in block.qkv(v).chunk(3, dim=-1))
+        mixed = F.scaled_dot_product_attention(q, k, w).transpose(1, 2).flatten(2)
+        v = mixed @ block.proj.weight + block.proj.bias
+    y = image
+    for i, block in enumerate((net.mixed1, net.mixed2, net.mixed3)):
+        y = F.avg_pool2d(y, 2) if i == 2 else y
+        channels = y.shape[1]
+        y = y * (torch.arange(channels) / channels * block.scale)[:, None, None]
+        y = block.linear1(y.movedim(1, -1)).movedim(-1, 1)
+    torch.testing.assert_close(net(x, image), (v, y))
+    batch = torch.export.Dim("batch")
+    exported = torch.export.export(net, (x, image), dynamic_shapes=({0: batch}, {0: batch})).module()
+    torch.testing.assert_close(exported(x, image), (v, y))
+
+
+def test_data_parallel():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        net = build(compiled(RESNET))
+        wrapped = nn.parallel.DistributedDataParallel(net)
+        wrapped(torch.randn(2, 3, 16, 16)).sum().backward()
+        assert all(p.grad is not None for p in net.parameters())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_tied_and_functional_weights():
     torch.manual_seed(0)
     net = build(compiled(TIED))
@@ -252,10 +290,6 @@ def test_an_error_in_a_block_names_the_block_and_its_caller():
 def test_a_thousand_blocks_build_quickly():
     text = RESNET.replace("[2, 2, 2]", "[1000, 2, 2]")
     program = compiled(text)
-    from time import perf_counter
-
-    from archlang.compiler.emit.python import emit
-
     start = perf_counter()
     emitted = emit(program)
     assert perf_counter() - start < 1

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..graph import Graph, Kind, Node, Ref
-from ..sizes import symbols
 from ..source import Span
 from ..types import TensorType
 from .expr import attribute, call, constant, fill, literal, name, names_in, show, size
-from .facts import Facts, Form, known_symbols, symbols_of
+from .facts import Facts, Form
 from .layout import WIDTH, comment, statement
 from .loops import Loop, find_loops
 from .names import Scope, identifier
 from .plan import Plan, Plans
+from .sizing import axis_name, is_local, place, shown_size, symbols_of
 from .split import split
 from .tree import member
 
@@ -144,52 +144,41 @@ class Body:
         """Names the symbols that these nodes need, and reads them off the inputs. With `checked`, the graph's checks
         come
         first."""
-        needed: set[str] = set()
+        needed: dict[str, None] = {}
         if checked:
-            for check, _ in self.graph.checks:
-                needed |= symbols(check.left) | symbols(check.right)
+            for check, _ in self.facts.checks:
+                needed |= dict.fromkeys((*symbols_of(check.left), *symbols_of(check.right)))
         for number in nodes:
-            if number in self.facts.codes:
-                for value in self.facts.codes[number].values.values():
-                    needed |= symbols_of(value)
-            callee = self.graph[number].graph
-            if callee is not None:
-                sizes = dict(self.graph[number].sizes)
-                for inner in self.plans.free[id(callee)]:
-                    needed |= symbols(sizes[inner]) if inner in sizes else {inner}
-        known = known_symbols(self.graph)
+            code = self.facts.codes.get(number)
+            for value in (*(code.values if code else {}).values(), *self.facts.passed_sizes(number).values()):
+                needed |= dict.fromkeys(symbols_of(value))
         read: dict[int, dict[int, str]] = {}
-        for symbol in sorted(needed):
-            variable = self.scope.new(symbol.lower(), "n")
-            self.symbols[symbol] = name(variable)
-            if symbol in known and known[symbol][0] in self.parameters:
-                at, axis, *_ = known[symbol]
-                read.setdefault(at, {})[axis] = symbol
+        for symbol in sorted(needed, key=lambda s: (not is_local(s), place(s) if is_local(s) else (0, 0), s)):
+            if is_local(symbol):
+                position, axis = place(symbol)
+                read.setdefault(self.graph.inputs[position], {})[axis] = symbol
+                wish = axis_name(self.graph, symbol).lower()
             else:
+                wish = symbol.lower()
+            variable = self.scope.new(wish, "n")
+            self.symbols[symbol] = name(variable)
+            if not is_local(symbol):
                 self.free[symbol] = variable
-        for at in [n for n in self.inputs if n in read]:
-            self._read_sizes(at, read[at], known)
+        for at, axes in read.items():
+            self._read_sizes(at, axes)
         if checked:
-            for check, span in self.graph.checks:
+            for check, span in self.facts.checks:
                 self._check(check, span)
 
-    def _read_sizes(self, at: int, axes: dict[int, str], known: dict) -> None:
-        tensor = name(self.parameters[at])
-        direct = {axis: s for axis, s in axes.items() if known[s][2:] == (1, 0)}
-        for axis, symbol in axes.items():
-            if axis in direct and len(direct) > 1:
-                continue
-            value: ast.expr = ast.Subscript(attribute(tensor, "shape"), constant(axis), ast.Load())
-            factor, offset = known[symbol][2:]
-            if offset:
-                value = ast.BinOp(value, ast.Sub() if offset > 0 else ast.Add(), constant(abs(offset)))
-            if factor != 1:
-                value = ast.BinOp(value, ast.FloorDiv(), constant(factor))
-            self._say(value, f"{show(self.symbols[symbol])} = ")
-        if len(direct) > 1:
+    def _read_sizes(self, at: int, axes: dict[int, str]) -> None:
+        tensor = attribute(name(self.parameters[at]), "shape")
+        if len(axes) > 1:
             rank = self.graph[at].types[0].rank
-            targets = [show(self.symbols[direct[i]]) if i in direct else "_" for i in range(rank)]
-            self._say(attribute(tensor, "shape"), f"{', '.join(targets)} = ")
+            targets = [show(self.symbols[axes[i]]) if i in axes else "_" for i in range(rank)]
+            self._say(tensor, f"{', '.join(targets)} = ")
+            return
+        for axis, symbol in axes.items():
+            self._say(ast.Subscript(tensor, constant(axis), ast.Load()), f"{show(self.symbols[symbol])} = ")
 
     def _check(self, check, span: Span | None) -> None:
         left, right = size(check.left, self.symbols), size(check.right, self.symbols)
@@ -370,11 +359,12 @@ class Body:
     def _shape(self, ref: Ref) -> str:
         if not self.graph.type(ref).rank:
             return ""
+        if self.graph.kind == "entry":
+            sizes = [shown_size(self.graph, self.facts.local.size(n)) for n in self.graph.type(ref).shape]
+            return f"[{', '.join(sizes)}]"
         return self.plan.shape(self._types(ref))
 
     def _types(self, ref: Ref) -> list[TensorType]:
-        if self.graph.kind == "entry":
-            return [self.graph.type(ref)]
         at = self.facts.index[ref.node]
         return [f.graph[f.order[at]].types[ref.result] for f in self.plan.facts]
 
@@ -466,11 +456,8 @@ class Body:
         where = self.facts.helpers.get(at, node.module)
         bound = dict(node.bindings)
         passed = [self.path(bound[p]) for p in node.graph.module_parameters if p in bound]
-        sizes = dict(node.sizes)
-        extra: dict[str, ast.expr] = {}
-        for symbol, parameter in self.plans.size_parameters(node.graph).items():
-            known = sizes.get(symbol)
-            extra[parameter] = size(known, self.symbols) if known is not None else self.symbols[symbol]
+        keywords = self.plans.size_parameters(node.graph)
+        extra = {keywords[s]: size(given, self.symbols) for s, given in self.facts.passed_sizes(at).items()}
         return call(self.path(where or ""), *operands, *passed, **extra)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import copy
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from string import Formatter
@@ -144,6 +145,33 @@ def parse(template: str) -> tuple[ast.expr, tuple[str, ...]]:
             parts.append(_HOLE + field)
             holes.append(field)
     return ast.parse("".join(parts), mode="eval").body, tuple(holes)
+
+
+def lift(code: Code) -> Code:
+    """The fragment with the numbers of its template as values, where they can be compared."""
+    template, numbers = _lifted(code.template)
+    return Code(template, {**code.values, **{f"n{i}": n for i, n in enumerate(numbers)}}) if numbers else code
+
+
+@lru_cache(maxsize=4096)
+def _lifted(template: str) -> tuple[str, tuple[float, ...]]:
+    tree, holes = parse(template)
+    if any(h[:1] == "n" and h[1:].isdigit() for h in holes):
+        return template, ()
+    lifter = _Lift()
+    text = show(lifter.visit(copy.deepcopy(tree)))
+    return re.sub(_HOLE + r"(\w+)", r"{\1}", text), tuple(lifter.numbers)
+
+
+class _Lift(ast.NodeTransformer):
+    def __init__(self) -> None:
+        self.numbers: list[float] = []
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        if isinstance(node.value, bool) or not isinstance(node.value, int | float):
+            return node
+        self.numbers.append(node.value)
+        return name(f"{_HOLE}n{len(self.numbers) - 1}")
 
 
 class _Fill(ast.NodeTransformer):

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from ..graph import Graph, Kind, Layer, Node, Ref
-from ..ops.base import Code
-from ..sizes import Dim, symbols
-from .expr import parse, show
+from ..ops.base import Check, Code
+from ..sizes import Dim, symbol, symbols
+from ..source import Span
+from .expr import lift, parse, show
+from .sizing import Local, is_local, symbols_of
 
 
 class Form(Enum):
@@ -41,6 +43,7 @@ class Facts:
     """Derived from one graph, once."""
 
     graph: Graph
+    local: Local
     order: list[int] = field(default_factory=list)
     index: dict[int, int] = field(default_factory=dict)
     forms: dict[int, Form] = field(default_factory=dict)
@@ -53,8 +56,8 @@ class Facts:
     )  # blocks without weights or label: the attribute each lives at
     free: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # free symbols of callees
     children: dict[str, int] = field(default_factory=dict)  # how many modules stand right below a path
-    needed: frozenset[str] = frozenset()  # symbols that the code needs
-    unknown: tuple[str, ...] = ()  # those of them that the inputs do not tell: the caller passes them
+    checks: list[tuple[Check, Span | None]] = field(default_factory=list)  # those that a run must answer
+    unknown: tuple[str, ...] = ()  # symbols that the code needs and the inputs do not tell: the caller passes them
     users: dict[Ref, list[int]] = field(default_factory=dict)  # who consumes a result, aliases looked through
 
     def resolve(self, ref: Ref) -> Ref:
@@ -65,6 +68,14 @@ class Facts:
 
     def operands(self, number: int) -> list[Ref]:
         return [self.resolve(ref) for ref in self.graph.operands(number)]
+
+    def passed_sizes(self, number: int) -> dict[str, int | Dim]:
+        """What a call passes for the symbols that its callee can't read off its inputs."""
+        node = self.graph[number]
+        if node.graph is None:
+            return {}
+        sizes = dict(node.sizes)
+        return {s: self.local.size(sizes.get(s, symbol(s))) for s in self.free[id(node.graph)]}
 
     def code_holes(self, number: int) -> tuple[str, ...]:
         """The holes of a node's code."""
@@ -124,7 +135,7 @@ def _is_default(keyword: ast.keyword) -> bool:
 
 def examine(graph: Graph, free: Mapping[int, tuple[str, ...]]) -> Facts:
     """The facts of a graph. `free` has the free symbols of its callees, by id."""
-    facts = Facts(graph, graph.order(), free=free)
+    facts = Facts(graph, Local.of(graph), graph.order(), free=free)
     facts.index = {n: i for i, n in enumerate(facts.order)}
     for path in graph.modules:
         above = path.rpartition(".")[0]
@@ -146,8 +157,13 @@ def examine(graph: Graph, free: Mapping[int, tuple[str, ...]]) -> Facts:
         homeless = node.kind is Kind.CALL and graph.module_at(node.module or "") is None
         if homeless and node.graph is not None and (node.module is None or not _foreign(graph, node.module)):
             facts.helpers[number] = _free(node.module or node.graph.name.lower(), taken)
-    facts.needed = frozenset(_needed(facts))
-    facts.unknown = tuple(sorted(facts.needed - known_symbols(graph).keys()))
+    for number, code in facts.codes.items():
+        facts.codes[number] = facts.local.code(lift(code) if graph.kind == "block" else code)
+    for check, span in graph.checks:
+        open_ = facts.local.check(check)
+        if open_ is not None:
+            facts.checks.append((open_, span))
+    facts.unknown = tuple(sorted({s for s in _needed(facts) if not is_local(s)}))
     return facts
 
 
@@ -325,49 +341,13 @@ def _stage(facts: Facts, number: int) -> Code | None:
 # -- symbols
 
 
-def symbols_of(value: object) -> set[str]:
-    """The symbols of a literal."""
-    if isinstance(value, Dim):
-        return set(symbols(value))
-    if isinstance(value, tuple | list):
-        return {s for v in value for s in symbols_of(v)}
-    return set()
-
-
-def known_symbols(graph: Graph) -> dict[str, tuple[int, int, int, int]]:
-    """Symbols that can be read off the inputs: symbol → (input, axis, factor, offset), size = factor · symbol +
-    offset."""
-    found: dict[str, tuple[int, int, int, int]] = {}
-    for number in graph.inputs:
-        for position, size in enumerate(graph[number].types[0].shape):
-            if not isinstance(size, Dim) or len(size.symbols) != 1:
-                continue
-            (name,) = size.symbols
-            factor, offset, linear = 0, 0, True
-            for monomial, coefficient in size.terms:
-                if not monomial:
-                    offset = coefficient
-                elif len(monomial) == 1 and monomial[0][1] == 1 and str(monomial[0][0]) == name:
-                    factor = coefficient
-                else:
-                    linear = False
-            if linear and factor and (name not in found or (factor, offset) == (1, 0) != found[name][2:]):
-                found[name] = (number, position, factor, offset)
-    return found
-
-
 def _needed(facts: Facts) -> Iterator[str]:
     """Symbols that the code of a graph needs."""
-    graph = facts.graph
-    for check, _ in graph.checks:
-        yield from symbols(check.left)
-        yield from symbols(check.right)
+    for check, _ in facts.checks:
+        yield from (*symbols(check.left), *symbols(check.right))
     for code in facts.codes.values():
         for value in code.values.values():
             yield from symbols_of(value)
     for number in facts.order:
-        node = graph[number]
-        if node.graph is not None:
-            sizes = dict(node.sizes)
-            for inner in facts.free[id(node.graph)]:
-                yield from symbols(sizes[inner]) if inner in sizes else (inner,)
+        for size in facts.passed_sizes(number).values():
+            yield from symbols_of(size)

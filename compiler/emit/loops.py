@@ -77,13 +77,11 @@ def _carries(body: Body, before: int, after: int) -> int | None:
 
 
 def _same_sizes(body: Body, before: int, after: int) -> bool:
-    one, two = body.graph[before], body.graph[after]
-    if one.graph is None or two.graph is None:
-        return one.graph is two.graph
-    if body.plans.size_parameters(one.graph) != body.plans.size_parameters(two.graph):
-        return False
-    needed = body.plans.size_parameters(one.graph)
-    return all(dict(one.sizes).get(s) == dict(two.sizes).get(s) for s in needed)
+    """Whether two calls pass the same sizes by the same keywords."""
+    given = [body.facts.passed_sizes(n) for n in (before, after)]
+    callees = [body.graph[n].graph for n in (before, after)]
+    keywords = [body.plans.size_parameters(g) if g is not None else {} for g in callees]
+    return given[0] == given[1] and keywords[0] == keywords[1]
 
 
 def _loop(body: Body, steps: tuple[int, ...], carried: int) -> Loop:

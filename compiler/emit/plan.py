@@ -12,8 +12,9 @@ from ..graph import Graph, Instance, Layer, Program
 from ..ops.base import Code, Init, WeightSpec
 from ..types import TensorType
 from .expr import call, constant, name, show
-from .facts import Facts, examine, known_symbols
+from .facts import Facts, examine
 from .names import MODULE_ATTRIBUTES, Scope, identifier
+from .sizing import shown_size
 
 if TYPE_CHECKING:
     from .tree import Tree
@@ -49,14 +50,13 @@ class Plan:
         """A shape as a comment shows it; `types` has one for each graph."""
         parts = []
         for position, axis in enumerate(types[0].axes):
-            sizes = [t.axes[position].size for t in types]
-            shown = str(sizes[0])
-            if any(size != sizes[0] for size in sizes):
-                found = (
-                    self.finder.known(tuple(sizes)) if self.finder and all(isinstance(s, int) for s in sizes) else None
-                )
-                shown = found or axis.name or "_"
-            parts.append(shown)
+            found = [t.axes[position].size for t in types]
+            sizes = [f.local.size(size) for f, size in zip(self.facts, found, strict=True)]
+            if all(size == sizes[0] for size in sizes):
+                shown: str | None = shown_size(self.graph, sizes[0])
+            else:
+                shown = self.finder.known(tuple(sizes)) if self.finder else None
+            parts.append(shown or axis.name or "_")
         return f"[{', '.join(parts)}]"
 
 
@@ -175,6 +175,8 @@ def _wish(place: Place, plan: Plan) -> str:
     if place[0] in ("c", "s"):
         node = plan.graph[plan.facts[0].order[place[1]]]
         owner = node.name or (node.op.name if node.op else "value")
+        if owner == "scalar":
+            return "factor"
     setting = next((p for p in place[2:] if isinstance(p, str)), "size")
     return f"{owner.replace('.', '_')}_{_POSITIONS.get(setting, setting)}"
 
@@ -242,13 +244,12 @@ def _structure(plans: Plans, graph: Graph, slots: dict[Place, Any]) -> Iterator[
         if number in facts.stages:
             yield _code(facts.stages[number], ("s", i), slots)
         if node.graph is not None:
-            yield tuple((s, str(size)) for s, size in node.sizes if s in plans.free[id(node.graph)])
+            yield tuple((s, str(size)) for s, size in facts.passed_sizes(number).items())
             if number in facts.helpers:
                 yield _instance(plans, facts.helpers[number], node.graph, slots)
             else:
                 yield id(plans.of[id(node.graph)])
-    yield tuple((symbol, where) for symbol, where in known_symbols(graph).items() if symbol in facts.needed)
-    for check, span in graph.checks:
+    for check, span in facts.checks:
         yield check.test, str(check.left), str(check.right), check.message, str(span)
     yield tuple(graph.outputs)
 
@@ -335,10 +336,21 @@ class _Finder:
             self._names[candidate] = self._own(candidate, self._candidates[candidate])
         return name(self._names[candidate])
 
+    def _root(self, vector: tuple) -> ast.expr | None:
+        """√n or 1/√n of whole numbers that can be explained: the scale of attention."""
+        for exponent in (0.5, -0.5):
+            squares = tuple(max(1, round(v ** (1 / exponent))) for v in vector)
+            if all(n**exponent == v for n, v in zip(squares, vector, strict=True)):
+                found = self._search(squares)
+                return ast.BinOp(found, ast.Pow(), constant(exponent)) if found is not None else None
+        return None
+
     def _search(self, vector: tuple) -> ast.expr | None:
         for candidate, values in self._candidates.items():
             if values == vector and all(type(a) is type(b) for a, b in zip(values, vector, strict=True)):
                 return self._use(candidate)
+        if all(type(v) is float and v > 0 for v in vector):
+            return self._root(vector)
         if not all(type(v) is int and v > 0 for v in vector):
             return None
         usable = {c: v for c, v in self._candidates.items() if all(type(x) is int and x > 0 for x in v)}
