@@ -528,3 +528,15 @@ def test_depth_to_space_is_a_window() -> None:
     assert str(relations[0, 1, 0, 2]) == "window(2, 0, 1) uniform"
     assert str(relations[0, 2, 0, 3]) == "window(4, 0, 3) uniform"
     assert relations[0, 3, 0, 2].sees == "all"
+
+
+def test_clamp_holds_ints_between_ints() -> None:
+    assert infer("clamp", "int B", lo=0.0, hi=3) == ["int[B]"]
+    assert text("clamp", "int B", lo=0.0, hi=3) == "torch.clamp(x0, 0, 3)"
+    assert refusal("clamp", "int B", lo=0.5).code == "A0322"
+
+
+def test_nothing_moves_without_a_call() -> None:
+    assert text("roll", "B T", shift=0, axis=1) == "x0"
+    assert text("flatten", "B T") == "x0"
+    assert text("identity", "B T") == "x0"

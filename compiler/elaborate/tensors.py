@@ -9,7 +9,7 @@ from .. import ops
 from ..diagnostics import Label, error
 from ..graph import EdgeKind, Graph, Kind, Node, Ref
 from ..ops.base import Check, Need, Op, Refusal
-from ..sizes import Dim
+from ..sizes import Dim, SizeLimit
 from ..source import Span
 from ..syntax import ast
 from ..types import TensorType
@@ -134,6 +134,8 @@ class TensorEvaluator(Evaluator):
                 result = op.infer(key[1], need)
             except Refusal as refusal:
                 raise self._refused(op, refusal, operands, span, spans) from None
+            except SizeLimit as failure:
+                raise error("A0803", f"this can't be computed: {failure}", span) from None
             known = (result, need.open)
             self.session.inferred[key] = known
         for check in known[1]:

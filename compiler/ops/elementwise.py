@@ -68,7 +68,7 @@ def check_names(inputs: Sequence[TensorType], what: str) -> None:
                     f"axis `{name}` stands at different places of {x} and {y}, counted from the right",
                     help="move one with `rearrange`, or rename it, as in `y: [B, S=T] = x`, if another axis is meant"
                     if x.rank == y.rank
-                    else 'add axes of size 1 so that they meet, as in `rearrange("b c -> b c 1 1")`',
+                    else "add axes of size 1 with `rearrange`, or keep them where they went: `mean(axis=…, keep=true)`",
                     operand=j,
                     others=(i,),
                     code="A0321",

@@ -139,7 +139,9 @@ class Split(Op):
         Example({"parts": (1, 2, 3), "axis": "C"}, ("B C=6 H=2",), ("B C=1 H=2", "B C=2 H=2", "B C=3 H=2")),
     )
 
-    parts: Count | tuple[SizeSetting, ...] = Field(description="how many equal parts, or the size of each")
+    parts: Count | Annotated[tuple[SizeSetting, ...], Field(min_length=1, max_length=4096)] = Field(
+        description="how many equal parts, or the size of each"
+    )
     axis: LastAxis = -1
 
     @property

@@ -164,26 +164,36 @@ class Clamp(_Function):
         Example({"hi": 1}, ("int B",), ("int B",)),
     )
 
-    lo: int | float | None = Field(None, description="least value")
-    hi: int | float | None = Field(None, description="greatest value")
+    lo: int | float | None = Field(None, allow_inf_nan=False, description="least value")
+    hi: int | float | None = Field(None, allow_inf_nan=False, description="greatest value")
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         if self.lo is None and self.hi is None:
             raise Refusal("`clamp` needs a bound", help="write `clamp(0, 1)`, or `clamp(lo=0)`", code="A0334")
         if self.lo is not None and self.hi is not None:
             require_order(self.lo, self.hi, "clamp")
-        (y,) = super().infer(inputs, need)
-        return (y.cast("float") if isinstance(self.lo, float) or isinstance(self.hi, float) else y,)
+        if inputs[0].dtype == "int":
+            for end, value in (("lo", self.lo), ("hi", self.hi)):
+                if value is not None and value != int(value):
+                    raise Refusal(
+                        f"`clamp` holds whole numbers between whole numbers, but `{end}` is {value}",
+                        help='turn them into floats first: `x -> cast("float")`',
+                        operand=0,
+                        setting=end,
+                        code="A0322",
+                    )
+        return super().infer(inputs, need)
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         lo, hi = -inf if self.lo is None else self.lo, inf if self.hi is None else self.hi
         return (monotone(lambda x: min(max(lo, x), hi), ranges[0], lo, hi),)
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
-        limits = [self.lo, self.hi]
-        if self.lo is None:
-            return call("torch.clamp", "{0}", max=self.hi)
-        return call("torch.clamp", "{0}", *(limit for limit in limits if limit is not None))
+        whole = inputs[0].dtype == "int"
+        lo, hi = (int(end) if whole and end is not None else end for end in (self.lo, self.hi))
+        if lo is None:
+            return call("torch.clamp", "{0}", max=hi)
+        return call("torch.clamp", "{0}", lo, *([] if hi is None else [hi]))
 
 
 class StopGradient(_Function):

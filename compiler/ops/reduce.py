@@ -13,7 +13,7 @@ from .base import AxisMark, Code, Example, Glyph, Interval, Need, Op, Refusal, U
 from .elementwise import dim, refuse_bool
 
 Axes = Annotated[
-    int | str | tuple[int | str, ...] | None,
+    int | str | Annotated[tuple[int | str, ...], Field(min_length=1)] | None,
     AxisMark(),
     Field(description="the axis, or a list of axes; none: all of them"),
 ]

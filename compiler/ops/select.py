@@ -290,6 +290,8 @@ class Roll(_Along):
         return ranges
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
+        if self.shift == 0:
+            return Code("{0}")
         return call("{0}.roll", self.shift, dim(inputs[0], self._axis(inputs[0])))
 
 
