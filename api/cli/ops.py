@@ -46,11 +46,11 @@ def command(name: str | None, as_json: bool) -> None:
             for op in members:
                 print(f"  {op.name:<{width}}  {shorten(reference.summary(op), 96 - width, placeholder=' …')}")
         return
-    op = ops.get(name)
-    if op is None or op.hidden:
+    found = ops.get(name)
+    if found is None or found.hidden:
         help = did_you_mean(name, ops.names()) or "`archc ops` lists every layer; blocks of the library are in `std/`"
         raise error("A1209", f"there is no layer called `{name}`", help=help)
     if as_json:
-        print_json(reference.as_json(op))
+        print_json(reference.as_json(found))
     else:
-        print(reference.page(op).rstrip("\n"))
+        print(reference.page(found).rstrip("\n"))

@@ -1,0 +1,154 @@
+"""train, eval and predict: a whole round, and what they say when something is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+IRIS = """\
+network Iris(hidden: int = 8) {
+  input x: [B, 4]
+  target species: int[B]
+  logits = x -> a: linear(hidden) -> relu -> b: linear(3)
+  output logits
+  loss nll = (logits, species) -> cross_entropy
+}
+
+train Iris on iris {
+  optimizer adam(lr=1e-2)
+  epochs 3
+  batch 32
+  metric accuracy
+}
+"""
+FLOWERS = """\
+sepal length (cm),sepal width (cm),petal length (cm),petal width (cm)
+5.1,3.5,1.4,0.2
+6.3,2.9,5.6,1.8
+"""
+
+
+@pytest.fixture(autouse=True)
+def specs(tmp_path):
+    (tmp_path / "iris.arch").write_text(IRIS)
+    (tmp_path / "bare.arch").write_text(IRIS.partition("train")[0])
+    (tmp_path / "flowers.csv").write_text(FLOWERS)
+
+
+def test_a_whole_round(run, tmp_path):
+    done = run("train", "iris.arch", "-o", "run", "--device", "cpu")
+    assert done.code == 0, done.err
+    assert "epoch 3/3" in done.out
+    assert "test" in done.out and "accuracy" in done.out
+    assert done.out.endswith("weights  run/best.safetensors\nreport   run/report.json\ncurves   run/curves.png\n")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+
+    done = run("eval", "iris.arch", "-w", "run", "--json", "--device", "cpu")
+    found = json.loads(done.out)
+    assert found["network"] == "Iris"
+    assert found["metrics"]["accuracy"] == pytest.approx(report["metrics"]["test"]["accuracy"])
+    shown = run("eval", "iris.arch", "-w", "run/best.safetensors", "--split", "train").out
+    assert shown.startswith("Iris, train part of iris\n")
+
+    rows = json.loads(run("predict", "iris.arch", "flowers.csv", "-w", "run", "--json").out)
+    assert [sorted(row) for row in rows] == [["class", "input", "probabilities", "probability"]] * 2
+    assert run("predict", "iris.arch", "flowers.csv", "-w", "run", "-o", "out.csv").code == 0
+    with (tmp_path / "out.csv").open() as stream:
+        table = list(csv.DictReader(stream))
+    assert [row["class"] for row in table] == [row["class"] for row in rows]
+    text = run("predict", "iris.arch", "flowers.csv", "-w", "run").out
+    assert text.splitlines()[0].split()[1] == rows[0]["class"]
+
+
+def test_json_is_all_that_is_printed(run):
+    done = run("train", "iris.arch", "-o", "run", "--json", "--epochs", "1")
+    report = json.loads(done.out)
+    assert (report["network"], report["epochs"]) == ("Iris", 1)
+
+
+def test_a_run_goes_into_a_folder_of_its_own(run, tmp_path):
+    for _ in range(2):
+        assert run("train", "iris.arch", "--epochs", "1", "--quiet").code == 0
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["iris", "iris-2"]
+
+
+def test_the_seed_decides_the_weights(run, tmp_path):
+    for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert (
+            run("train", "iris.arch", "-o", folder, "--seed", seed, "--epochs", "1", "-q", "--device", "cpu").code == 0
+        )
+    a, b, c = ((tmp_path / folder / "best.safetensors").read_bytes() for folder in "abc")
+    assert a[-400:] == b[-400:]
+    assert a[-400:] != c[-400:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["train", "bare.arch"], 1, "error[A1216]"),
+        (["train", "iris.arch", "--on", "wine"], 2, "error[A1217]"),
+        (["train", "iris.arch", "--resume"], 2, "needs the folder"),
+        (["train", "iris.arch", "--epochs", "0"], 2, "--epochs"),
+        (["train", "iris.arch", "--device", "abacus"], 1, "error[A1042]"),
+        (["train", "iris.arch", "-o", "run", "--data", "nothing.csv"], 1, "error[A10"),
+        (["train", "iris.arch", "--resume", "-o", "empty"], 1, "error[A11"),
+        (["train", "iris.arch", "-o", "flowers.csv"], 1, "error[A1104]"),
+        (["eval", "iris.arch"], 2, "Missing option"),
+        (["eval", "iris.arch", "-w", "nothing.safetensors"], 1, "error[A1101]"),
+        (["eval", "iris.arch", "-w", "flowers.csv"], 1, "error[A1102]"),
+        (["predict", "iris.arch", "flowers.csv", "-w", "flowers.csv"], 1, "error[A1102]"),
+        (["predict", "iris.arch", "-w", "run"], 2, "Missing argument"),
+        (["predict", "iris.arch", "flowers.csv", "-w", "run", "-o", "out.doc"], 2, ".csv or .json"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_is_wrong_is_said(run, arguments, code, said):
+    done = run(*arguments)
+    assert (done.code, "Traceback" in done.err) == (code, False), done.err
+    assert said in done.err
+
+
+def test_another_architecture_does_not_load(run):
+    assert run("train", "iris.arch", "-o", "run", "--epochs", "1", "--quiet").code == 0
+    done = run("eval", "iris.arch", "-p", "hidden=9", "-w", "run")
+    assert done.code == 1
+    assert "error[A1103]" in done.err
+    assert "a.weight" in done.err
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_resumes_where_it_was(tmp_path):
+    first, said = _interrupted(tmp_path)
+    assert first == 1
+    assert "error[A1045]: interrupted in epoch" in said
+    assert "everything is saved" in said
+    reached = int(re.search(r"in epoch (\d+)", said)[1])
+    again, _ = _interrupted(tmp_path, "--resume")
+    assert again in (reached, reached + 1)
+
+
+def _interrupted(folder: Path, *more: str) -> tuple[int, str]:
+    """Trains for ever, with Ctrl-C after the first epoch: that epoch's number, and what stderr says."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "archlang", "train", "iris.arch", "-o", "run", "--epochs", "100000", *more],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
+    )
+    assert process.stdout is not None
+    found = re.match(r"epoch +(\d+)/100000", process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert found is not None, err
+    return int(found[1]), err
