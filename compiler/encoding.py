@@ -125,7 +125,7 @@ _TORCH = {"torch.arange", "torch.tensor", *re.findall(r"torch\.\w+", " ".join(FU
 _SAFE = re.compile(
     r"(?:"
     + "|".join(re.escape(name) + r"(?=\()" for name in sorted(_TORCH, key=len, reverse=True))
-    + r"|\.(?:float|long|bool)\(\)|\.expand\(|rounding_mode='floor'|device=|\{device\}|\{v\d{1,4}\}|None"
+    + r"|\.(?:float|long|bool|contiguous)\(\)|\.expand\(|rounding_mode='floor'|device=|\{device\}|\{v\d{1,4}\}|None"
     + r"|[ :,()\[\]+\-*/%<>=!&|~])*"
 )
 

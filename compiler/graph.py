@@ -1,10 +1,10 @@
 """The graph: an architecture as a networkx MultiDiGraph, and the module tree that owns its weights.
 
-A `Graph` is a function: inputs, outputs, nodes between. A block elaborates to one Graph for each combination of arguments
-and operand types, and CALL nodes use it as often as needed. Weights belong to the *module tree*: `Graph.modules` maps the
-dotted paths of what one instance of this graph owns (`conv1`, `layer1.0`, `downsample.1`) to layers or further graphs,
-`Graph.weights` maps the paths of its bare tensors (`param`, `buffer`). Nodes refer to modules by path, so sharing is two
-nodes with one path.
+A `Graph` is a function: inputs, outputs, nodes between. A block elaborates to one Graph for each combination of
+arguments and operand types, and CALL nodes use it as often as needed. Weights belong to the *module tree*:
+`Graph.modules` maps the dotted paths of what one instance of this graph owns (`conv1`, `layer1.0`, `downsample.1`) to
+layers or further graphs, `Graph.weights` maps the paths of its bare tensors (`param`, `buffer`). Nodes refer to modules
+by path, so sharing is two nodes with one path.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class Node:
 
     name: what the author called it (a label, a bound name, an input's name) or "" .
     types: one for each result (OUTPUT and LOSS nodes have the type of what they pass on).
-    op: for OP nodes. graph: the callee of CALL nodes. module: path of the layer or block instance it runs, when that owns
-    weights or was labelled. weight: for WEIGHT nodes, the path of the tensor, from this graph's instance (it may lead into
-    a block: `transformer.wte.weight`).
+    op: for OP nodes. graph: the callee of CALL nodes. module: path of the layer or block instance it runs, when that
+    owns weights or was labelled. weight: for WEIGHT nodes, the path of the tensor, from this graph's instance (it may
+    lead into a block: `transformer.wte.weight`).
     replaced: names of weights that are not made but come as the last operands (`linear(V) with (weight=…)`).
     sizes: for CALL nodes, what the callee's symbols are here.
     bindings: for CALL nodes, (module parameter of the callee, path here of the module passed).
@@ -86,8 +86,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A module with an op: one layer. `inputs` are the operand types its weights were made for; `made` the weights that it
-    owns (those replaced by operands are left out)."""
+    """A module with an op: one layer. `inputs` are the operand types its weights were made for; `made` the weights that
+    it owns (those replaced by operands are left out)."""
 
     op: Op
     inputs: tuple[TensorType, ...]
@@ -132,21 +132,22 @@ class Graph:
 
     def add(self, node: Node, operands: Sequence[Ref] = (), kinds: Sequence[EdgeKind] = ()) -> int:
         """Adds a node after its operands exist; returns its number. `kinds` defaults to data throughout."""
-        number = self.nx.number_of_nodes()
-        self.nx.add_node(number, node=node)
+        graph, kind = self.nx, node.kind
+        number = len(graph)
+        graph.add_node(number, node=node)
         for position, ref in enumerate(operands):
-            kind = kinds[position] if kinds else EdgeKind.DATA
-            self.nx.add_edge(ref.node, number, position, result=ref.result, kind=kind)
-        if node.kind in (Kind.INPUT, Kind.TARGET):
+            edge = kinds[position] if kinds else EdgeKind.DATA
+            graph.add_edge(ref.node, number, position, result=ref.result, kind=edge)
+        if kind is Kind.INPUT or kind is Kind.TARGET:
             self.inputs.append(number)
-        elif node.kind is Kind.OUTPUT:
+        elif kind is Kind.OUTPUT:
             self.outputs.append(number)
-        elif node.kind is Kind.LOSS:
+        elif kind is Kind.LOSS:
             self.losses.append(number)
         return number
 
     def __getitem__(self, number: int) -> Node:
-        return self.nx.nodes[number]["node"]
+        return self.nx._node[number]["node"]  # `nx.nodes` and `nx.pred` mean the same and build a view at each use
 
     def type(self, ref: Ref) -> TensorType:
         """The type of a result."""
@@ -154,13 +155,20 @@ class Graph:
 
     def operands(self, number: int) -> list[Ref]:
         """What a node consumes, in operand order."""
-        found = [(key, Ref(u, data["result"])) for u, _, key, data in self.nx.in_edges(number, keys=True, data=True)]
-        return [ref for _, ref in sorted(found)]
+        return [ref for _, ref, _ in self._incoming(number)]
 
     def operand_kinds(self, number: int) -> list[EdgeKind]:
         """The kind of each operand's edge, in operand order."""
-        found = [(key, data["kind"]) for _, _, key, data in self.nx.in_edges(number, keys=True, data=True)]
-        return [kind for _, kind in sorted(found)]
+        return [kind for _, _, kind in self._incoming(number)]
+
+    def _incoming(self, number: int) -> list[tuple[int, Ref, EdgeKind]]:
+        found = [
+            (position, Ref(producer, edge["result"]), edge["kind"])
+            for producer, edges in self.nx._pred[number].items()
+            for position, edge in edges.items()
+        ]
+        found.sort()
+        return found
 
     def users(self, number: int) -> list[tuple[int, int, int]]:
         """Who consumes a node: (its result, the consumer, the operand's position), in order."""
@@ -219,7 +227,7 @@ class Graph:
                 yield from module.graph.state(f"{prefix}{path}.")
 
     def module_at(self, path: str) -> Layer | Instance | None:
-        """The module that a path leads to, through blocks. None when there is none or the path leads out of this instance."""
+        """The module that a path leads to, through blocks; None when there is none or it leads out of this instance."""
         if path in self.modules:
             return self.modules[path]
         for head, rest in _splits(path):

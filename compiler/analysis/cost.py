@@ -6,8 +6,10 @@ of different graphs.
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..graph import Graph, Instance, Kind, Layer, Node, Program, Ref
 from ..ops.base import Glyph, Op, WeightSpec
@@ -29,11 +31,13 @@ class Owned:
     def __add__(self, other: Owned) -> Owned:
         return Owned(self.parameters + other.parameters, self.buffers + other.buffers, self.layers + other.layers)
 
+    def __mul__(self, times: int) -> Owned:
+        return Owned(self.parameters * times, self.buffers * times, self.layers * times)
 
-@dataclass(frozen=True)
+
 class Cost:
-    """What a program costs. Symbolic amounts are polynomials over the sizes that the caller chooses, None when they are
-    too long to write down.
+    """What a program's main graph costs (parameters: its entries' too), each figure counted when it is asked for.
+    Symbolic amounts are polynomials over the sizes that the caller chooses, None when they are too long to write down.
 
     parameters: trained elements of all that outputs and entries use; loss_parameters: of what only losses reach.
     flops: of one forward pass, two a multiply-add, products and convolutions only, as torch.utils.flop_counter counts.
@@ -42,13 +46,50 @@ class Cost:
     is given a matrix, a kernel or a table; norms are none.
     """
 
-    parameters: int
-    loss_parameters: int
-    buffers: int
-    flops: Amount | None
-    memory: Amount | None
-    depth: int
-    layers: int
+    def __init__(self, program: Program | Graph) -> None:
+        self._program = program if isinstance(program, Program) else None
+        self._graph = program.graph if isinstance(program, Program) else program
+        self._counter = Counter()
+
+    @cached_property
+    def _owned(self) -> Owned:
+        return self._counter.owned(self._graph)
+
+    @cached_property
+    def _lost(self) -> Owned:
+        return self._counter.only_for_losses(self._program) if self._program is not None else Owned()
+
+    @cached_property
+    def _roots(self) -> set[int]:
+        return _roots(self._graph)
+
+    @property
+    def parameters(self) -> int:
+        return self._owned.parameters - self._lost.parameters
+
+    @property
+    def loss_parameters(self) -> int:
+        return self._lost.parameters
+
+    @property
+    def buffers(self) -> int:
+        return self._owned.buffers - self._lost.buffers
+
+    @property
+    def layers(self) -> int:
+        return self._owned.layers - self._lost.layers
+
+    @cached_property
+    def flops(self) -> Amount | None:
+        return self._counter.flops(self._graph, self._roots)
+
+    @cached_property
+    def memory(self) -> Amount | None:
+        return self._counter.memory(self._graph, self._roots)
+
+    @cached_property
+    def depth(self) -> int:
+        return self._counter.depth(self._graph)
 
     @property
     def macs(self) -> Amount | None:
@@ -56,21 +97,8 @@ class Cost:
 
 
 def cost(program: Program | Graph) -> Cost:
-    """The cost of a program's main graph (parameters: of its entries too)."""
-    graph = program.graph if isinstance(program, Program) else program
-    counter = Counter()
-    owned = counter.owned(graph)
-    lost = counter.only_for_losses(program) if isinstance(program, Program) else Owned()
-    roots = _roots(graph)
-    return Cost(
-        owned.parameters - lost.parameters,
-        lost.parameters,
-        owned.buffers - lost.buffers,
-        counter.flops(graph, roots),
-        counter.memory(graph, roots),
-        counter.depth(graph),
-        owned.layers - lost.layers,
-    )
+    """The cost of a program."""
+    return Cost(program)
 
 
 def nominal_sizes(graph: Graph) -> dict[str, int]:
@@ -110,8 +138,10 @@ class Counter:
             total = Owned()
             for spec in graph.weights.values():
                 total += _spec(spec)
-            for module in graph.modules.values():
-                total += self.module(module)
+            kinds = {id(m.graph if isinstance(m, Instance) else m): m for m in graph.modules.values()}
+            times = Tally(id(m.graph if isinstance(m, Instance) else m) for m in graph.modules.values())
+            for kind, module in kinds.items():
+                total += self.module(module) * times[kind]
             self._owned[id(graph)] = total
         return self._owned[id(graph)]
 
@@ -157,10 +187,12 @@ class Counter:
         if nodes is not None or key not in self._amounts:
             try:
                 total: Amount | None = 0
-                for number in graph.order():
-                    if total is not None and (nodes is None or number in nodes):
-                        one = self.node(graph, number, what)
-                        total = None if one is None else total + one
+                for number, times in _different(graph, nodes):
+                    one = self.node(graph, number, what)
+                    if one is None:
+                        total = None
+                        break
+                    total = total + one * times
             except SizeLimit:
                 total = None
             if nodes is not None:
@@ -217,6 +249,19 @@ class Counter:
                 for i in range(max(1, len(node.types))):
                     found[Ref(number, i)] = table
         return found
+
+
+def _different(graph: Graph, nodes: set[int] | None) -> list[tuple[int, int]]:
+    """Nodes that cost differently, each with how many are like it: equal calls cost the same."""
+    first: dict[object, int] = {}
+    times: Tally[object] = Tally()
+    for number in graph.nx.nodes:
+        if nodes is None or number in nodes:
+            node = graph[number]
+            kind = (id(node.graph), node.sizes) if node.kind is Kind.CALL else number
+            times[kind] += 1
+            first.setdefault(kind, number)
+    return [(number, times[kind]) for kind, number in first.items()]
 
 
 def _deeper(table: Mapping[int | None, int], by: int) -> dict[int | None, int]:

@@ -126,10 +126,28 @@ def grid_code(sizes: tuple[int | Dim, ...], tree: tuple, dtype: str) -> Code:
     writer = _Writer(sizes)
     body = writer.write(tree)
     shape = ", ".join(writer.value(size) for size in sizes)
-    cast = {"float": ".float()", "int": ".long()", "bool": ".bool()"}[dtype]
+    cast = "" if _kind(tree) == dtype else {"float": ".float()", "int": ".long()", "bool": ".bool()"}[dtype]
+    if tree[0] in ("number", "size"):
+        body = f"torch.tensor({body}, device={{device}})"
     if not writer.whole(tree):
         body = f"({body}).expand({shape})" if sizes else body
-    return Code(f"{body}{cast if not (dtype == 'int' and tree == ('index', 0)) else ''}", writer.values)
+    return Code(body + cast, writer.values)
+
+
+def _kind(tree: tuple) -> str:
+    """What torch makes of a tree: float, int or bool."""
+    function, *parts = tree
+    if function in ("number", "size"):
+        value = parts[0]
+        return "bool" if isinstance(value, bool) else "float" if isinstance(value, float) else "int"
+    if function in ("<", "<=", ">", ">=", "==", "!=", "and", "or", "not"):
+        return "bool"
+    if function in ("index", "floor", "ceil", "round", "int"):
+        return "int"
+    if function in ("/", "exp", "log", "log2", "sqrt", "sin", "cos"):
+        return "float"
+    kinds = {_kind(part) for part in (parts[1:] if function == "if" else parts)}
+    return next((kind for kind in ("float", "int") if kind in kinds), "bool")
 
 
 class _Writer:

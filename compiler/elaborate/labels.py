@@ -9,64 +9,16 @@ from ..source import Span
 
 # What an nn.Module, or the generated class, already has: a submodule of that name would hide it.
 RESERVED = frozenset(
-    [
-        "T_destination",
-        "add_module",
-        "apply",
-        "bfloat16",
-        "buffers",
-        "call_super_init",
-        "children",
-        "compile",
-        "cpu",
-        "cuda",
-        "double",
-        "dump_patches",
-        "eval",
-        "extra_repr",
-        "float",
-        "forward",
-        "get_buffer",
-        "get_extra_state",
-        "get_parameter",
-        "get_submodule",
-        "half",
-        "ipu",
-        "load_state_dict",
-        "modules",
-        "mtia",
-        "named_buffers",
-        "named_children",
-        "named_modules",
-        "named_parameters",
-        "parameters",
-        "register_backward_hook",
-        "register_buffer",
-        "register_forward_hook",
-        "register_forward_pre_hook",
-        "register_full_backward_hook",
-        "register_full_backward_pre_hook",
-        "register_load_state_dict_post_hook",
-        "register_load_state_dict_pre_hook",
-        "register_module",
-        "register_parameter",
-        "register_state_dict_post_hook",
-        "register_state_dict_pre_hook",
-        "requires_grad_",
-        "set_extra_state",
-        "set_submodule",
-        "share_memory",
-        "state_dict",
-        "to",
-        "to_empty",
-        "train",
-        "training",
-        "type",
-        "xpu",
-        "zero_grad",
-        "objective",
-        "loss_weights",
-    ]
+    """
+    T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
+    eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict
+    modules mtia named_buffers named_children named_modules named_parameters parameters register_backward_hook
+    register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
+    register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
+    register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+    set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu zero_grad objective
+    loss_weights
+    """.split()  # noqa: SIM905
 )
 _LONGEST = 200
 _FINE: set[str] = set()  # parts already found to be names
@@ -85,10 +37,14 @@ class Labels:
     def claim(self, path: str, span: Span) -> None:
         """A layer, block or bare tensor at a path. Raises A0501 when it is taken, A0502 when it can't be a name."""
         self._names(path, span)
+        self.claim_like(path, span)
+        self._prefixes(path, span)
+
+    def claim_like(self, path: str, span: Span) -> None:
+        """Claims a path that differs from one already claimed by nothing but the number at its end."""
         taken = self.leaves.get(path) or self.levels.get(path) or self.inner.get(path)
         if taken is not None:
             raise _doubled(path, span, taken)
-        self._prefixes(path, span)
         self.leaves[path] = span
 
     def open(self, path: str, span: Span) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
-from ..graph import Ref
+from ..graph import EdgeKind, Node, Ref
 from .values import Tensor
 
 if TYPE_CHECKING:
@@ -44,48 +44,70 @@ class Turn:
 def repeat_turn(body: StageEvaluator, turn: Turn, place: Place, times: int) -> Tensor:
     """Copies a turn's nodes and modules `times` over, elements renumbered. Nothing is inferred again: equal operand
     types give equal results, so a thousand blocks cost little more than fifty."""
-    graph = body.graph
+    graph, prefix = body.graph, place.prefix
     end = graph.nx.number_of_nodes()
     assert place.count is not None
-    step = place.count - turn.first
-    nodes = [(graph[n], graph.operands(n), graph.operand_kinds(n)) for n in range(turn.start, end)]
+    step, length = place.count - turn.first, end - turn.start
     numbers = {str(n) for n in range(turn.first, place.count)}
-    owned = [
-        (path, module)
-        for path, module in list(graph.modules.items())[-(len(nodes) + step) :]
-        if _number(path, place.prefix) in numbers
-    ]
-    left = turn.left
+    recent = list(graph.modules.items())[-(length + step) :]
+    owned = [(_Path(path, prefix), module) for path, module in recent if _Path(path, prefix).number in numbers]
+    nodes = [_Copy.of(body, n, turn, prefix, numbers) for n in range(turn.start, end)]
+    entering = turn.left.ref
     for k in range(1, times + 1):
-        shift = k * (end - turn.start)
+        by = k * step
         for path, module in owned:
-            renamed = _renumber(path, place.prefix, numbers, k * step)
-            body.labels.claim(renamed, module.span or turn.left.span)
+            renamed = path.moved(by)
+            (body.labels.claim if path.rest else body.labels.claim_like)(renamed, module.span or turn.left.span)
             graph.modules[renamed] = module
-        for node, operands, kinds in nodes:
+        for copy in nodes:
             refs = [
-                left.ref
-                if ref == turn.entered.ref
-                else Ref(ref.node + shift, ref.result)
-                if ref.node >= turn.start
-                else ref
-                for ref in operands
+                entering if r is None else Ref(r.node + k * length, r.result) if inside else r
+                for r, inside in copy.operands
             ]
-            module = node.module and _renumber(node.module, place.prefix, numbers, k * step)
-            level = node.level and _renumber(node.level, place.prefix, numbers, k * step)
-            body.add(node if module is None and not level else replace(node, module=module, level=level), refs, kinds)
-        left = replace(left, ref=Ref(turn.left.ref.node + shift, turn.left.ref.result))
+            body.add(copy.node(by), refs, copy.kinds)
+        entering = Ref(turn.left.ref.node + k * length, turn.left.ref.result)
     place.count += times * step
-    return left
+    return replace(turn.left, ref=entering)
 
 
-def _number(path: str, prefix: str) -> str | None:
-    """The element of a labelled sequence that a path leads into."""
-    return path[len(prefix) :].partition(".")[0] if path.startswith(prefix) else None
+class _Path:
+    """A path taken apart at the element of the sequence that it leads into."""
+
+    __slots__ = ("head", "number", "rest", "value")
+
+    def __init__(self, path: str, prefix: str) -> None:
+        inside = path.startswith(prefix)
+        self.number = path[len(prefix) :].partition(".")[0] if inside else ""
+        self.head, self.rest = (prefix, path[len(prefix) + len(self.number) :]) if inside else (path, "")
+        self.value = int(self.number) if self.number.isdecimal() else None
+
+    def moved(self, by: int) -> str:
+        """The same path, some elements further on."""
+        return f"{self.head}{self.number if self.value is None else self.value + by}{self.rest}"
 
 
-def _renumber(path: str, prefix: str, numbers: set[str], by: int) -> str:
-    number = _number(path, prefix)
-    if number is None or number not in numbers:
-        return path
-    return f"{prefix}{int(number) + by}{path[len(prefix) + len(number) :]}"
+@dataclass(slots=True)
+class _Copy:
+    """A node of a turn, ready to be made again: its fields, its paths if they move, and its operands (None for what
+    enters the turn, and whether each lies inside the turn)."""
+
+    fields: dict[str, Any]
+    paths: dict[str, _Path]
+    operands: list[tuple[Ref | None, bool]]
+    kinds: list[EdgeKind]
+
+    @classmethod
+    def of(cls, body: StageEvaluator, number: int, turn: Turn, prefix: str, numbers: set[str]) -> _Copy:
+        node = body.graph[number]
+        given = {f.name: getattr(node, f.name) for f in fields(node)}
+        paths = {key: _Path(given[key], prefix) for key in ("module", "level") if given[key]}
+        moving = {key: path for key, path in paths.items() if path.number in numbers}
+        operands = [
+            (None if ref == turn.entered.ref else ref, ref.node >= turn.start) for ref in body.graph.operands(number)
+        ]
+        return cls(given, moving, operands, body.graph.operand_kinds(number))
+
+    def node(self, by: int) -> Node:
+        for key, path in self.paths.items():
+            self.fields[key] = path.moved(by)
+        return Node(**self.fields)

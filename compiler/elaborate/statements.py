@@ -9,7 +9,7 @@ from typing import Any
 from .. import ops
 from ..diagnostics import ArchError, Label, error
 from ..graph import Graph, Kind, Node, Ref
-from ..ops.base import WeightSpec
+from ..ops.base import Code, WeightSpec
 from ..sizes import Dim
 from ..source import Span
 from ..syntax import ast
@@ -216,6 +216,8 @@ class Body(ScopeEvaluator):
         if elements > 2**31:
             raise error("A0802", f"this tensor would have {elements:,} elements, and the limit is {2**31:,}", s.span)
         code = grid_code(shape, tree, s.shape.dtype)
+        if s.buffer:  # a checkpoint is copied into it in place
+            code = Code(f"{code.template}.contiguous()", code.values)
         role = "buffer" if s.buffer else "scratch"
         self._own_weight(
             s.name.text, WeightSpec(s.name.text, shape, role, s.shape.dtype, code=code), type_, s.name.span
