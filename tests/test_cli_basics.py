@@ -247,6 +247,7 @@ def test_completion_completes(archc, tmp_path):
     assert _completed(archc, "explain A120")[:2] == ["A1202", "A1203"]
     assert _completed(archc, "ops conv")[0] == "conv"
     assert _completed(archc, "check m")[-2:] == ["mine.arch", "more/"]
+    assert _completed(archc, "show LENE") == ["lenet5"]
     assert "mine.txt" not in _completed(archc, "check m")
     assert "--depth" in _completed(archc, "render x --de")
 
