@@ -51,6 +51,18 @@ def quick(folder, body="epochs 2", network=None, data="iris", make=mlp, out="run
     return module, report
 
 
+@pytest.fixture
+def written() -> None:
+    """For tests that look at every file."""
+
+
+@pytest.fixture(autouse=True)
+def no_curves(request, monkeypatch):
+    """Drawing takes longer than most of these runs; the tests of what is written keep it."""
+    if "written" not in request.fixturenames:
+        monkeypatch.setattr(training, "draw_curves", lambda report, path: None)
+
+
 # ------------------------------------------------------------------ it learns
 
 
@@ -363,6 +375,7 @@ def test_a_device_that_is_not_there(tmp_path):
 # ------------------------------------------------------------------ what it writes and says
 
 
+@pytest.mark.usefixtures("written")
 def test_files_and_report(tmp_path):
     _, report = quick(tmp_path, "epochs 2 metric accuracy", metadata={"spec_hash": "abc"})
     names = sorted(p.name for p in (tmp_path / "run").iterdir())
