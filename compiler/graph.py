@@ -53,9 +53,10 @@ class Ref(NamedTuple):
     result: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Node:
-    """One step of a graph.
+    """One step of a graph. Never changed in place: `dataclasses.replace` makes another. (Frozen, it would take three
+    times as long to make.)
 
     name: what the author called it (a label, a bound name, an input's name) or "" .
     types: one for each result (OUTPUT and LOSS nodes have the type of what they pass on).
@@ -132,12 +133,17 @@ class Graph:
 
     def add(self, node: Node, operands: Sequence[Ref] = (), kinds: Sequence[EdgeKind] = ()) -> int:
         """Adds a node after its operands exist; returns its number. `kinds` defaults to data throughout."""
+        # Straight into networkx's dictionaries, as its own add_node and add_edge do at three times the price: a deep
+        # network is mostly this.
         graph, kind = self.nx, node.kind
-        number = len(graph)
-        graph.add_node(number, node=node)
+        number = len(graph._node)
+        graph._node[number], graph._succ[number] = {"node": node}, {}
+        incoming = graph._pred[number] = {}
         for position, ref in enumerate(operands):
-            edge = kinds[position] if kinds else EdgeKind.DATA
-            graph.add_edge(ref.node, number, position, result=ref.result, kind=edge)
+            edges = incoming.get(ref.node)
+            if edges is None:
+                edges = incoming[ref.node] = graph._succ[ref.node][number] = {}
+            edges[position] = {"result": ref.result, "kind": kinds[position] if kinds else EdgeKind.DATA}
         if kind is Kind.INPUT or kind is Kind.TARGET:
             self.inputs.append(number)
         elif kind is Kind.OUTPUT:
@@ -177,8 +183,8 @@ class Graph:
 
     def order(self) -> list[int]:
         """Every node after its operands; the order of the text where that allows."""
-        if all(u < v for u, v in self.nx.edges()):
-            return sorted(self.nx.nodes)
+        if all(u < v for v, before in self.nx._pred.items() for u in before):
+            return sorted(self.nx._node)
         return list(nx.lexicographical_topological_sort(self.nx))
 
     def needed(self, roots: Sequence[int]) -> set[int]:

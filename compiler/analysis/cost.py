@@ -159,7 +159,10 @@ class Counter:
         graph = program.graph
         if not graph.outputs or not graph.losses:
             return Owned()
-        used = _used_paths(graph, graph.needed(graph.outputs))
+        needed = graph.needed(graph.outputs)
+        if not any(graph[n].module or graph[n].weight for n in graph.nx.nodes if n not in needed):
+            return Owned()
+        used = _used_paths(graph, needed)
         for entry in program.entries.values():
             used |= _used_paths(entry, set(entry.nx.nodes))
         lost = _used_paths(graph, set(graph.nx.nodes)) - used
@@ -219,9 +222,21 @@ class Counter:
 
     def depth(self, graph: Graph) -> int:
         """Weight layers on the longest path to an output (to anywhere, when the graph has no outputs)."""
-        if graph.outputs:
-            return max((d for table in self._output_depths(graph) for d in table.values()), default=0)
-        return max((d for t in self._all_depths(graph).values() for d in t.values()), default=0)
+        found: dict[Ref, int] = {}
+        for number in graph.order():
+            node = graph[number]
+            before = [found[ref] for ref in graph.operands(number)]
+            if node.kind is Kind.CALL and node.graph is not None:
+                for i, table in enumerate(self._output_depths(node.graph)):
+                    found[Ref(number, i)] = max(
+                        (by + (0 if at is None else before[at]) for at, by in table.items()), default=0
+                    )
+            else:
+                deepest = max(before, default=0) + int(_runs_weight_layer(graph, number, node))
+                for i in range(max(1, len(node.types))):
+                    found[Ref(number, i)] = deepest
+        ends = [found[Ref(output)] for output in graph.outputs] if graph.outputs else found.values()
+        return max(ends, default=0)
 
     def _output_depths(self, graph: Graph) -> list[dict[int | None, int]]:
         """For each output: how deep it lies below each input (None: below what the graph makes itself)."""
