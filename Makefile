@@ -11,8 +11,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARCHC := $(BIN)/archc
-# Where a build of torch without CUDA is found; empty where there is an NVIDIA driver, and PyPI's own build is taken.
-TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
 PACKAGING := pyproject.toml setup.py constraints.txt
 
 # $(call system,TEST,PACKAGE): installs a system package when TEST fails and we may, else says what to run.
@@ -39,10 +37,6 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(PACKAGING) | $(VENV)/bin/python
 	$(PIP) install -q -c constraints.txt setuptools wheel
-	@if [ -n "$(TORCH_INDEX)" ]; then \
-	  $(PIP) install -q --no-deps -c constraints.txt --index-url "$(TORCH_INDEX)" torch \
-	    || echo "make: no torch from $(TORCH_INDEX); taking the default one"; \
-	fi
 	$(PIP) install -q --no-build-isolation -c constraints.txt -e .
 	@touch $@
 
