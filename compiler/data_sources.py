@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from .declared import Declared, Field
 
 
-class _Source(BaseModel):
+class _Source(Declared):
     """Base of the data sources. A subclass's fields, `kind` left out, are its settings in positional order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+    kind: str
 
 
 class Digits(_Source):
@@ -78,9 +78,8 @@ class Npz(_Source):
     kind: Literal["npz"] = "npz"
 
 
-DataSource = Annotated[Digits | Iris | Wine | BreastCancer | Diabetes | Images | Csv | Npz, Field(discriminator="kind")]
+DataSource = Digits | Iris | Wine | BreastCancer | Diabetes | Images | Csv | Npz
 
 SOURCES: dict[str, type[_Source]] = {
-    str(model.model_fields["kind"].default): model
-    for model in (Digits, Iris, Wine, BreastCancer, Diabetes, Images, Csv, Npz)
+    model.kind: model for model in (Digits, Iris, Wine, BreastCancer, Diabetes, Images, Csv, Npz)
 }

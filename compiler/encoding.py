@@ -101,7 +101,7 @@ def settings_of(op: Op) -> dict[str, Any]:
     found = {}
     for name, info in type(op).model_fields.items():
         value = getattr(op, name)
-        default = None if info.is_required() else info.get_default(call_default_factory=True)
+        default = info.default
         if info.is_required() or type(value) is not type(default) or value != default:
             found[name] = encode(value)
     return found

@@ -7,9 +7,8 @@ import types
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
 from . import ops
+from .declared import Rule
 from .ops.base import AxisMark, Example, Init, Op
 from .sizes import Dim
 
@@ -103,15 +102,12 @@ def kind(annotation: Any, metadata: Iterable[Any] = ()) -> str:
 
 def bounds(metadata: Iterable[Any]) -> str:
     """` ≥ 1`, ` > 0, < 1` or nothing. A bound that only keeps numbers in a machine word is not shown."""
-    flat: list[Any] = []
-    for item in metadata:
-        flat.extend(item.metadata if isinstance(item, FieldInfo) else [item])
     found = []
-    for item in flat:
-        for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
-            value = getattr(item, attribute, None)
-            if value is not None and abs(value) < _HUGE:
-                found.append(f"{sign} {value}")
+    for item in metadata:
+        limits = item.limits if isinstance(item, Rule) else {}
+        for limit, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
+            if limit in limits and abs(limits[limit]) < _HUGE:
+                found.append(f"{sign} {limits[limit]}")
     return " " + ", ".join(found) if found else ""
 
 

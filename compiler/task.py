@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import networkx as nx
-from pydantic import BaseModel, ConfigDict
 
 from .graph import Kind, Program, Ref
 from .types import TensorType
@@ -23,14 +23,13 @@ class TaskKind(StrEnum):
     NONE = "none"
 
 
-class Task(BaseModel):
+@dataclass(frozen=True)
+class Task:
     """One output against one target.
 
     output, target: indices among the outputs and targets. classes: size of `class_axis` of the output, when known.
     class_axis: which axis of the output holds the scores (multiclass). ignore: a target value that does not count.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     kind: TaskKind
     output: int = 0
@@ -70,7 +69,7 @@ def find_task(program: Program) -> Task:
             target = targets.index(hit[0].node)
             ignore = getattr(node.op, "ignore", None)
             found = _classify(node.op.name, types[output], graph.type(hit[0]), output, target)
-            return found.model_copy(update={"ignore": ignore if isinstance(ignore, int) else None})
+            return replace(found, ignore=ignore if isinstance(ignore, int) else None)
     return _classify("", types[0], graph.type(Ref(targets[0])), 0, 0)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
-
 from .data_sources import SOURCES, Iris
+from .declared import Declared, Invalid
 from .diagnostics import ArchError, Label, Sink, did_you_mean, error
 from .elaborate.static import Evaluator
 from .elaborate.values import Poisoned
@@ -34,8 +33,8 @@ from .training_plan import (
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "TrainPlan", "plan", "settings"]
 
-OPTIMIZERS: dict[str, type[BaseModel]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
-SCHEDULES: dict[str, type[BaseModel]] = {
+OPTIMIZERS: dict[str, type[Declared]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
+SCHEDULES: dict[str, type[Declared]] = {
     "constant": Constant,
     "cosine": Cosine,
     "step": Step,
@@ -82,7 +81,7 @@ class _Reader:
         self.values.setdefault("data", Iris())  # only so that what else is wrong can be found too
         try:
             found = TrainPlan(**self.values, places=self.places)
-        except ValidationError as failure:
+        except Invalid as failure:
             for fault in failure.errors():
                 key = str(fault["loc"][0])
                 self.sink.extend(error("A1003", f"`{key}` {_reason(fault)}", self.places.get(key), help=_help(key)))
@@ -168,7 +167,7 @@ class _Reader:
             return e.text
         return _plain(Evaluator().eval(e))
 
-    def choice(self, e: ast.Expr, models: Mapping[str, type[BaseModel]], what: str) -> BaseModel:
+    def choice(self, e: ast.Expr, models: Mapping[str, type[Declared]], what: str) -> Declared:
         """`name` or `name(settings)` where the name is one of several."""
         head, arguments = (e.function, e.arguments) if isinstance(e, ast.Call) else (e, ())
         if not isinstance(head, ast.Name):
@@ -187,7 +186,7 @@ class _Reader:
             )
         return self.part(head.text, models[head.text], arguments, e.span)
 
-    def part(self, name: str, model: type[BaseModel], arguments: Iterable[ast.Argument], span: Span) -> BaseModel:
+    def part(self, name: str, model: type[Declared], arguments: Iterable[ast.Argument], span: Span) -> Declared:
         """Settings in parentheses (or after `early_stop`), positional or by name."""
         known = [field for field in model.model_fields if field != "kind"]
         given: dict[str, Any] = {}
@@ -212,11 +211,11 @@ class _Reader:
         return self.build(model, given, places, span, name)
 
     def build(
-        self, model: type[BaseModel], given: dict[str, Any], places: dict[str, Span], span: Span, name: str
+        self, model: type[Declared], given: dict[str, Any], places: dict[str, Span], span: Span, name: str
     ) -> Any:
         try:
             return model(**given)
-        except ValidationError as failure:
+        except Invalid as failure:
             for fault in failure.errors():
                 key = str(fault["loc"][0]) if fault["loc"] else ""
                 if fault["type"] == "missing" and len(fault["loc"]) == 1:

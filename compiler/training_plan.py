@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from .data_sources import DataSource
+from .declared import Declared, Field
 from .source import Span
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -14,13 +13,11 @@ Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Decay = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Metric = Literal["accuracy", "top5", "f1", "precision", "recall", "auroc", "mse", "mae", "rmse", "r2"]
-Betas = Annotated[tuple[Fraction, Fraction], Field(strict=False)]
+Betas = tuple[Fraction, Fraction]
 
 
-class _Part(BaseModel):
+class _Part(Declared):
     """Base of optimizers, schedules and the like. Fields in order, `kind` left out, are the settings one can write."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 
 
 class SGD(_Part):
@@ -64,7 +61,7 @@ class RMSprop(_Part):
     kind: Literal["rmsprop"] = "rmsprop"
 
 
-Optimizer = Annotated[SGD | Adam | AdamW | RMSprop, Field(discriminator="kind")]
+Optimizer = SGD | Adam | AdamW | RMSprop
 
 
 class Constant(_Part):
@@ -117,7 +114,7 @@ class OneCycle(_Part):
     kind: Literal["onecycle"] = "onecycle"
 
 
-Schedule = Annotated[Constant | Cosine | Step | Linear | Plateau | OneCycle, Field(discriminator="kind")]
+Schedule = Constant | Cosine | Step | Linear | Plateau | OneCycle
 
 
 class EarlyStop(_Part):
@@ -137,12 +134,8 @@ class Init(_Part):
     excepted: tuple[str, ...] = Field((), description="Modules (or tensors) that keep their fresh weights.")
 
 
-class TrainPlan(BaseModel):
+class TrainPlan(Declared):
     """Everything that a `train` block decides, with the defaults filled in."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, protected_namespaces=()
-    )
 
     network: str = Field(description="Name of what is trained.")
     data: DataSource = Field(description="Where examples come from.")
@@ -167,7 +160,7 @@ class TrainPlan(BaseModel):
         "`standard`, and `none` for npz.",
     )
     init: Init | None = Field(None, description="Weights to start from.")
-    places: dict[str, Span] = Field(default_factory=dict, exclude=True, repr=False, description="Where each was said.")
+    places: dict[str, Span] = Field(default_factory=dict, internal=True, description="Where each was said.")
 
     def place(self, key: str) -> Span | None:
         """Where a setting (or `data`, or `network`) stands in the text."""

@@ -15,10 +15,9 @@ from typing import get_args
 
 from archlang.compiler import reference, training, training_plan
 from archlang.compiler.data_sources import SOURCES
+from archlang.compiler.declared import Declared, Setting
 from archlang.compiler.diagnostics import codes, explain
 from archlang.compiler.files import write_atomically
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 FOLDER = Path(__file__).parent
 RANGES = {
@@ -82,10 +81,10 @@ SETTINGS = {
 }
 
 
-def _row(name: str, field: FieldInfo, kind: str | None = None) -> str:
-    default = "required" if field.is_required() else reference.literal(field.get_default(call_default_factory=True))
-    if isinstance(field.get_default(call_default_factory=True), BaseModel):
-        default = str(field.get_default(call_default_factory=True).kind)
+def _row(name: str, field: Setting, kind: str | None = None) -> str:
+    default = "required" if field.is_required() else reference.literal(field.default)
+    if isinstance(field.default, Declared):
+        default = str(field.default.kind)
     shown = kind or reference.kind(field.annotation, field.metadata)
     cells = [f"`{name}`", shown, default if default == "required" else f"`{default}`", field.description or ""]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

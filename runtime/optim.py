@@ -28,7 +28,8 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """PyTorch's own, in its fused form where there is one (a loss scaler forbids it)."""
     chosen: list[nn.Parameter] = list(parameters)
-    options: dict[str, Any] = settings.model_dump(exclude={"kind"})
+    options: dict[str, Any] = settings.as_dict()
+    del options["kind"]
     if isinstance(settings, RMSprop):
         return torch.optim.RMSprop(chosen, **options)
     if fused and all(p.is_floating_point() for p in chosen):

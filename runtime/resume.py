@@ -85,7 +85,7 @@ def _tuples(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _comparable(plan: TrainPlan) -> dict[str, Any]:
-    return json.loads(plan.model_dump_json(exclude=_FREE))
+    return json.loads(json.dumps({k: v for k, v in plan.as_dict().items() if k not in _FREE}))
 
 
 def _same_plan(theirs: dict[str, Any], ours: dict[str, Any], plan: TrainPlan) -> None:

@@ -83,7 +83,7 @@ def fit(
     Afterwards the module holds the best weights. Raises ArchError, and Interrupted on Ctrl-C.
     """
     changes = {"precision": precision, "seed": seed, "epochs": epochs}
-    plan = plan.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    plan = plan.replace(**{key: value for key, value in changes.items() if value is not None})
     fabric = make_fabric(device, plan.precision, processes)
     seed_all(plan.seed)
     examples, parts, notes = load(program, plan, data)

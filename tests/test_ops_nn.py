@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from archlang.compiler.declared import Invalid
 from archlang.compiler.diagnostics import explain
 from archlang.compiler.ops import get
 from archlang.compiler.ops.base import Init, Interval, Need, Op, Refusal
@@ -15,7 +16,6 @@ from archlang.compiler.types import tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops_harness import Case, draw, render
-from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
@@ -148,7 +148,7 @@ def test_refusals(name: str, inputs: list[str], values: dict, code: str, text: s
     ],
 )
 def test_settings_out_of_bounds(name: str, values: dict) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(Invalid):
         op(name, **values)
 
 

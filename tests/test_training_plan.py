@@ -16,7 +16,7 @@ def test_everything_said(tmp_path):
       workers 0   shuffle false   normalize none   init "w.safetensors" except linear2, `linear1.bias`
     """
     _, plan = compiled(classifier(), "iris", body, tmp_path)
-    told = plan.model_dump()
+    told = plan.as_dict()
     assert told["optimizer"] == {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0, "kind": "sgd"}
     assert told["schedule"] == {"warmup": 2, "floor": 0.01, "kind": "cosine"}
     assert (plan.epochs, plan.batch, plan.accumulate, plan.validation, plan.test) == (7, 32, 2, 0.25, 0.1)

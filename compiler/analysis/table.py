@@ -175,9 +175,8 @@ def _op_text(op: Op) -> str:
     parts = []
     for position, (name, info) in enumerate(type(op).model_fields.items()):
         value = getattr(op, name)
-        default = None if info.is_required() else info.get_default(call_default_factory=True)
         if info.is_required() and position == 0:
             parts.append(show(value))
-        elif info.is_required() or value != default:
+        elif info.is_required() or value != info.default:
             parts.append(f"{name}={show(value)}")
     return f"{op.name}({', '.join(parts)})" if parts else op.name

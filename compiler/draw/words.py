@@ -99,7 +99,7 @@ def op_text(op: Op, inputs: tuple[TensorType, ...]) -> str:
         value = getattr(op, name)
         if isinstance(value, dict) or (name in _SILENT and not (name == "pad" and isinstance(value, str))):
             continue
-        if not info.is_required() and value == info.get_default(call_default_factory=True):
+        if not info.is_required() and value == info.default:
             continue
         match name:
             case "kernel":

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
-
+from ..declared import Field
 from ..ops.base import ANY, Code, Example, Glyph, Interval, Need, Op, SizeSetting
 from ..relations import Relations
 from ..sizes import Dim

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
-
+from ..declared import Invalid
 from ..diagnostics import ArchError, Diagnostic, did_you_mean, error
 from ..ops.base import Init, Op
 from ..sizes import Dim
@@ -105,7 +104,7 @@ def make_op(
             settings[name] = _axes(settings[name], operands, scope)
     try:
         return op(**settings)
-    except ValidationError as failure:
+    except Invalid as failure:
         raise ArchError(*_explain(op, settings, failure, spans, place)) from None
 
 
@@ -120,13 +119,11 @@ def _axes(value: Any, operands: tuple[TensorType, ...], scope) -> Any:
     return bound if isinstance(bound, int) and not isinstance(bound, bool) else value.text
 
 
-def _explain(
-    op: type[Op], settings: dict[str, Any], failure: ValidationError, spans: dict, place: Span
-) -> list[Diagnostic]:
+def _explain(op: type[Op], settings: dict[str, Any], failure: Invalid, spans: dict, place: Span) -> list[Diagnostic]:
     fields = list(op.fields())
     seen: set[str] = set()
     result = []
-    for problem in failure.errors(include_url=False):
+    for problem in failure.errors():
         name = str(problem["loc"][0]) if problem["loc"] else ""
         if name in seen:
             continue
@@ -182,10 +179,10 @@ _SIMPLE = {
 }
 
 
-def _wanted(op: type[Op], name: str, failure: ValidationError) -> str:
+def _wanted(op: type[Op], name: str, failure: Invalid) -> str:
     """What the setting's type accepts, in words: every alternative that was tried."""
     words: list[str] = []
-    for problem in failure.errors(include_url=False):
+    for problem in failure.errors():
         if not problem["loc"] or str(problem["loc"][0]) != name:
             continue
         kind, context = problem["type"], problem.get("ctx", {})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pydantic import Field
-
+from ..declared import Field
 from ..relations import Relation, Relations, everything, window
 from ..sizes import Dim
 from ..types import TensorType

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
-
 from .. import sizes
+from ..declared import Field
 from ..relations import Relations
 from ..sizes import Dim
 from ..types import TensorType

@@ -1,15 +1,12 @@
 """What an op is. One class an op: settings, shape rule, weights, relations, cost, range, lowering, glyph, examples."""
 
-# Annotations are evaluated here, not kept as text: pydantic would compile those of `Op` again for every subclass.
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
+from ..declared import Declared, Mark
 from ..relations import POINTWISE, Relation, Relations
 from ..sizes import Dim, Verdict, at_least, compare, divides
 from ..types import TensorType, tensor
@@ -207,7 +204,7 @@ class Example:
         return tuple(tensor(text) for text in self.outputs)
 
 
-class AxisMark:
+class AxisMark(Mark):
     """Marks a setting that names an axis: in a spec `axis=T` or `axis=-1` stands for the axis, not for T's size."""
 
 
@@ -215,20 +212,11 @@ AxisRef = Annotated[int | str, AxisMark()]
 SizeSetting = int | Dim  # a setting that may be symbolic: sizes of reshape, rearrange, expand
 
 
-class Op(BaseModel):
+class Op(Declared):
     """Base of every op. A subclass's docstring is its documentation; its fields are its settings, in positional order.
 
     ClassVars to set: `name`, `glyph`, `operands` (names; a last one ending in `*` takes any number), `examples`.
     """
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        arbitrary_types_allowed=True,
-        defer_build=True,
-        protected_namespaces=(),
-    )
 
     name: ClassVar[str]
     glyph: ClassVar[Glyph]
@@ -243,9 +231,8 @@ class Op(BaseModel):
     numbers: ClassVar[bool] = False  # its call also takes plain Python numbers, when one operand is a tensor
     examples: ClassVar[tuple[Example, ...]] = ()
 
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
         if cls.__name__.startswith("_"):
             return  # an abstract base of a family
         missing = [what for what in ("name", "glyph") if not hasattr(cls, what)]

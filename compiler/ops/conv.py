@@ -6,8 +6,7 @@ from fractions import Fraction
 from math import prod
 from typing import Literal
 
-from pydantic import Field
-
+from ..declared import Field
 from ..relations import Relations, window
 from ..sizes import Dim
 from ..types import TensorType

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
-
+from ..declared import Field
 from ..relations import Relations
 from ..types import TensorType
 from .base import Code, Example, Glyph, Interval, Need, Op, Refusal, call, pointwise

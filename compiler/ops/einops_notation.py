@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import Field
-
+from ..declared import Field
 from ..diagnostics import did_you_mean
 from ..einops import ELLIPSIS, Group, Name, PatternError, Side, expand_ellipsis, parse
 from ..relations import Relations

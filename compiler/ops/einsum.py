@@ -5,8 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 
-from pydantic import Field
-
+from ..declared import Field
 from ..einops import ELLIPSIS, PatternError, Side, fill_ellipsis, parse
 from ..relations import POINTWISE, Relations, everything
 from ..sizes import Dim

@@ -8,8 +8,7 @@ from itertools import combinations
 from math import inf
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
-
+from ..declared import Field
 from ..relations import Relations
 from ..sizes import Dim
 from ..types import Axis, TensorType

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-
+from ..declared import Field
 from ..relations import POINTWISE, Relations, everything, window
 from ..sizes import Dim
 from ..types import Axis, TensorType

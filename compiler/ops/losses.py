@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
-
+from ..declared import Field
 from ..relations import Relation, Relations, everything
 from ..sizes import Verdict, compare
 from ..types import TensorType
 from .base import Code, Example, Glyph, Interval, Need, Op, Refusal, aligned
-from .shared import as_tuple, require_float
+from .shared import require_float
 
 Reduction = Annotated[
     Literal["mean", "sum", "none"], Field(description='"mean" or "sum" over all elements, or "none": one loss each')
@@ -252,7 +251,7 @@ class _Classes(_Loss):
         return "{0}.flatten(0, -2)", "{1}.flatten()"
 
 
-Weights = Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], BeforeValidator(as_tuple)]
+Weights = tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
 
 
 class CrossEntropy(_Classes):

@@ -6,8 +6,7 @@ import math
 from math import inf
 from typing import Annotated, Literal
 
-from pydantic import Field
-
+from ..declared import Field
 from ..relations import Relations, everything
 from ..types import TensorType
 from .base import ANY, Code, Example, Glyph, Interval, Need, Op, Refusal, Unless, aligned, axis_index, call, pointwise

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-
+from ..declared import Field
 from ..relations import POINTWISE, Relation, Relations, everything, window
 from ..types import TensorType
 from .base import Code, Example, Glyph, Need, Op, Refusal, Unless, WeightSpec, call, pointwise

@@ -6,8 +6,7 @@ from fractions import Fraction
 from math import gcd
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
+from ..declared import Field
 from ..relations import Relation, Relations, everything, window
 from ..sizes import Dim, Verdict, divides
 from ..types import TensorType

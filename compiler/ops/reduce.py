@@ -5,8 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Annotated
 
-from pydantic import Field
-
+from ..declared import Field
 from ..relations import POINTWISE, Relations, everything
 from ..types import Axis, TensorType
 from .base import AxisMark, Code, Example, Glyph, Interval, Need, Op, Refusal, Unless, axis_index, call

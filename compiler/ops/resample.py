@@ -5,8 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
-
+from ..declared import Field
 from ..relations import Relation, Relations, everything, window
 from ..sizes import Dim
 from ..types import TensorType
@@ -17,7 +16,6 @@ from .shared import (
     Count,
     CountPerAxis,
     Pads,
-    as_tuple,
     border_window,
     brief,
     pad_arguments,
@@ -115,7 +113,7 @@ class Upsample(Op):
         return call("F.interpolate", "{0}", **self._options(inputs[0].rank - 2))
 
 
-Pair = Annotated[tuple[Amount, Amount], BeforeValidator(as_tuple)]
+Pair = tuple[Amount, Amount]
 
 
 class Pad(Op):
@@ -134,7 +132,7 @@ class Pad(Op):
         Example({"amount": [1, 0, 2]}, ("B C=2 2 3 2",), ("B C=2 4 3 6",)),
     )
 
-    amount: Amount | Annotated[tuple[Amount | Pair, ...], BeforeValidator(as_tuple)] = Field(
+    amount: Amount | tuple[Amount | Pair, ...] = Field(
         description="positions added: a number, or a list with a number or a pair an axis"
     )
     mode: Border = Field("zeros", description="what is added: `value`, or positions of the operand")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import sqrt
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
-
+from ..declared import Field
 from ..relations import POINTWISE, Relation, Relations, everything, window
 from ..sizes import Dim
 from ..types import Axis, TensorType
@@ -16,15 +15,8 @@ from .base import Init, Need, Refusal
 MOST = 2**31 - 1
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Amount = Annotated[int, Field(ge=0, le=MOST)]
-
-
-def as_tuple(value: Any) -> Any:
-    """Lists of settings become tuples, so that an op can be hashed."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-CountPerAxis = Annotated[Count | tuple[Count, ...], BeforeValidator(as_tuple)]
-AmountPerAxis = Annotated[Amount | tuple[Amount, ...], BeforeValidator(as_tuple)]
+CountPerAxis = Count | tuple[Count, ...]
+AmountPerAxis = Amount | tuple[Amount, ...]
 Border = Literal["zeros", "reflect", "replicate", "circular"]
 Pads = tuple[tuple[int, int], ...]  # before and after, for each spatial axis
 
