@@ -270,7 +270,8 @@ class Nodes(Literals):
         if isinstance(value, ast.Number):
             dot = self.span(value.span.start, value.span.end + 1)
             self.report("A0106", f"`{dot.text}` lacks its decimals", dot, f"write `{value.text}.0` or `{value.text}`")
-            self.excused = at.end
+            line_end = self.source.text.find("\n", at.end)
+            self.excused = line_end if line_end >= 0 else len(self.source.text)
         if member[0] == "`":
             return ast.Attribute(value, self.plain(member, at.end - len(member)), span=at)
         if not member[0].isdigit():

@@ -59,6 +59,8 @@ class Scene:
             self.gap = self.at = nodes.span(max(token.start - 1, 0), token.start)
         row = machine.tables.actions(machine.states[-1])
         self.accepted = [t for t in row if machine.tables.accepts(machine.states, t)]
+        if token.kind != END and any(start in self.accepted for start in ("_FUNC", "_OUTPUT", "_PHASE")):
+            self.gap = self.at  # nothing is missing before it
 
     @property
     def shown(self) -> str:

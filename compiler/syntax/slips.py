@@ -61,7 +61,8 @@ def _wrong_closer(scene: Scene) -> bool:
     if kind not in CLOSERS:
         return False
     opens = scene.machine.opens
-    if not any(opener == CLOSERS[kind] for opener, _, _ in opens):
+    matched = any(opener == CLOSERS[kind] for opener, _, _ in opens)
+    if not matched and (not opens or opens[-1][0] == "LBRACE"):
         scene.nodes.report(
             "A0109", f"this `{scene.text}` closes nothing", scene.at, "delete it, or open what it closes"
         )
