@@ -121,7 +121,6 @@ class _Settings:
         return found
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
 class Declared:
     """Base of classes of settings. Raises Invalid for values that the declarations do not allow."""
 
@@ -168,7 +167,13 @@ class Declared:
     def as_dict(self) -> dict[str, Any]:
         """The settings by name, those of settings inside too."""
         shown = {k: v for k, v in self._values().items() if not type(self).model_fields[k].internal}
-        return {k: v.as_dict() if isinstance(v, Declared) else v for k, v in shown.items()}
+        return {k: _plain(v) for k, v in shown.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return value.as_dict() if isinstance(value, Declared) else value
 
 
 def _check(annotation: Any, metadata: Iterable[Any] = ()) -> Check:

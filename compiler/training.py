@@ -21,17 +21,19 @@ from .training_plan import (
     Constant,
     Cosine,
     EarlyStop,
+    Flip,
     Init,
     Linear,
     Metric,
     OneCycle,
     Plateau,
     RMSprop,
+    Shift,
     Step,
     TrainPlan,
 )
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "TrainPlan", "plan", "settings"]
+__all__ = ["AUGMENTATIONS", "OPTIMIZERS", "SCHEDULES", "TrainPlan", "plan", "settings"]
 
 OPTIMIZERS: dict[str, type[Declared]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
 SCHEDULES: dict[str, type[Declared]] = {
@@ -42,6 +44,7 @@ SCHEDULES: dict[str, type[Declared]] = {
     "plateau": Plateau,
     "onecycle": OneCycle,
 }
+AUGMENTATIONS: dict[str, type[Declared]] = {"shift": Shift, "flip": Flip}
 _LATER = {
     "set": ("A0911", "a phase that changes the configuration with `set`"),
     "fade": ("A0912", "`fade`"),
@@ -68,6 +71,7 @@ class _Reader:
         self.handlers: dict[str, Callable[[ast.Setting], Any]] = {
             "optimizer": lambda s: self.choice(self.single(s), OPTIMIZERS, "optimizer"),
             "schedule": lambda s: self.choice(self.single(s), SCHEDULES, "schedule"),
+            "augment": lambda s: tuple(self.choice(e, AUGMENTATIONS, "augmentation") for e in s.values),
             "early_stop": self.early_stop,
             "metric": self.metrics,
             "init": self.init,
@@ -332,6 +336,7 @@ def _help(key: str) -> str:
 def _sample(key: str) -> str:
     samples = {
         "optimizer": "adam(lr=1e-3)",
+        "augment": "shift(2), flip",
         "schedule": "cosine(warmup=1)",
         "validation": "0.1",
         "test": "0.2",

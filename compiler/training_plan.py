@@ -127,6 +127,22 @@ class EarlyStop(_Part):
     least: Decay = Field(0.0, description="A smaller gain does not count as an improvement.")
 
 
+class Shift(_Part):
+    """Moves every image by up to so many pixels each way, its border stretched."""
+
+    pixels: int = Field(ge=1, le=512, description="The farthest that an image is moved, in pixels.")
+    kind: Literal["shift"] = "shift"
+
+
+class Flip(_Part):
+    """Mirrors every other image, left to right."""
+
+    kind: Literal["flip"] = "flip"
+
+
+Augmentation = Shift | Flip
+
+
 class Init(_Part):
     """Weights to start from."""
 
@@ -158,6 +174,9 @@ class TrainPlan(Declared):
         None,
         description="Mean 0 and deviation 1 by the training part, ImageNet's constants, or as it is; by default "
         "`standard`, and `none` for npz.",
+    )
+    augment: tuple[Augmentation, ...] = Field(
+        (), description="How images are varied while the network learns from them."
     )
     init: Init | None = Field(None, description="Weights to start from.")
     places: dict[str, Span] = Field(default_factory=dict, internal=True, description="Where each was said.")

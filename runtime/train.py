@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from .checkpoint import load_weights, save_weights
 from .data import Data, Split, load
+from .data.augment import augment
 from .data.feed import Feed
 from .data.paths import locate
 from .devices import make_fabric
@@ -249,6 +250,8 @@ class _Run:
         trainee.train()
         self._set_rate(groups)
         for step, batch in enumerate(feed.epoch(self.epoch, self.step), self.step):
+            if plan.augment:
+                batch = (augment(batch[0], plan.augment), *batch[1:])
             closes = (step + 1) % accumulate == 0 or step + 1 == steps
             if mixed:
                 with self.fabric.autocast():

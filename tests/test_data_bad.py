@@ -171,6 +171,12 @@ def test_data_for_several_inputs(tmp_path):
     assert (found.code, "2 inputs" in found.message) == ("A1025", True)
 
 
+def test_rows_have_nothing_to_shift(tmp_path):
+    program, plan = compiled(classifier(), "iris", "augment flip", tmp_path)
+    (found,) = refused(lambda: load(program, plan))
+    assert (found.code, found.span.text) == ("A1031", "flip")
+
+
 def test_two_disagreements_are_shown_together(tmp_path):
     program, plan = compiled(regressor(7), "iris", "", tmp_path)
     assert [d.code for d in refused(lambda: load(program, plan))] == ["A1024", "A1023"] or [

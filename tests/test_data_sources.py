@@ -195,6 +195,24 @@ def test_a_last_batch_of_one_is_left_out():
     assert Feed(data, np.arange(1), 4, CPU, even=True).sizes == [1]
 
 
+def test_shifted_and_mirrored_images():
+    from archlang.runtime.data.augment import flip, shift
+
+    torch.manual_seed(0)
+    x = torch.arange(36.0).reshape(1, 1, 6, 6).repeat(200, 2, 1, 1)
+    moved = shift(x, 1)
+    assert moved.shape == x.shape
+    padded = torch.nn.functional.pad(x[:1], (1, 1, 1, 1), mode="replicate")[0]
+    possible = [padded[:, r : r + 6, c : c + 6] for r in range(3) for c in range(3)]
+    counts = [sum(torch.equal(image, p) for image in moved) for p in possible]
+    assert sum(counts) == 200
+    assert min(counts) > 5
+    mirrored = flip(x)
+    turned = sum(torch.equal(image, x[0].flip(-1)) for image in mirrored)
+    assert 70 < turned < 130
+    assert turned + sum(torch.equal(image, x[0]) for image in mirrored) == 200
+
+
 def test_moments_of_a_constant():
     mean, std = moments(torch.full((5, 2, 3), 7.0))
     assert (mean, std) == ((7.0, 7.0), (1.0, 1.0))

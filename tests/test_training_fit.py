@@ -69,7 +69,7 @@ def no_curves(request, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_lenet_reads_digits(seed, tmp_path):
-    body = "optimizer adam(lr=1e-3) epochs 20 batch 16 schedule cosine metric accuracy"
+    body = "optimizer adam(lr=1e-3) epochs 20 batch 64 augment shift(2) metric accuracy"
     program, plan = compiled(DIGITS, "digits(size=32)", body, tmp_path)
     report = fit(program, lenet, plan, out=tmp_path / "run", device="cpu", progress=False, seed=seed)
     assert report.examples == {"train": 1258, "validation": 180, "test": 359}
@@ -241,6 +241,31 @@ def test_a_resumed_run_is_the_same_run(settings, at, tmp_path, monkeypatch):
     assert told.metrics == again.metrics
     for name in (BEST, LAST, RESUME):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_augmentation_resumes_too(tmp_path, monkeypatch):
+    picture_folder(tmp_path / "pics")
+
+    def make():
+        return Hand(nn.Sequential(nn.Flatten(), nn.Linear(768, 2)), F.cross_entropy)
+
+    body = "epochs 3 batch 4 workers 0 augment shift(2), flip"
+    whole, _ = quick(tmp_path, body, PICTURES, 'images("pics/")', make, out="whole")
+    plain, _ = quick(tmp_path, "epochs 3 batch 4 workers 0", PICTURES, 'images("pics/")', make, out="plain")
+    measure, calls = training.measure, [0]
+
+    def interrupted(*args, **kwargs):
+        calls[0] += 1
+        if calls[0] == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return measure(*args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(training.Interrupted):
+        patch.setattr(training, "measure", interrupted)
+        quick(tmp_path, body, PICTURES, 'images("pics/")', make, out="parts")
+    resumed, _ = quick(tmp_path, body, PICTURES, 'images("pics/")', make, out="parts", resume=True)
+    assert same_weights(whole, resumed)
+    assert not same_weights(whole, plain)
 
 
 def test_a_finished_run_can_go_on(tmp_path):

@@ -13,6 +13,7 @@ def test_everything_said(tmp_path):
       optimizer sgd(0.1, momentum=0.9, nesterov=true)   schedule cosine(warmup=2, floor=0.01)
       epochs 7   batch 2 ** 5   accumulate 2   validation 0.25   test 0.1   seed 3   split_seed 4
       metric f1, accuracy   early_stop patience=3, metric=loss   clip 1.0   precision bf16
+      augment shift(2), flip
       workers 0   shuffle false   normalize none   init "w.safetensors" except linear2, `linear1.bias`
     """
     _, plan = compiled(classifier(), "iris", body, tmp_path)
@@ -23,6 +24,7 @@ def test_everything_said(tmp_path):
     assert (plan.seed, plan.split_seed, plan.metric, plan.clip) == (3, 4, ("f1", "accuracy"), 1.0)
     assert told["early_stop"] == {"patience": 3, "metric": "loss", "least": 0.0}
     assert (plan.precision, plan.workers, plan.shuffle, plan.normalize) == ("bf16", 0, False, "none")
+    assert told["augment"] == ({"pixels": 2, "kind": "shift"}, {"kind": "flip"})
     assert told["init"] == {"file": "w.safetensors", "excepted": ("linear2", "linear1.bias")}
 
 
@@ -59,6 +61,8 @@ WRONG = [
     ("optimizer adam(lr=1, lr=2)", "A1005", "lr=2", "twice"),
     ("optimizer rmsprop(1, 0, 1, 0, 0, 7)", "A1005", "7", "5 settings"),
     ("schedule step", "A1005", "step", "every"),
+    ("augment flop", "A1004", "flop", "flip"),
+    ("augment shift", "A1005", "shift", "pixels"),
     ("early_stop patience=0", "A1005", "0", "greater than or equal to 1"),
     ("metric r2", "A1006", "r2", "accuracy"),
     ("early_stop metric=mse", "A1006", "early_stop metric=mse", "regression"),

@@ -40,6 +40,9 @@ def match(program: Program, plan: TrainPlan, data: Data) -> list[Diagnostic]:
             continue
         for node, column in zip(nodes, given, strict=True):
             _fit(program, node, column, what=what, data=data, span=span, sink=sink)
+    if plan.augment and data.inputs[0].dtype == "float" and len(data.inputs[0].shape) != 3:
+        message = f"`augment` varies images, and {data.origin} gives {data.inputs[0]}"
+        sink.extend(error("A1031", message, plan.place("augment"), help="leave `augment` out"))
     if not sink.failed:
         _classes(program, data, span, sink)
     sink.raise_if_failed()
