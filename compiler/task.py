@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import networkx as nx
 
-from .graph import Kind, Program, Ref
+from .graph import Graph, Kind, Program, Ref
 from .types import TensorType
 
 CLASSIFICATION_METRICS = ("accuracy", "top5", "f1", "precision", "recall", "auroc")
@@ -59,18 +59,24 @@ def find_task(program: Program) -> Task:
         return Task(kind=TaskKind.NONE)
     for loss in graph.losses:
         for number in sorted(nx.ancestors(graph.nx, loss)):
-            node = graph[number]
-            operands = graph.operands(number)
+            op = graph[number].op
+            operands = [_uncast(graph, ref) for ref in graph.operands(number)]
             hit = [ref for ref in operands if ref.node in targets]
-            if node.op is None or not hit:
+            if op is None or op.name == "cast" or not hit:
                 continue
             others = [ref for ref in operands if ref.node not in targets]
             output = next((answers.index(ref) for ref in others if ref in answers), 0)
             target = targets.index(hit[0].node)
-            ignore = getattr(node.op, "ignore", None)
-            found = _classify(node.op.name, types[output], graph.type(hit[0]), output, target)
+            ignore = getattr(op, "ignore", None)
+            found = _classify(op.name, types[output], graph.type(hit[0]), output, target)
             return replace(found, ignore=ignore if isinstance(ignore, int) else None)
     return _classify("", types[0], graph.type(Ref(targets[0])), 0, 0)
+
+
+def _uncast(graph: Graph, ref: Ref) -> Ref:
+    """What a tensor was before it was cast: a class number that a loss takes as a float is still one."""
+    node = graph[ref.node]
+    return _uncast(graph, graph.operands(ref.node)[0]) if node.op is not None and node.op.name == "cast" else ref
 
 
 def _classify(op: str, answer: TensorType, wanted: TensorType, output: int, target: int) -> Task:

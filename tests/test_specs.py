@@ -1,0 +1,86 @@
+"""Every bundled spec: it checks, is in canonical form, draws, compiles to a module that runs, and takes a training step."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import archlang
+import pytest
+import torch
+from archlang.compiler.frontend import check_source
+from archlang.compiler.graph import Graph
+from archlang.compiler.source import Source
+from archlang.compiler.syntax.printer import format_source
+from archlang.compiler.types import TensorType
+from archlang.compiler.verify import verify
+from archlang.runtime.module import build
+
+ROOT = Path(str(resources.files("archlang.specs")))
+FILES = sorted(ROOT.rglob("*.arch"))
+CHECKED = {f: check_source(Source(f.read_text(encoding="utf-8"), f.name), base=f.parent) for f in FILES}
+PROGRAMS = [(f, name) for f, checked in CHECKED.items() for name in checked.programs]
+IDS = [f"{f.parent.name}/{f.stem}:{name}" for f, name in PROGRAMS]
+
+
+def example(t: TensorType, graph: Graph, batch: int = 4) -> torch.Tensor:
+    """A random tensor of a type; symbols have their nominal sizes."""
+    nominal = {"B": batch, **graph.nominal}
+    shape = [s if isinstance(s, int) else int(t.substitute(nominal).shape[i]) for i, s in enumerate(t.shape)]
+    generator = torch.Generator().manual_seed(0)
+    if t.dtype == "int":
+        return torch.randint(0, 2, shape, generator=generator)
+    return torch.randn(shape, generator=generator)
+
+
+@pytest.mark.parametrize("file", FILES, ids=[f"{f.parent.name}/{f.stem}" for f in FILES])
+def test_file(file: Path) -> None:
+    assert [str(d) for d in CHECKED[file].diagnostics] == []
+    text = file.read_text(encoding="utf-8")
+    assert format_source(Source(text, file.name)) == text
+
+
+@pytest.mark.parametrize(("file", "name"), PROGRAMS, ids=IDS)
+def test_program(file: Path, name: str) -> None:
+    program = CHECKED[file].programs[name]
+    graph = program.graph
+    verify(program)
+    assert f">{name}<" in archlang.render(f"{file}:{name}").replace("&#45;", "-")
+    module = build(program)
+    assert sorted(module.state_dict()) == sorted(path for path, spec in graph.state() if spec.role != "scratch")
+    module.train()
+    inputs = [example(graph[n].types[0], graph) for n in program.input_nodes()]
+    outputs = module(*inputs)
+    found = outputs if isinstance(outputs, tuple) else (outputs,)
+    for tensor, node in zip(found, graph.outputs, strict=True):
+        declared = graph[node].types[0].substitute({"B": 4, **graph.nominal}).shape
+        assert tuple(tensor.shape) == declared
+    if graph.losses:
+        targets = [example(graph[n].types[0], graph) for n in program.target_nodes()]
+        _, losses = module.objective(*inputs, *targets)
+        total = sum(module.loss_weights[key] * loss for key, loss in losses.items())
+        total.backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in module.parameters())
+
+
+def test_two_small_kernels_see_what_a_large_one_sees_with_fewer_parameters() -> None:
+    programs = CHECKED[ROOT / "foundations" / "convolution.arch"].programs
+    one, two = (
+        sum(s.elements for _, s in programs[name].graph.state() if s.role == "param") for name in ("OneFive", "TwoThrees")
+    )
+    assert (one, two) == (25 * 64 * 64, 2 * 9 * 64 * 64)
+    assert two < one
+
+
+def test_no_spec_is_left_out() -> None:
+    assert {f"{f.parent.name}/{f.stem}" for f in FILES} >= {
+        "cnn/lenet5",
+        "cnn/resnet_cifar",
+        "foundations/activations",
+        "foundations/convolution",
+        "foundations/fully_connected",
+        "foundations/mlp",
+        "foundations/perceptron",
+        "std/mlp",
+        "std/residual",
+    }
