@@ -26,13 +26,15 @@ from .elementwise import (
 _ANY = (Example({}, ("B T",), ("B T",)), Example({}, ("int B",), ("B",)))
 _POSITIVE = (Example({}, ("B T",), ("B T",), ("positive",)),)
 _KEPT = (Example({}, ("B T",), ("B T",)), Example({}, ("int B",), ("int B",)))
+# A whole number of PyTorch's, or any finite one.
+Bound = Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Function(_Elementwise):
     """A function of one number."""
 
     glyph = Glyph.ARITHMETIC
-    examples = _ANY
+    examples: ClassVar[tuple[Example, ...]] = _ANY
 
 
 class Exp(_Function):
@@ -163,8 +165,8 @@ class Clamp(_Function):
         Example({"hi": 1}, ("int B",), ("int B",)),
     )
 
-    lo: int | float | None = Field(None, allow_inf_nan=False, description="least value")
-    hi: int | float | None = Field(None, allow_inf_nan=False, description="greatest value")
+    lo: Bound | None = Field(None, description="least value")
+    hi: Bound | None = Field(None, description="greatest value")
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         if self.lo is None and self.hi is None:
