@@ -185,6 +185,15 @@ def test_training() -> None:
     assert isinstance(phase.body[0].values[0], ast.NoneLit)
 
 
+def test_settings_may_be_called_as_statements_are() -> None:
+    (train,) = file(
+        "train N on d { metric loss, output freeze state input x except loss target y phase p { loss z } }"
+    ).items
+    assert isinstance(train, ast.Train)
+    described = [(s.key.text, [unparse(v) for v in s.values]) for s in train.body if isinstance(s, ast.Setting)]
+    assert described == [("metric", ["loss", "output"]), ("freeze", ["state"]), ("input", ["x"]), ("target", ["y"])]
+
+
 def test_declarations_and_docstrings() -> None:
     tree = file(
         '"""File."""\nimport "std/a" use A, B\nfunc f(a: list[int] = [1],) = a\n"""Doc."""\nblock C(p: module) {}\n'

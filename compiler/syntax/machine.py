@@ -1,6 +1,8 @@
 """The tables that build.py made, and the LALR(1) machine that runs on them.
 
-The lexer is contextual, as Lark's is: a word is a keyword only where the state that the parser is in can take it.
+The lexer is contextual, as Lark's is: a word is a keyword only where the parser can take it. Lark asks the state on top
+of the stack, whose lookaheads are those of every context that it occurs in; here the whole stack is asked, so that
+`metric loss` and `freeze output` mean what they say.
 Nothing here recurses, so no text can exhaust the stack; depth is counted and bounded instead.
 """
 
@@ -201,12 +203,12 @@ class Machine:
                 continue
             if kind == "NAME":
                 keyword = tables.keyword(text, start, pos)
-                if keyword and keyword in tables.actions(self.states[-1]):
+                if keyword and tables.accepts(self.states, keyword):
                     kind = keyword
             elif kind == "SLIP":
                 kind = self.nodes.slip(text[start:pos], start, pos)
-                if kind is None:
-                    continue
+            if kind is None:
+                continue
             token = Token(kind, start, pos)
             break
         else:

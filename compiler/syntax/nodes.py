@@ -44,7 +44,7 @@ class Nodes(Literals):
         for i, part in enumerate(parts):
             if isinstance(part, _Doc):
                 if i == 0:
-                    doc = part.text
+                    doc = part.text or None
                     continue
                 self._lonely_doc(waiting)
                 waiting = part

@@ -15,18 +15,17 @@ class _Fields:
     """`__dataclass_fields__`, made when asked for."""
 
     def __get__(self, instance: Any, owner: type[Record]) -> dict[str, Field]:
-        made = {}
+        made: dict[str, Field] = {}
         for name in (*owner.__match_args__, *owner._named_only):
             found = owner._specs.get(name)
-            default = getattr(owner, name, MISSING) if found is None else found.default
-            one = made[name] = field(
-                default=default,
+            one: Any = field(  # a Field, whose name, type and kind dataclasses sets afterwards too
+                default=getattr(owner, name, MISSING) if found is None else found.default,
                 compare=name in owner._compared,
                 repr=found is None or found.repr,
                 kw_only=name in owner._named_only,
             )
-            one.name, one.type = name, owner._types[name]
-            one._field_type = _PLAIN  # type: ignore[attr-defined]
+            one.name, one.type, one._field_type = name, owner._types[name], _PLAIN
+            made[name] = one
         return made
 
 
@@ -67,7 +66,7 @@ class Record:
             if named_only:
                 cls._named_only = (*cls._named_only, name)
             else:
-                cls.__match_args__ = (*cls.__match_args__, name)
+                cls.__match_args__ = (*cls.__match_args__, name)  # type: ignore[misc] (of its own class, before any use)
             if not isinstance(spec, Field) or spec.compare:
                 cls._compared = (*cls._compared, name)
         every = (*cls.__match_args__, *cls._named_only)
@@ -93,7 +92,7 @@ class Record:
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:
             return NotImplemented
-        return self._key() == other._key()  # type: ignore[attr-defined]
+        return self._key() == other._key()
 
     def __hash__(self) -> int:
         return hash(self._key())

@@ -303,8 +303,9 @@ def _tolerance(scene: Scene) -> bool:
         help = "write `~= 25.6M within 1%`, or `==` for an exact figure"
         scene.nodes.report("A0118", f"`~=` needs a tolerance, found {scene.shown}", scene.gap, help)
         return True
-    if scene.text == "within" and scene.since("_EXPECT"):
-        scene.nodes.report("A0118", "only `~=` has a tolerance", scene.at, "write `~= 25.6M within 1%`")
+    if scene.recent(1) == "within" and scene.here in NAMED:
+        at = scene.recent_span(1)
+        scene.nodes.report("A0118", "only `~=` in an `expect` has a tolerance", at, "write `~= 25.6M within 1%`")
         return True
     return False
 
