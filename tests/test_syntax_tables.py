@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +95,9 @@ def test_parsing_needs_neither_lark_nor_interegular() -> None:
     )
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert made.stdout == "1\n"
+
+
+def test_the_editors_know_every_keyword() -> None:
+    known = (Path(__file__).parents[1] / "editors" / "arch.tmLanguage.json").read_text(encoding="utf-8")
+    words = json.loads(build.TABLES.read_text(encoding="utf-8"))["keywords"]
+    assert [w for w in words if not re.search(rf"[(|]{w}[|)]", known)] == []
