@@ -42,8 +42,9 @@ def _inline(
     sizes: Mapping[str, int | Dim],
     outside: Mapping[str, str],
 ) -> dict[Ref, Ref]:
-    """Copies the nodes of `graph` into `flat`. `arguments` stand for its inputs (None at the top), `outside` maps its module
-    parameters to full paths. Returns where each result went; OUTPUT nodes of a callee map to what they pass on."""
+    """Copies the nodes of `graph` into `flat`. `arguments` stand for its inputs (None at the top), `outside` maps its
+    module parameters to full paths. Returns where each result went; OUTPUT nodes of a callee map to what they pass on.
+    """
     where: dict[Ref, Ref] = {}
     given = iter(arguments or ())
     for check, span in graph.checks:

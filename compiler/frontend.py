@@ -84,12 +84,11 @@ class Frontend:
     def program(self, target: Global, parameters: Mapping[str, Any] | None = None) -> Program:
         """A network as a program. Raises ArchError, or Poisoned when the errors are in the sink."""
         place = target.item.name.span
-        body_of_config = [target] if isinstance(target.item, ast.Configuration) else []
+        configuration = target.item if isinstance(target.item, ast.Configuration) else None
         given = {k: self._parameter(k, v) for k, v in (parameters or {}).items()}
         recipe = Recipe(target, (), tuple(given.items()), place)
         definition, recipe = resolve_configuration(self.session, target, recipe, place)
-        item = definition.item
-        assert isinstance(item, ast.Definition)
+        item = definition.definition
         graph = Graph(target.name, "network", span=place)
         body = Body(self.session, definition.file, graph)
         arguments = bind_parameters(item, recipe, lambda p, so_far: body.default(definition, p, so_far), {}, place)
@@ -97,8 +96,9 @@ class Frontend:
         body.run_network(item, arguments)
         if body.failed:
             raise Poisoned
-        self._configuration_bodies(body_of_config, body)
-        doc = target.item.doc or item.doc or self.scope.file.doc
+        if configuration is not None:
+            self._configuration_body(configuration, body)
+        doc = (configuration.doc if configuration is not None else None) or item.doc or self.scope.file.doc
         return Program(
             target.name,
             graph,
@@ -112,23 +112,22 @@ class Frontend:
             span=place,
         )
 
-    def _configuration_bodies(self, configurations: list[Global], body: Body) -> None:
-        for known in configurations:
-            for s in known.item.body:
-                if isinstance(s, ast.ExpectStmt):
-                    body.expects.append((s, body.static_names()))
-                elif type(s) in LATER:
-                    code, what, help = LATER[type(s)]
-                    self.sink.extend(error(code, f"{what} is not supported yet", s.span, help=help))
-                else:
-                    self.sink.extend(
-                        error(
-                            "A0508",
-                            "a configuration holds contracts only",
-                            s.span,
-                            help="`expect params == …`; what changes the network goes into its definition",
-                        )
+    def _configuration_body(self, configuration: ast.Configuration, body: Body) -> None:
+        for s in configuration.body:
+            if isinstance(s, ast.ExpectStmt):
+                body.expects.append((s, body.static_names()))
+            elif type(s) in LATER:
+                code, what, help = LATER[type(s)]
+                self.sink.extend(error(code, f"{what} is not supported yet", s.span, help=help))
+            else:
+                self.sink.extend(
+                    error(
+                        "A0508",
+                        "a configuration holds contracts only",
+                        s.span,
+                        help="`expect params == …`; what changes the network goes into its definition",
                     )
+                )
 
     def _parameter(self, name: str, value: Any) -> Any:
         if not isinstance(value, ParameterText):

@@ -138,7 +138,8 @@ class Graph:
         graph, kind = self.nx, node.kind
         number = len(graph._node)
         graph._node[number], graph._succ[number] = {"node": node}, {}
-        incoming = graph._pred[number] = {}
+        incoming: dict[int, dict[int, dict[str, object]]] = {}
+        graph._pred[number] = incoming
         for position, ref in enumerate(operands):
             edges = incoming.get(ref.node)
             if edges is None:

@@ -189,19 +189,22 @@ class Counter:
         key = (id(graph), what)
         if nodes is not None or key not in self._amounts:
             try:
-                total: Amount | None = 0
-                for number, times in _different(graph, nodes):
-                    one = self.node(graph, number, what)
-                    if one is None:
-                        total = None
-                        break
-                    total = total + one * times
+                total = self._sum(graph, what, nodes)
             except SizeLimit:
                 total = None
             if nodes is not None:
                 return total
             self._amounts[key] = total
         return self._amounts[key]
+
+    def _sum(self, graph: Graph, what: str, nodes: set[int] | None) -> Amount | None:
+        total: Amount = 0
+        for number, times in _different(graph, nodes):
+            one = self.node(graph, number, what)
+            if one is None:
+                return None
+            total = total + one * times
+        return total
 
     def node(self, graph: Graph, number: int, what: str) -> Amount | None:
         """One node's share of `flops` or `memory`, in the graph's own symbols."""

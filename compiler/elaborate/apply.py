@@ -194,7 +194,7 @@ class Applier(TensorEvaluator):
             use.operands = [joined[0]]
         settings = named_settings(recipe, op, use.spans, use.span)
         types = tuple(t.type for t in use.operands)
-        made = make_op(op, settings, types, self._static_name, use.spans, use.span)
+        made = make_op(op, settings, types, lambda n: self._static_name(n, use.span), use.spans, use.span)
         replaced = self._op_operands(made, use)
         types = tuple(t.type for t in use.operands)
         self.infer(made, types, use.operands, use.span, use.spans)  # before weights: their shapes rest on it
@@ -266,9 +266,9 @@ class Applier(TensorEvaluator):
                     labels=[Label(tensor.span, f"this is {tensor.type}")],
                 )
 
-    def _static_name(self, name: str) -> Any:
+    def _static_name(self, name: str, span: Span) -> Any:
         """A name's static value, where an axis is given by number; a size's name never means its size there."""
-        return None if name in self.size_names() or not self.has(name) else self.lookup(name, self.graph.span)
+        return None if name in self.size_names() or not self.has(name) else self.lookup(name, span)
 
     def _own(self, path: str, made: Layer | Instance, span: Span, module: Module | None) -> None:
         """Registers what lives at a path. A shared module must own the same weights at every use."""

@@ -55,7 +55,7 @@ class Loader:
                     self._import(item, scope)
                 elif isinstance(item, ast.Train):
                     scope.trains.append(item)
-                else:
+                elif isinstance(item, ast.Definition | ast.Configuration | ast.Func):
                     self._declare(item, scope)
             except ArchError as failure:
                 self.sink.extend(failure)

@@ -70,7 +70,7 @@ class Session:
         different combination."""
         key = (id(target.item), frozen, operands)
         if key not in self.calls:
-            outward, canonical = _canonical([i.shape.axes for i in self.inputs(target.item)], operands)
+            outward, canonical = _canonical([i.shape.axes for i in self.inputs(target.definition)], operands)
             inner = (id(target.item), frozen, tuple((t.shape, t.dtype) for t in canonical))
             made = self.blocks.get(inner)
             if made is None:
@@ -120,7 +120,7 @@ class Session:
         self.stack.append((target, span))
         try:
             body = Body(self, target.file, Graph(target.name, "block", arguments, span=target.item.span))
-            body.run_block(target.item, arguments, operands)
+            body.run_block(target.definition, arguments, operands)
         finally:
             self.stack.pop()
         return Made(body.graph, body.passed, body.failed)

@@ -37,8 +37,8 @@ def _walk(item: ast.Definition, scope: FileScope, session: Session) -> None:
     for node in nodes(item.body):
         later = LATER.get(type(node))
         if later is not None:
-            code, what, help = later
-            session.sink.extend(error(code, f"{what} is not supported yet", node.span, help=help))
+            code, what, way_out = later
+            session.sink.extend(error(code, f"{what} is not supported yet", node.span, help=way_out))
         if isinstance(node, ast.Apply) and isinstance(node.function, ast.Name):
             name = node.function.text
             if name not in bound and name not in scope.names and ops.get(name) is None:

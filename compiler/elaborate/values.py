@@ -53,6 +53,12 @@ class Global:
     item: ast.Definition | ast.Configuration | ast.Func
     file: FileScope
 
+    @property
+    def definition(self) -> ast.Definition:
+        """The item, where it can only be a definition: configurations are resolved and functions are called."""
+        assert isinstance(self.item, ast.Definition)
+        return self.item
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:

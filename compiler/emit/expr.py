@@ -191,14 +191,13 @@ class _Fill(ast.NodeTransformer):
     def visit_keyword(self, node: ast.keyword) -> Any:
         if isinstance(node.value, ast.Name) and node.value.id == f"{_HOLE}device":
             filled = self.fill("device")
-            return None if filled is None else ast.keyword(node.arg, filled)
+            return ast.keyword(node.arg, filled) if isinstance(filled, ast.expr) else None
         return self.generic_visit(node)
 
 
 def fill(code: Code, what: Callable[[str], ast.expr | list[ast.expr] | None]) -> ast.expr:
     """The fragment with its holes filled. `what` answers with a list for `{all}`, and with None for a `{device}` that
-    is to be
-    left out."""
+    is to be left out."""
     tree, holes = parse(code.template)
     return _Fill(what).visit(copy.deepcopy(tree)) if holes else copy.deepcopy(tree)
 

@@ -283,7 +283,7 @@ class Tree:
         if names[:1] == ("mean",) and init.values[0] == 0:
             names, values = names[1:], values[1:]
         named = init.kind in ("normal", "trunc_normal", "orthogonal")
-        keywords = {key: ast.Constant(value) for key, value in always.items()}
+        keywords: dict[str, ast.expr] = {key: ast.Constant(value) for key, value in always.items()}
         if named:
             keywords |= dict(zip(names, values, strict=False))
             values = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from ..declared import Field
 from ..relations import Relation, Relations, everything, window
@@ -19,7 +20,7 @@ class _Activation(_Elementwise):
 
     glyph = Glyph.ACTIVATION
     accepts = "float"
-    examples = _ONE
+    examples: ClassVar[tuple[Example, ...]] = _ONE
 
 
 def _dips(x: Interval, depth: float) -> Interval:

@@ -35,7 +35,7 @@ class Scalar(Op):
         return hash((type(self.value).__name__, self.value))
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
-        kinds = {bool: "bool", float: "float"}
+        kinds: dict[type, str] = {bool: "bool", float: "float"}
         return (TensorType((), kinds.get(type(self.value), "int")),)
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:

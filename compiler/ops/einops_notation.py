@@ -183,9 +183,9 @@ class Rearrange(Op):
             need.equal(size, known, f"{what}, but the pattern says {product}", help="correct the sizes", **blame)
             return tuple(Part(n.text, self.sizes[n.text]) for n in group)
         if len(group) > 1:
-            given = " · ".join(f"{n.text}={self.sizes[n.text]}" for n in group if n.text in self.sizes)
+            shown = " · ".join(f"{n.text}={self.sizes[n.text]}" for n in group if n.text in self.sizes)
             need.divides(
-                known, size, f"{what}, which {given} does not divide", help="the given sizes must divide it", **blame
+                known, size, f"{what}, which {shown} does not divide", help="the given sizes must divide it", **blame
             )
         return tuple(
             Part(n.text, self.sizes[n.text]) if n.text in self.sizes else Part(n.text, size // known, solved=True)

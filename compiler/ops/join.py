@@ -91,8 +91,7 @@ class Concat(_Join):
         table: Relations = {}
         offset: int | Dim = 0
         for i, x in enumerate(inputs):
-            known = isinstance(offset, int)
-            here = window(1, -offset, -offset, uniform=False) if known else everything()
+            here = window(1, -offset, -offset, uniform=False) if isinstance(offset, int) else everything()
             table |= pointwise(x, operand=i, changed={axis: here} if len(inputs) > 1 else None)
             offset = x.shape[axis] + offset
         return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from ..declared import Field
 from ..relations import POINTWISE, Relations, everything
@@ -30,7 +30,7 @@ class _Reduce(Op):
     """A reduction that does not depend on the order of what it reduces."""
 
     glyph = Glyph.REDUCE
-    examples = _EXAMPLES
+    examples: ClassVar[tuple[Example, ...]] = _EXAMPLES
 
     axis: Axes = None
     keep: Keep = False

@@ -57,7 +57,7 @@ def regroup_relations(parts: Parts, result: Names) -> Relations:
     """Relations of every result axis to the operand axes whose parts it holds."""
     parts, result = merge(parts, result)
     sizes = {part.name: part.size for axis in parts for part in axis}
-    home = {part.name: (a, i) for a, axis in enumerate(parts) for i, part in enumerate(axis)}
+    home = {part.name: (a, i) for a, row in enumerate(parts) for i, part in enumerate(row)}
     table: Relations = {}
     for out, names in enumerate(result):
         for place, name in enumerate(names):
@@ -66,8 +66,8 @@ def regroup_relations(parts: Parts, result: Names) -> Relations:
             relation = compose(joined([sizes[n] for n in names], place), inner)
             key = (0, out, 0, axis)
             table[key] = union(table[key], relation) if key in table else relation
-    for a, axis in enumerate(parts):  # an axis of size 1 that goes away is seen by all
-        if not axis:
+    for a, row in enumerate(parts):  # an axis of size 1 that goes away is seen by all
+        if not row:
             table[0, None, 0, a] = POINTWISE
     return table
 

@@ -142,7 +142,7 @@ class Unflatten(_Shape):
     def _plan(self, x: TensorType, need: Need) -> tuple[list[tuple[Part, ...]], list[tuple[str, ...]]]:
         axis = axis_index(x, self.axis)
         sizes = solve(self.sizes, x.shape[axis], f"{axis_name(x, axis)} of {x} has", need)
-        parts = [(Part(f"a{i}", size),) for i, size in enumerate(x.shape)]
+        parts: list[tuple[Part, ...]] = [(Part(f"a{i}", size),) for i, size in enumerate(x.shape)]
         parts[axis] = tuple(
             Part(f"p{i}", size, solved=given == -1)
             for i, (size, given) in enumerate(zip(sizes, self.sizes, strict=True))

@@ -66,7 +66,7 @@ class Record:
             if named_only:
                 cls._named_only = (*cls._named_only, name)
             else:
-                cls.__match_args__ = (*cls.__match_args__, name)  # type: ignore[misc] (of its own class, before any use)
+                cls.__match_args__ = (*cls.__match_args__, name)  # type: ignore[misc]  # fixed once the class is made
             if not isinstance(spec, Field) or spec.compare:
                 cls._compared = (*cls._compared, name)
         every = (*cls.__match_args__, *cls._named_only)
