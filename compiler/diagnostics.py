@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from enum import StrEnum
 from importlib import resources
 
@@ -114,6 +113,8 @@ class Sink:
 
 def suggest(word: str, known: Iterable[str]) -> str | None:
     """The closest known word, when it is close enough to be a slip."""
+    from difflib import get_close_matches  # most runs have nothing to suggest
+
     names = sorted(set(known))
     folded = {name.lower(): name for name in reversed(names)}
     if word.lower() in folded:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from archlang.compiler.graph import EdgeKind, Graph, Instance, Kind, Layer, Node, Program, Ref
-from archlang.compiler.ops.base import Need, registry
+from archlang.compiler.ops import registry
+from archlang.compiler.ops.base import Need
 from archlang.compiler.sizes import symbol, symbols
 from archlang.compiler.types import TensorType, tensor
 

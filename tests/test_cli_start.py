@@ -80,6 +80,16 @@ def test_a_command_imports_no_other_command(tmp_path):
     assert modules == str([f"archlang.cli.{name}" for name in ("check", "common", "main", "terminal")])
 
 
+def test_what_is_right_is_checked_with_little():
+    script = "import sys\nfrom archlang.cli.main import run\nrun(['check', 'lenet5'])\nprint(*sys.modules)\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.splitlines()[-1].split())
+    assert "archlang.compiler.ops.conv" in modules
+    unneeded = {*HEAVY, "lark", "pydantic", "pydantic_core", "difflib", "archlang.plugins"}
+    unneeded |= {f"archlang.compiler.{name}" for name in ("ops.einsum", "syntax.slips", "emit.models", "verify")}
+    assert not modules & unneeded
+
+
 def test_importing_the_package_is_nothing(tmp_path):
     script = (
         "import sys; before = set(sys.modules); import archlang; after = set(sys.modules) - before\n"

@@ -9,7 +9,8 @@ from math import lcm
 import pytest
 import torch
 from archlang.compiler import ops
-from archlang.compiler.ops.base import ANY, Need, Op, Refusal, registry
+from archlang.compiler.ops import registry
+from archlang.compiler.ops.base import ANY, Need, Op, Refusal
 from archlang.compiler.relations import Relation, Sees
 from archlang.compiler.sizes import symbol
 from archlang.compiler.types import Axis, TensorType
@@ -34,7 +35,8 @@ examples = pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{name}-{i}"
 LOOSE = frozenset(
     {
         "pad-5",  # circular: a window that wraps around is not a window
-        *("rearrange", "flatten", "unflatten", "reshape", "flip", "roll"),  # elements move by other steps than windows do
+        # elements move by other steps than windows do
+        *("rearrange", "flatten", "unflatten", "reshape", "flip", "roll"),
         "gather",  # where an element goes is in the other operand
     }
 )
@@ -51,6 +53,11 @@ def case_of(name: str, number: int) -> Case:
 def test_registry_is_complete() -> None:
     assert ops.names() == sorted(n for n, op in registry().items() if not op.hidden)
     assert ops.get("no such op") is None
+
+
+def test_common_ops_are_where_they_are_looked_for() -> None:
+    for name, family in ops._HOMES.items():
+        assert registry()[name].__module__ == f"archlang.compiler.ops.{family}"
 
 
 @pytest.mark.parametrize("name", sorted(registry()))

@@ -12,21 +12,19 @@ import click
 from archlang.compiler.diagnostics import ArchError, error
 from archlang.compiler.files import write_atomically
 from archlang.targets import Target, bundled_names, resolve
-from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from archlang.compiler.graph import Program
     from rich.console import Console
 
 
-def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Bundled specs, `.arch` files and folders that start with what is typed."""
-    return [CompletionItem(n) for n in bundled_names() if n.lower().startswith(incomplete.lower())] + complete_file(
-        ctx, param, incomplete
-    )
+    names = [name for name in bundled_names() if name.lower().startswith(incomplete.lower())]
+    return names + complete_file(ctx, param, incomplete)
 
 
-def complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """`.arch` files and folders that start with what is typed."""
     folder, _, start = incomplete.rpartition("/")
     here = Path(folder or ("/" if incomplete.startswith("/") else "."))
@@ -36,7 +34,7 @@ def complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -
     except OSError:
         return []
     return [
-        CompletionItem(f"{prefix}{e.name}{'/' if e.is_dir() else ''}")
+        f"{prefix}{e.name}{'/' if e.is_dir() else ''}"
         for e in entries
         if e.name.startswith(start) and (e.is_dir() or e.suffix == ".arch") and not (e.name[0] == "." and not start)
     ]

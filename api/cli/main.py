@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -76,6 +75,8 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0] if args else ""
         if word and word not in COMMANDS and not word.startswith("-"):
+            from difflib import get_close_matches
+
             close = get_close_matches(word, COMMANDS, n=1, cutoff=0.6)
             hint = f" Did you mean `{close[0]}`?" if close else ""
             if not close and (word.endswith(".arch") or os.path.exists(word)):

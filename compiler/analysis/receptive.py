@@ -13,7 +13,6 @@ from typing import Literal
 from ..graph import Graph, Kind, Node, Program, Ref
 from ..relations import POINTWISE, Relation, Relations, Sees, compose, everything, union
 from ..types import TensorType
-from ..verify import owns_weights
 
 # (axis of the value, or None when every position sees it; position of the input in `graph.inputs`; axis of the input)
 Table = dict[tuple[int | None, int, int], Relation]
@@ -158,6 +157,8 @@ def is_batch(graph: Graph, source: int, axis: int) -> bool:
 
 def _has_weights(graph: Graph, number: int, node: Node) -> bool:
     if node.kind is Kind.CALL:
+        from ..verify import owns_weights
+
         return node.graph is not None and owns_weights(node.graph)
     if node.op is None or node.kind is not Kind.OP:
         return False

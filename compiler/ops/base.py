@@ -120,8 +120,8 @@ class Init:
 
 @dataclass(frozen=True, slots=True)
 class WeightSpec:
-    """One tensor that a layer owns. `role` is param (trained), buffer (saved) or scratch (neither). `code` computes a fixed
-    buffer where it is made (`const`); `{device}` in it stands for the device."""
+    """One tensor that a layer owns. `role` is param (trained), buffer (saved) or scratch (neither). `code` computes a
+    fixed buffer where it is made (`const`); `{device}` in it stands for the device."""
 
     name: str
     shape: tuple[int, ...]
@@ -241,9 +241,9 @@ class Op(Declared):
         missing += [m for m in ("infer", "call", "relations") if getattr(cls, m) is getattr(Op, m)]
         if missing:
             raise TypeError(f"op {cls.__name__} lacks {', '.join(missing)}")
-        if cls.name in _REGISTRY and _REGISTRY[cls.name].__qualname__ != cls.__qualname__:
+        if cls.name in REGISTRY and REGISTRY[cls.name].__qualname__ != cls.__qualname__:
             raise TypeError(f"two ops are called {cls.name}")
-        _REGISTRY[cls.name] = cls
+        REGISTRY[cls.name] = cls
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         """Types of the results. Asks `need`, raises Refusal."""
@@ -291,12 +291,8 @@ class Op(Declared):
         )
 
 
-_REGISTRY: dict[str, type[Op]] = {}
-
-
-def registry() -> dict[str, type[Op]]:
-    """Every op that has been imported, by name. `archlang.compiler.ops` imports all of ours."""
-    return _REGISTRY
+REGISTRY: dict[str, type[Op]] = {}
+"""The ops that have been imported, by name; `archlang.compiler.ops` knows all."""
 
 
 def axis_index(x: TensorType, axis: int | str, *, operand: int = 0, setting: str = "axis") -> int:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from ..source import Source
-from .explain import DECLARATIONS, STATEMENTS, explain
 from .machine import CLOSERS, DEEPEST, END, OPENERS, SLIPS, Machine, Token
 from .nodes import Nodes
+from .scene import DECLARATIONS, STATEMENTS
 
 _BAD_NUMBER = re.compile(r"[0-9][\w.]*")
 _WORD = re.compile(r"\w+")
@@ -104,6 +104,8 @@ class Complaints(Nodes):
         """Report that the token has no place; the token from which reading goes on, None where it does not."""
         before = machine.recent[-1].start if machine.recent else -1
         if token.start != self.last_error and before >= self.excused:
+            from .explain import explain  # long, and most texts are right
+
             explain(self, machine, token)
         if token.kind == END:
             return None
