@@ -14,7 +14,7 @@ LARGEST_TEXT = 4_000_000
 
 
 def parse(source: Source) -> ast.File:
-    """The tree of a source, or ArchError with every syntax error in it (codes A0101 to A0149, A0155)."""
+    """The tree of a source, or ArchError with every syntax error in it (codes A01…)."""
     if len(source.text) > LARGEST_TEXT:
         message = f"{source.name} holds {len(source.text):_} characters; at most {LARGEST_TEXT:_} are read"
         raise ArchError(Diagnostic("A0155", message, help="split it into several files and `import` them"))
