@@ -70,8 +70,10 @@ def rich_table(program: Program, depth: int | None) -> RenderableType:
     table.add_column("memory", in_bytes(_nominal(total.memory, program)), justify="right", no_wrap=True)
     if spatial:
         table.add_column("sees", justify="right", no_wrap=True)
+    above = [""]  # the paths of the blocks that a row stands in
     for row in rows:
-        name = "  " * row.level + (row.path.rpartition(".")[2] if row.level else row.path)
+        above[row.level + 1 :] = [f"{row.path}."]
+        name = "  " * row.level + row.path.removeprefix(above[row.level])
         cells = [name, row.what, row.shape, f"{row.parameters:,}" if row.parameters else ""]
         cells += [human(row.flops), in_bytes(row.memory)]
         if spatial:
