@@ -25,7 +25,6 @@ from typing import (
     Literal,
     Self,
     Union,
-    dataclass_transform,
     get_args,
     get_origin,
 )
@@ -166,13 +165,12 @@ class Declared:
 
     def as_dict(self) -> dict[str, Any]:
         """The settings by name, those of settings inside too."""
-        shown = {k: v for k, v in self._values().items() if not type(self).model_fields[k].internal}
-        return {k: _plain(v) for k, v in shown.items()}
+        return {k: _plain(v) for k, v in self._values().items() if not type(self).model_fields[k].internal}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(map(_plain, value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_plain, value))
     return value.as_dict() if isinstance(value, Declared) else value
 
 

@@ -264,7 +264,8 @@ def test_made_once() -> None:
         one.replace(count=0)
     assert repr(Inner(depth=3)) == "Inner(depth=3)"
     assert "hidden" not in repr(one) and "note" not in one.as_dict()
-    assert one.as_dict()["inner"] == {"depth": 1}
+    told = one.replace(anything=(Inner(depth=2), [Inner(depth=3)])).as_dict()
+    assert (told["inner"], told["anything"]) == ({"depth": 1}, ({"depth": 2}, [{"depth": 3}]))
 
 
 def test_defaults_are_not_shared() -> None:
