@@ -69,10 +69,10 @@ def no_curves(request, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_lenet_reads_digits(seed, tmp_path):
-    body = "optimizer adam(lr=1e-3) epochs 20 batch 64 augment shift(2) metric accuracy"
+    body = "optimizer adam(lr=1e-3) epochs 20 batch 64 augment shift(2) validation 0 metric accuracy"
     program, plan = compiled(DIGITS, "digits(size=32)", body, tmp_path)
     report = fit(program, lenet, plan, out=tmp_path / "run", device="cpu", progress=False, seed=seed)
-    assert report.examples == {"train": 1258, "validation": 180, "test": 359}
+    assert report.examples == {"train": 1438, "test": 359}
     assert report.parameters == 61_706
     assert report.metrics["test"]["accuracy"] >= 0.97
 
