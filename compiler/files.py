@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from .diagnostics import ArchError, error
@@ -15,40 +16,57 @@ _COUNTER = itertools.count()
 def write_atomically(path: str | os.PathLike[str], data: str | bytes) -> None:
     """Writes a whole file or leaves what was there. Folders on the way are made; text is UTF-8 with `\\n` line ends.
 
-    A link is written through, permissions of a file that exists are kept, and what is no ordinary file (`/dev/stdout`,
-    a pipe) is written to directly. Raises ArchError A1203."""
+    What is no ordinary file (`/dev/stdout`, a pipe) is written to directly. Raises ArchError A1203."""
     target = Path(path)
     content = data.encode("utf-8") if isinstance(data, str) else data
     try:
         if target.exists() and not target.is_file() and not target.is_dir():
             with target.open("wb") as stream:
                 stream.write(content)
-            return
-        target = target.resolve() if target.is_symlink() else target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, content)
+        else:
+            replace_file(target, lambda place: place.write_bytes(content))
     except BrokenPipeError:
         raise
     except OSError as failure:
         raise unwritable(path, failure) from failure
 
 
-def _replace(target: Path, content: bytes) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a new file beside `path`, then puts it in place at once; whatever goes wrong on the way, `path`
+    keeps what it held. Folders are made, a link is written through, permissions of a file that exists are kept. Raises
+    OSError, and what `write` raises."""
+    target = path.resolve() if path.is_symlink() else path
+    target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
-    beside = target.parent / f".archc-{os.getpid()}-{next(_COUNTER)}.tmp"
+    beside = target.parent / f".archc-{os.getpid()}-{next(_COUNTER)}.part"
     try:
-        with beside.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
+        beside.touch(exist_ok=False)
+        mode = (target if target.exists() else beside).stat().st_mode & 0o7777
+        write(beside)
+        beside.chmod(mode)  # whatever `write` made of the file
+        with beside.open("rb") as stream:
             os.fsync(stream.fileno())
-        if target.exists():
-            beside.chmod(target.stat().st_mode & 0o7777)
         os.replace(beside, target)
+        _sync_folder(target.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the new name itself last, where the system lets one."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as failure:
+        if failure.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 def unwritable(path: str | os.PathLike[str], failure: OSError) -> ArchError:

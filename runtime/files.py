@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import errno
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from archlang.compiler.diagnostics import ArchError, error
+from archlang.compiler.files import replace_file
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a temporary file beside `path`, then puts it in place at once.
 
     Whatever goes wrong on the way, `path` keeps what it held. Raises A1104 when the disk is full or the folder closed.
     """
-    path = Path(path)
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        write(Path(temporary))
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        os.replace(temporary, path)
-        temporary = None
-        _sync_folder(path.parent)
+        replace_file(path, write)
     except OSError as failure:
         raise _cannot(path, failure) from None
     except Exception as failure:
         if _is_io(failure):
             raise _cannot(path, OSError(_number(failure), str(failure))) from None
         raise
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -78,23 +63,3 @@ def _is_io(failure: Exception) -> bool:
 def _number(failure: Exception) -> int:
     text = str(failure)
     return next((n for n in (errno.ENOSPC, errno.EDQUOT, errno.EACCES) if f"os error {n}" in text), 0)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the new name itself last, where the system lets one."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as failure:
-        if failure.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)

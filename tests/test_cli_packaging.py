@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
+import archlang
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FOLDERS = {"api": "", "compiler": "compiler/", "grammar": "grammar/", "runtime": "runtime/", "specs": "specs/"}
 KINDS = {".py", ".lark", ".arch", ".md", ".json", ".html", ".typed"}
 
@@ -45,15 +49,15 @@ def test_the_wheel_holds_everything(tmp_path):
     assert any(name.endswith("LICENSE") for name in names)
 
 
-def test_the_pins_cover_what_is_required():
-    import re
-    import tomllib
+def test_the_version_is_the_projects():
+    assert archlang.__version__ == PROJECT["version"]
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+def test_the_pins_cover_what_is_required():
     pinned = {
         re.split(r"[=<>]", line)[0]
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if line and not line.startswith("#")
     }
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
     assert {re.split(r"[=<>]", requirement)[0] for requirement in wanted} <= pinned
