@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, get_args
 
 from .data_sources import SOURCES, Iris
@@ -80,7 +81,7 @@ class _Reader:
     def read(self) -> TrainPlan:
         self.attempt(self.data)
         for setting in self.flat():
-            self.attempt(lambda setting=setting: self.setting(setting))
+            self.attempt(partial(self.setting, setting))
         self.values.setdefault("metric", find_task(self.program).metrics[:1])
         self.values.setdefault("data", Iris())  # only so that what else is wrong can be found too
         try:

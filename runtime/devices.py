@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from archlang.compiler.diagnostics import error
@@ -12,7 +12,11 @@ from archlang.compiler.diagnostics import error
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "fp32": "32-true",
+    "bf16": "bf16-mixed",
+    "fp16": "16-mixed",
+}
 
 
 def make_fabric(device: str = "auto", precision: str = "fp32", processes: int = 1) -> Fabric:

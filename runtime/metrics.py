@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -53,7 +53,7 @@ class Meter:
         from torchmetrics import regression as r
 
         if self.task.kind is TaskKind.REGRESSION:
-            made = {
+            made: dict[str, Callable[..., Metric]] = {
                 "mse": r.MeanSquaredError,
                 "mae": r.MeanAbsoluteError,
                 "rmse": lambda: r.MeanSquaredError(squared=False),
@@ -69,7 +69,7 @@ class Meter:
                 "auroc": c.BinaryAUROC,
             }
             return binary[name](ignore_index=self.task.ignore)
-        many = {
+        many: dict[str, Callable[..., Metric]] = {
             "accuracy": lambda **o: c.MulticlassAccuracy(average="micro", **o),
             "top5": lambda **o: c.MulticlassAccuracy(average="micro", top_k=min(5, classes), **o),
             "f1": c.MulticlassF1Score,

@@ -11,6 +11,7 @@ from .report import Report, format_metric, summary, table
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Display:
@@ -78,7 +79,7 @@ class Board:
 
     def __init__(self, folder: Path, on: bool) -> None:
         self.folder, self.on = folder, on
-        self.writer = None
+        self.writer: SummaryWriter | None = None
 
     def add(self, row: dict[str, float]) -> None:
         """One epoch's numbers."""

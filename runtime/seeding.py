@@ -23,7 +23,7 @@ def random_state() -> tuple[dict[str, Any], dict[str, Tensor]]:
     kind, keys, position, has_gauss, cached = np.random.get_state()
     values = {
         "python": [version, list(internal), gauss],
-        "numpy": [kind, keys.tolist(), int(position), int(has_gauss), float(cached)],
+        "numpy": [kind, np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
     }
     tensors = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():

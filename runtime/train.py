@@ -380,7 +380,7 @@ class _Run:
     def _measure(self, part: str, names: tuple[str, ...]) -> dict[str, float]:
         stop = self.plan.early_stop
         extra = (stop.metric,) if stop is not None and stop.metric not in (None, "loss") else ()
-        names = tuple(dict.fromkeys((*names, *extra)))  # type: ignore[arg-type]
+        names = tuple(dict.fromkeys((*names, *extra)))
         feed = self.checks[part]
         return measure(self.plain, feed, self.task, names, inputs=self.inputs, fabric=self.fabric)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import torch
@@ -127,7 +127,7 @@ def _check_headers(paths: list[str], folder: Path, span: Span | None) -> None:
             unreadable(Unreadable(path, str(failure)), span)
 
 
-def unreadable(bad: Unreadable, span: Span | None) -> None:
+def unreadable(bad: Unreadable, span: Span | None) -> NoReturn:
     """Raises the error that names a picture."""
     place = "/".join(Path(bad.path).parts[-2:])
     reason = bad.reason.replace(bad.path, place)
