@@ -54,6 +54,6 @@ def test_every_code_in_the_source_has_a_page() -> None:
     used = set()
     for folder in ("compiler", "api", "runtime"):
         for file in (root / folder).rglob("*.py"):
-            used |= set(re.findall(r'\b(A\d{4})\b', file.read_text(encoding="utf-8")))
+            used |= set(re.findall(r"\b(A\d{4})\b", file.read_text(encoding="utf-8")))
     assert sorted(used - set(codes())) == []
     assert sorted(set(codes()) - used) == []

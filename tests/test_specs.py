@@ -1,4 +1,4 @@
-"""Every bundled spec: it checks, is in canonical form, draws, compiles to a module that runs, and takes a training step."""
+"""Every bundled spec: checks, is in canonical form, draws, compiles to a module that runs, takes a training step."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def test_program(file: Path, name: str) -> None:
 def test_two_small_kernels_see_what_a_large_one_sees_with_fewer_parameters() -> None:
     programs = CHECKED[ROOT / "foundations" / "convolution.arch"].programs
     one, two = (
-        sum(s.elements for _, s in programs[name].graph.state() if s.role == "param") for name in ("OneFive", "TwoThrees")
+        sum(s.elements for _, s in programs[name].graph.state() if s.role == "param")
+        for name in ("OneFive", "TwoThrees")
     )
     assert (one, two) == (25 * 64 * 64, 2 * 9 * 64 * 64)
     assert two < one
