@@ -14,47 +14,6 @@ from archlang.compiler.ops.base import Need
 from archlang.compiler.source import Source, Span
 from archlang.compiler.types import tensor
 
-LENET = '''"""Gradient-based learning applied to document recognition (LeCun et al., 1998)."""
-network LeNet5(classes: int = 10) {
-  input  image: [B, 1, H=32, W=32]
-  target digit: int[B]
-
-  features = image
-    -> c1: conv(6, kernel=5)  -> tanh -> s2: avgpool(2)
-    -> c3: conv(16, kernel=5) -> tanh -> s4: avgpool(2)
-  logits = features -> flatten -> f5: linear(120) -> tanh -> f6: linear(84) -> tanh -> out: linear(classes)
-
-  output logits
-  loss   nll = (logits, digit) -> cross_entropy
-}
-'''
-
-RESNET = """
-block Basic(width: int, stride: int = 1) {
-  input x: [B, C, H, W]
-  shortcut = if stride == 1 and C == width then x
-             else x -> downsample: { conv(width, kernel=1, stride=stride, bias=false) -> batchnorm }
-  output x
-    -> skip from shortcut {
-         conv1: conv(width, kernel=3, stride=stride, pad=1, bias=false) -> bn1: batchnorm -> relu
-      -> conv2: conv(width, kernel=3, pad=1, bias=false)                -> bn2: batchnorm
-    }
-    -> relu
-}
-network SmallResNet(layers: list[int] = [2, 2, 2], classes: int = 10) {
-  input image: [B, 3, H~32, W~32]
-  target label: int[B]
-  x = image -> conv1: conv(16, kernel=3, pad=1, bias=false) -> bn1: batchnorm -> relu
-  for i, depth in enumerate(layers) {
-    width = 16 * 2 ** i
-    x = x -> `layer{i + 1}`: { Basic(width, stride=if i == 0 then 1 else 2) -> repeat depth - 1 { Basic(width) } }
-  }
-  logits = x -> global_avgpool -> flatten -> fc: linear(classes)
-  output logits
-  loss nll = (logits, label) -> cross_entropy
-}
-"""
-
 MANY = """
 block Film(dim: int) {
   input x: [B, C, H, W]

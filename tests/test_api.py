@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import archlang
 import networkx
 import pytest
-
-needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
-
-NET = """\
-network Net(classes: int = 3, width: int = 8) {
-  input x: [B, D=4]
-  hidden = x -> fc: linear(width) -> relu
-  output hidden -> head: linear(classes)
-}
-"""
+from cli_harness import NET, needs_dot
 
 
 def test_everything_that_is_promised_is_there():

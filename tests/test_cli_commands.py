@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
-import shutil
 from xml.etree import ElementTree
 
 import pytest
+from cli_harness import NET, needs_dot
 
-needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
-
-NET = """\
-network Net(classes: int = 3, width: int = 8) {
-  input x: [B, D=4]
-  hidden = x -> fc: linear(width) -> relu
-  output hidden -> head: linear(classes)
-}
-"""
 TWO = NET + NET.replace("network Net(", "network Other(")
 UNTIDY = NET.replace("  hidden = x", "  hidden   =   x # why")
 BROKEN = NET.replace("-> relu", "-> relu relu")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,9 +23,9 @@ from archlang.compiler.frontend import compile_program
 from archlang.compiler.graph import EdgeKind, Graph, Kind, Node, Program, Ref
 from archlang.compiler.source import Source
 from archlang.compiler.types import tensor
+from cli_harness import needs_dot
 
 SVG = "{http://www.w3.org/2000/svg}"
-needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "lenet": graphs.lenet,
     "resnet": graphs.resnet,

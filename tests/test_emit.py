@@ -18,7 +18,8 @@ from archlang.compiler.emit.split import split
 from archlang.compiler.graph import Kind, Node
 from archlang.compiler.ops.base import Check
 from archlang.compiler.sizes import symbol
-from emit_harness import HOLES, LENET, MANY, RESNET, TIED, Builder, compiled, lint, saved, span
+from by_hand import LENET, RESNET
+from emit_harness import HOLES, MANY, TIED, Builder, compiled, lint, saved, span
 
 HEADER = "Gradient-based learning applied to document recognition (LeCun et al., 1998)."
 

@@ -9,55 +9,10 @@ import pytest
 import torch
 from archlang.compiler.emit.python import emit
 from archlang.runtime.module import build
-from emit_harness import HOLES, LENET, MANY, RESNET, TIED, Builder, compiled, saved
+from by_hand import LENET, RESNET, LeNet5, SmallResNet
+from emit_harness import HOLES, MANY, TIED, Builder, compiled, saved
 from torch import nn
 from torch.nn import functional as F
-
-
-class LeNet5(nn.Module):
-    """As a person writes it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.c1, self.c3 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
-        self.f5, self.f6, self.out = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
-
-    def forward(self, x):
-        x = F.avg_pool2d(torch.tanh(self.c1(x)), 2)
-        x = F.avg_pool2d(torch.tanh(self.c3(x)), 2)
-        return self.out(torch.tanh(self.f6(torch.tanh(self.f5(x.flatten(1))))))
-
-
-class Basic(nn.Module):
-    def __init__(self, inside: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inside, width, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = None
-        if stride != 1 or inside != width:
-            self.downsample = nn.Sequential(nn.Conv2d(inside, width, 1, stride, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x):
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(shortcut + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
-
-
-class SmallResNet(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
-        self.layer1 = nn.Sequential(Basic(16, 16, 1), Basic(16, 16, 1))
-        self.layer2 = nn.Sequential(Basic(16, 32, 2), Basic(32, 32, 1))
-        self.layer3 = nn.Sequential(Basic(32, 64, 2), Basic(64, 64, 1))
-        self.fc = nn.Linear(64, 10)
-
-    def forward(self, x):
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(x.mean((-2, -1)))
-
 
 NETS = {"lenet": (LENET, LeNet5, (4, 1, 32, 32)), "resnet": (RESNET, SmallResNet, (4, 3, 32, 32))}
 
