@@ -361,7 +361,7 @@ def substitute(size: int | Dim, values: Mapping[str, int | Dim]) -> int | Dim:
         return _number(size, given)
     if all(isinstance(value, Dim) and value.is_symbol(name) for name, value in given.items()):
         return size
-    return _rebuild(size, lambda s: given.get(s.name, symbol(s.name)))
+    return rebuild(size, lambda atom: given.get(atom.name) if isinstance(atom, Symbol) else None)
 
 
 def _number(size: int | Dim, values: Mapping[str, int | Dim]) -> int:
@@ -381,17 +381,20 @@ def _number(size: int | Dim, values: Mapping[str, int | Dim]) -> int:
     return total
 
 
-def _rebuild(size: int | Dim, value: Callable[[Symbol], int | Dim]) -> int | Dim:
+def rebuild(size: int | Dim, value: Callable[[Atom], int | Dim | None]) -> int | Dim:
+    """The size with every atom for which there is a `value`; what a remaining `//` holds is rebuilt in turn."""
     if isinstance(size, int):
         return size
     total: int | Dim = 0
     for monomial, coefficient in size.terms:
         product: int | Dim = coefficient
         for atom, power in monomial:
-            if isinstance(atom, Symbol):
-                factor = value(atom)
-            else:
-                factor = floordiv(_rebuild(atom.above, value), _rebuild(atom.below, value))
+            factor = value(atom)
+            if factor is None:
+                if isinstance(atom, Symbol):
+                    factor = symbol(atom.name)
+                else:
+                    factor = floordiv(rebuild(atom.above, value), rebuild(atom.below, value))
             product = product * factor**power
         total = total + product
     return total

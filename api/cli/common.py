@@ -53,6 +53,13 @@ parameter_option: Decorator = click.option(
     help="Set a static parameter of the network, as in `-p classes=10` or `-p layers=[2,2]`; may be repeated.",
 )
 
+weights_option: Decorator = click.option(
+    "-w",
+    "--weights",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The checkpoint, or the folder of a run, whose best weights are taken.",
+)
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 

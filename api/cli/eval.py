@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .common import json_option, load_program, ops_option, parameter_option, print_json, target_argument
+from .common import json_option, load_program, ops_option, parameter_option, print_json, target_argument, weights_option
 
 EPILOG = """\b
 Examples:
@@ -19,13 +19,7 @@ Examples:
 @click.command("eval", epilog=EPILOG)
 @target_argument
 @parameter_option
-@click.option(
-    "-w",
-    "--weights",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The checkpoint, or the folder of a run, whose best weights are taken.",
-)
+@weights_option
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),

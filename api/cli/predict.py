@@ -12,7 +12,16 @@ from typing import Any
 import click
 
 from . import terminal
-from .common import emit, json_option, load_program, ops_option, parameter_option, print_json, target_argument
+from .common import (
+    emit,
+    json_option,
+    load_program,
+    ops_option,
+    parameter_option,
+    print_json,
+    target_argument,
+    weights_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -26,13 +35,7 @@ Examples:
 @target_argument
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
 @parameter_option
-@click.option(
-    "-w",
-    "--weights",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The checkpoint, or the folder of a run, whose best weights are taken.",
-)
+@weights_option
 @click.option("-o", "--output", metavar="FILE", help="Write all of it to a file: a .csv table, or .json.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto.")
 @ops_option()

@@ -29,7 +29,6 @@ class ScopeEvaluator(StageEvaluator):
     def __init__(self, session: Session, file: FileScope, graph: Graph, labels: Labels | None = None) -> None:
         super().__init__(session, graph, labels or Labels())
         self.file = file
-        self.names: dict[str, Any] = {}
         self.fixed: dict[str, tuple[str, Span]] = {}  # sizes and parameters: what they are, where from
 
     # -- names
@@ -51,17 +50,6 @@ class ScopeEvaluator(StageEvaluator):
 
     def known_names(self) -> list[str]:
         return [*self.names, *self.file.names]
-
-    def bind_local(self, name: str, value: Any) -> Any:
-        before = self.names.get(name, Ellipsis)
-        self.names[name] = value
-        return before
-
-    def restore_local(self, name: str, before: Any) -> None:
-        if before is Ellipsis:
-            self.names.pop(name, None)
-        else:
-            self.names[name] = before
 
     def bind(self, name: str, value: Any, span: Span) -> None:
         """Binds a value's name; sizes and parameters can't be rebound."""

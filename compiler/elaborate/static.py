@@ -17,6 +17,7 @@ from .limits import Budget, check_count, check_int
 from .values import POISON, Global, Indexed, Poisoned, Tensor, Weight, describe
 
 COMPARISONS = {"<", "<=", ">", ">=", "==", "!="}
+_UNBOUND = object()
 _UNKNOWN_SIZE = "give the axis a fixed size where it enters the network, as in `H=224`"
 
 
@@ -25,6 +26,7 @@ class Evaluator:
 
     def __init__(self, budget: Budget | None = None) -> None:
         self.budget = budget or Budget()
+        self.names: dict[str, Any] = {}
         self.calls: list[Global] = []
         self._methods: dict[type, Callable[[Any], Any]] = {
             ast.Number: self._number,
@@ -59,10 +61,15 @@ class Evaluator:
 
     def bind_local(self, name: str, value: Any) -> Any:
         """Binds a comprehension's variable; returns what to hand to `restore_local`."""
-        raise NotImplementedError
+        before = self.names.get(name, _UNBOUND)
+        self.names[name] = value
+        return before
 
     def restore_local(self, name: str, before: Any) -> None:
-        raise NotImplementedError
+        if before is _UNBOUND:
+            self.names.pop(name, None)
+        else:
+            self.names[name] = before
 
     def call_function(self, function: Global, call: ast.Call) -> Any:
         raise NotImplementedError
@@ -454,7 +461,7 @@ class Scope(Evaluator):
 
     def __init__(self, names: Mapping[str, Any], budget: Budget | None = None) -> None:
         super().__init__(budget)
-        self.names = dict(names)
+        self.names.update(names)
 
     def lookup(self, name: str, span: Span) -> Any:
         if name in self.names:
@@ -468,17 +475,6 @@ class Scope(Evaluator):
 
     def known_names(self) -> list[str]:
         return list(self.names)
-
-    def bind_local(self, name: str, value: Any) -> Any:
-        before = self.names.get(name, POISON)
-        self.names[name] = value
-        return before
-
-    def restore_local(self, name: str, before: Any) -> None:
-        if before is POISON:
-            self.names.pop(name, None)
-        else:
-            self.names[name] = before
 
 
 def evaluate(e: ast.Expr, names: Mapping[str, Any]) -> Any:

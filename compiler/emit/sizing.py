@@ -12,7 +12,7 @@ from typing import Any
 
 from ..graph import Graph
 from ..ops.base import Check, Code
-from ..sizes import Dim, Floor, Symbol, Verdict, at_least, compare, divides, floordiv, substitute, symbol, symbols
+from ..sizes import Atom, Dim, Symbol, Verdict, at_least, compare, divides, rebuild, substitute, symbol, symbols
 
 _MARK = "@"  # starts the name of a local symbol: no symbol of a spec has it
 
@@ -37,7 +37,7 @@ class Local:
     """The rewriting of one graph's sizes."""
 
     _symbols: dict[str, int | Dim] = field(default_factory=dict)
-    _atoms: dict[Floor, Dim] = field(default_factory=dict)
+    _atoms: dict[Atom, Dim] = field(default_factory=dict)
     _whole: dict[Dim, Dim] = field(default_factory=dict)
 
     @classmethod
@@ -71,24 +71,7 @@ class Local:
             return size
         if size in self._whole:
             return self._whole[size]
-        return substitute(self._floors(size) if self._atoms else size, self._symbols)
-
-    def _floors(self, size: int | Dim) -> int | Dim:
-        if isinstance(size, int):
-            return size
-        total: int | Dim = 0
-        for monomial, coefficient in size.terms:
-            product: int | Dim = coefficient
-            for atom, power in monomial:
-                if isinstance(atom, Symbol):
-                    factor: int | Dim = symbol(atom.name)
-                elif atom in self._atoms:
-                    factor = self._atoms[atom]
-                else:
-                    factor = floordiv(self._floors(atom.above), self._floors(atom.below))
-                product = product * factor**power
-            total = total + product
-        return total
+        return substitute(rebuild(size, self._atoms.get) if self._atoms else size, self._symbols)
 
     def value(self, value: Any) -> Any:
         """A literal of a Code."""

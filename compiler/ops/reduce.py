@@ -122,10 +122,8 @@ class Sum(_Reduce):
         return self._call(inputs, "{0}.sum")
 
 
-class Max(_Reduce):
-    """The largest value."""
-
-    name = "max"
+class _Extreme(_Reduce):
+    """One of the values themselves."""
 
     def kind(self, x: TensorType) -> str:
         refuse_bool((x,), self.name)
@@ -133,22 +131,21 @@ class Max(_Reduce):
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return ranges
+
+
+class Max(_Extreme):
+    """The largest value."""
+
+    name = "max"
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         return self._call(inputs, "{0}.amax")
 
 
-class Min(_Reduce):
+class Min(_Extreme):
     """The smallest value."""
 
     name = "min"
-
-    def kind(self, x: TensorType) -> str:
-        refuse_bool((x,), self.name)
-        return x.dtype
-
-    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
-        return ranges
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         return self._call(inputs, "{0}.amin")
