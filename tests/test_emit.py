@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -20,6 +21,8 @@ from archlang.compiler.ops.base import Check
 from archlang.compiler.sizes import symbol
 from by_hand import LENET, RESNET
 from emit_harness import HOLES, MANY, TIED, Builder, compiled, lint, saved, span
+
+HERE = Path(__file__).parent
 
 HEADER = "Gradient-based learning applied to document recognition (LeCun et al., 1998)."
 
@@ -145,14 +148,14 @@ def test_lines_point_back_at_the_spec():
 @pytest.mark.slow
 def test_the_same_bytes_under_any_hash_seed():
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from emit_harness import *\n"
+        "import sys; sys.path[:0] = sys.argv[1:]; from by_hand import *; from emit_harness import *\n"
         "from archlang.compiler.emit.python import emit_python\n"
         "for text in (LENET, RESNET, MANY, TIED, HOLES): print(emit_python(compiled(text)))\n"
     )
     seen = set()
     for seed in ("0", "1", "4242"):
         done = subprocess.run(
-            [sys.executable, "-c", program, os.path.dirname(__file__)],
+            [sys.executable, "-c", program, str(HERE), str(HERE.parent / "benchmarks")],
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
