@@ -290,10 +290,6 @@ class Program:
     source_name: str = ""
     span: Span | None = None
 
-    def inference_nodes(self) -> set[int]:
-        """Nodes of the main graph that its outputs need (losses and what only they reach are left out)."""
-        return self.graph.needed([*self.graph.outputs, *self.input_nodes()])
-
     def input_nodes(self) -> list[int]:
         return [n for n in self.graph.inputs if self.graph[n].kind is Kind.INPUT]
 

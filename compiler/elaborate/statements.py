@@ -85,8 +85,7 @@ class Body(ScopeEvaluator):
         self._prepare(item, arguments)
         self._operand_types = {id(s): t for s, t in zip(self.session.inputs(item), operands, strict=True)}
         skipped = (ast.LossStmt, ast.ExpectStmt, ast.EntryStmt) if item.kind == "network" else ()
-        targets = {s.name.text for s in item.body if isinstance(s, ast.InputStmt) and s.role == "target"}
-        self._finish(item, [s for s in item.body if not isinstance(s, skipped) and not (targets and _is_target(s))])
+        self._finish(item, [s for s in item.body if not isinstance(s, skipped) and not _is_target(s)])
 
     def run_network(self, item: ast.Definition, arguments: dict[str, Any]) -> None:
         """A network's body: its inputs are what the declaration says."""

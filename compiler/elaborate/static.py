@@ -27,7 +27,6 @@ class Evaluator:
     def __init__(self, budget: Budget | None = None) -> None:
         self.budget = budget or Budget()
         self.names: dict[str, Any] = {}
-        self.calls: list[Global] = []
         self._methods: dict[type, Callable[[Any], Any]] = {
             ast.Number: self._number,
             ast.String: lambda e: e.value,
