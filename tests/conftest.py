@@ -6,7 +6,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
 
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from processes import Done, finished
 
 settings.register_profile("archlang", deadline=None, derandomize=True)
 settings.load_profile("archlang")
 
-Archc = Callable[..., "subprocess.CompletedProcess[str]"]
+Archc = Callable[..., Done[str]]
 PLAIN = {"NO_COLOR": "1", "COLUMNS": "100", "PYTHONHASHSEED": "0"}
 
 
@@ -37,18 +37,9 @@ def archc(tmp_path: Path) -> Archc:
 
     def run(
         *arguments: str, input: str | None = None, env: dict[str, str] | None = None, cwd: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "archlang", *arguments],
-            input=input,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            cwd=cwd or tmp_path,
-            env={**os.environ, **PLAIN, **(env or {})},
-            timeout=120,
-            check=False,
-        )
+    ) -> Done[str]:
+        command = [sys.executable, "-m", "archlang", *arguments]
+        return finished(command, input=input, cwd=cwd or tmp_path, env={**os.environ, **PLAIN, **(env or {})})
 
     return run
 

@@ -7,11 +7,11 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import started
 
 IRIS = """\
 network Iris(hidden: int = 8) {
@@ -137,18 +137,12 @@ def test_an_interrupted_run_resumes_where_it_was(tmp_path):
 
 def _interrupted(folder: Path, *more: str) -> tuple[int, str]:
     """Trains for ever, with Ctrl-C after the first epoch: that epoch's number, and what stderr says."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "archlang", "train", "iris.arch", "-o", "run", "--epochs", "100000", *more],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
-    )
-    assert process.stdout is not None
-    found = re.match(r"epoch +(\d+)/100000", process.stdout.readline())
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    command = [sys.executable, "-m", "archlang", "train", "iris.arch", "-o", "run", "--epochs", "100000", *more]
+    with started(command, cwd=folder, env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}) as process:
+        assert process.stdout is not None
+        found = re.match(r"epoch +(\d+)/100000", process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert found is not None, err
     return int(found[1]), err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+from pathlib import Path
 from time import perf_counter
 
 import pytest
@@ -11,6 +13,7 @@ from archlang.compiler.emit.python import emit
 from archlang.runtime.module import build
 from by_hand import LENET, RESNET, LeNet5, SmallResNet
 from emit_harness import HOLES, MANY, TIED, Builder, compiled, saved
+from processes import finished
 from torch import nn
 from torch.nn import functional as F
 
@@ -162,15 +165,27 @@ def test_blocks_with_arguments_compute_what_each_variant_says():
     torch.testing.assert_close(exported(x, image), (v, y))
 
 
-def test_data_parallel():
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    try:
-        net = build(compiled(RESNET))
-        wrapped = nn.parallel.DistributedDataParallel(net)
-        wrapped(torch.randn(2, 3, 16, 16)).sum().backward()
-        assert all(p.grad is not None for p in net.parameters())
-    finally:
-        torch.distributed.destroy_process_group()
+DATA_PARALLEL = """
+import torch
+from emit_harness import RESNET, compiled
+from torch import nn
+from archlang.runtime.module import build
+
+torch.distributed.init_process_group("gloo", init_method="file://" + {store!r}, rank=0, world_size=1)
+net = build(compiled(RESNET))
+wrapped = nn.parallel.DistributedDataParallel(net)
+wrapped(torch.randn(2, 3, 16, 16)).sum().backward()
+assert all(p.grad is not None for p in net.parameters())
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_data_parallel(tmp_path):
+    # in a process of its own: a process group's threads have no place among those of a test worker
+    done = finished(
+        [sys.executable, "-c", DATA_PARALLEL.format(store=str(tmp_path / "store"))], cwd=Path(__file__).parent
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_tied_and_functional_weights():

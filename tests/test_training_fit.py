@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 import time
@@ -21,6 +20,7 @@ from archlang.runtime.data import Preprocessing
 from archlang.runtime.predict import evaluate, predict
 from archlang.runtime.seeding import seed_all
 from archlang.runtime.train import BEST, LAST, RESUME, fit
+from processes import finished, started
 from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
@@ -319,13 +319,13 @@ except ArchError as failure:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
 def test_a_real_interruption(number, tmp_path):
     code = textwrap.dedent(SCRIPT).format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / LAST).is_file() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.3)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    with started([sys.executable, "-c", code]) as process:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run" / LAST).is_file() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, err
     assert "A1045" in out
     assert "Traceback" not in err
@@ -528,9 +528,7 @@ def test_two_processes_learn_what_one_learns(tmp_path):
         """)
     )
     for n in (1, 2):
-        done = subprocess.run(
-            [sys.executable, str(script), str(n)], capture_output=True, text=True, timeout=240, check=False
-        )
+        done = finished([sys.executable, str(script), str(n)], timeout=240)
         assert done.returncode == 0, done.stderr
     one, two = (json.loads((tmp_path / f"run{n}" / "report.json").read_text()) for n in (1, 2))
     left, right = (load_file(tmp_path / f"run{n}" / LAST) for n in (1, 2))
