@@ -40,8 +40,9 @@ $(VENV)/.installed: $(PACKAGING) | $(VENV)/bin/python
 	$(PIP) install -q --no-build-isolation -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.installed
+$(VENV)/.dev: $(VENV)/.installed tests/oracles.txt
 	$(PIP) install -q --no-build-isolation -c constraints.txt -e '.[dev]'
+	$(PIP) install -q --no-deps --upgrade --target $(VENV)/oracles -r tests/oracles.txt
 	@touch $@
 
 graphviz:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
-from pathlib import Path
 from time import perf_counter
 
 import pytest
@@ -167,7 +167,8 @@ def test_blocks_with_arguments_compute_what_each_variant_says():
 
 DATA_PARALLEL = """
 import torch
-from emit_harness import RESNET, compiled
+from by_hand import RESNET
+from emit_harness import compiled
 from torch import nn
 from archlang.runtime.module import build
 
@@ -182,9 +183,8 @@ torch.distributed.destroy_process_group()
 
 def test_data_parallel(tmp_path):
     # in a process of its own: a process group's threads have no place among those of a test worker
-    done = finished(
-        [sys.executable, "-c", DATA_PARALLEL.format(store=str(tmp_path / "store"))], cwd=Path(__file__).parent
-    )
+    script = DATA_PARALLEL.format(store=str(tmp_path / "store"))
+    done = finished([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     assert done.returncode == 0, done.stderr
 
 
