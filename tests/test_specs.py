@@ -15,6 +15,7 @@ from archlang.compiler.syntax.printer import format_source
 from archlang.compiler.types import TensorType
 from archlang.compiler.verify import verify
 from archlang.runtime.module import build
+from oracles import ORACLES
 
 ROOT = Path(str(resources.files("archlang.specs")))
 FILES = sorted(ROOT.rglob("*.arch"))
@@ -46,6 +47,8 @@ def test_program(file: Path, name: str) -> None:
     graph = program.graph
     verify(program)
     assert f">{name}<" in archlang.render(f"{file}:{name}").replace("&#45;", "-")
+    if f"{file.parent.name}/{file.stem}:{name}" in ORACLES:
+        return  # tests/test_parity.py runs it
     module = build(program)
     assert sorted(module.state_dict()) == sorted(path for path, spec in graph.state() if spec.role != "scratch")
     module.train()
@@ -76,6 +79,7 @@ def test_two_small_kernels_see_what_a_large_one_sees_with_fewer_parameters() -> 
 def test_no_spec_is_left_out() -> None:
     assert {f"{f.parent.name}/{f.stem}" for f in FILES} >= {
         "cnn/lenet5",
+        "cnn/resnet",
         "cnn/resnet_cifar",
         "foundations/activations",
         "foundations/convolution",
