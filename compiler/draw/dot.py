@@ -23,10 +23,12 @@ def dot(figure: Figure, theme: Theme) -> str:
             if isinstance(child, Item):
                 lines.append(f"{indent}{child.id} [{_item(child, theme)}]")
                 continue
+            if child.kind == "inset":  # clusters touch; a frame that is not seen keeps this one off its neighbours
+                lines.append(f'{indent}subgraph cluster_{child.id}_around {{ style=invis margin=10 label=""')
             lines.append(f"{indent}subgraph cluster_{child.id} {{")
             lines.append(f"{indent}  {_cluster(child, theme, depth)}")
             write(child, indent + "  ", depth + 1)
-            lines.append(f"{indent}}}")
+            lines.append(f"{indent}}}" * (2 if child.kind == "inset" else 1))
 
     write(figure.groups["root"], "  ", 0)
     lines += _ranks(figure)
@@ -79,7 +81,7 @@ def _globals(figure: Figure, theme: Theme) -> list[str]:
 
 
 def _cluster(group: Group, theme: Theme, depth: int) -> str:
-    block = group.kind == "block"
+    block = group.kind in ("block", "inset")
     lines = _broken(group.title)
     rows = [f"<B>{_font(escape(lines[0]), 10)}</B>" if block else _font(escape(lines[0]), 10)] if group.title else []
     rows += [_font(escape(line), 9, theme.muted) for line in lines[1:]]

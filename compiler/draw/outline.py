@@ -18,8 +18,6 @@ from .levels import level_frames, local_name, mangled, thin_levels, within
 from .repeats import Repeat, find_repeats
 from .style import Extra
 
-READABLE = 40
-_DEEPEST = 12
 _SHAPES = {
     Glyph.ACTIVATION: Shape.PILL,
     Glyph.DROPOUT: Shape.PILL,
@@ -54,31 +52,24 @@ def outline(
 ) -> Figure:
     """The figure of one entry of a program, with so many levels and blocks opened. `repeats` keeps what was found for
     further depths. Raises TooLarge."""
+    return drawn(program, graph, depth, parameters, most, repeats=repeats).figure
+
+
+def drawn(
+    program: Program,
+    graph: Graph,
+    depth: int,
+    parameters: bool,
+    most: int,
+    *,
+    repeats: dict[int, list[Repeat]] | None = None,
+) -> Builder:
+    """As `outline`, with what was left closed."""
     figure = Figure(words.clean(program.name), _subtitle(program, graph))
     figure.groups["root"] = Group("root", figure.title, "root", None)
-    builder = _Builder(figure, parameters, most, _silent(graph), {} if repeats is None else repeats)
+    builder = Builder(figure, parameters, most, _silent(graph), {} if repeats is None else repeats)
     builder.draw(graph, "", graph.nominal, depth=depth, home="root", given=None)
-    return figure
-
-
-def automatic(program: Program, graph: Graph, parameters: bool, most: int) -> Figure:
-    """The most detailed figure that is still readable; the least detailed one when none is."""
-    from .stacks import tidy
-
-    repeats: dict[int, list[Repeat]] = {}
-    best = tidy(outline(program, graph, 0, parameters, most, repeats=repeats))
-    for depth in range(1, _DEEPEST):
-        try:
-            figure = tidy(outline(program, graph, depth, parameters, most, repeats=repeats))
-        except TooLarge:
-            break
-        if sum(item.shape is not Shape.POINT for item in figure.items.values()) > READABLE:
-            break
-        unchanged = len(figure.groups) == len(best.groups) and len(figure.items) == len(best.items)
-        best = figure
-        if unchanged:
-            break
-    return best
+    return builder
 
 
 def parameter_count(graph: Graph) -> int:
@@ -105,7 +96,7 @@ def _silent(graph: Graph) -> dict[str, frozenset[str]]:
 
 
 @dataclass
-class _Scope:
+class Scope:
     """One graph while it is drawn."""
 
     graph: Graph
@@ -123,13 +114,14 @@ class _Scope:
 
 
 @dataclass
-class _Builder:
+class Builder:
     figure: Figure
     parameters: bool
     most: int
     silent: dict[str, frozenset[str]]
     repeats: dict[int, list[Repeat]]
-    drawn: set[tuple[str, str]] = field(default_factory=set)
+    links: set[tuple[str, str]] = field(default_factory=set)
+    closed: list[tuple[Scope, int | str]] = field(default_factory=list)  # blocks by node, levels by name
 
     def draw(
         self,
@@ -144,7 +136,7 @@ class _Builder:
         """Draws the nodes of one graph; returns where its outputs come from. `given` stand for its inputs, None at the
         top; `home` is the group it stands in, `prefix` what its ids start with."""
         waiting = None if given is None else iter(given)
-        scope = _Scope(
+        scope = Scope(
             graph, prefix, sizes, depth, home, waiting, levels=level_frames(graph, thin := thin_levels(graph))
         )
         scope.thin = {numbers[0]: local_name(level, scope.levels[level]) for level, numbers in thin.items()}
@@ -159,14 +151,14 @@ class _Builder:
         while position < len(order):
             run = runs.get(position)
             if run is None:
-                self._node(scope, order[position])
+                self.node(scope, order[position])
                 position += 1
                 continue
             unit = order[position : position + run.length]
             frame = self._frame(scope, run, unit)
             outside = self._fork(scope, unit, frame)
             for number in unit:
-                self._node(scope, number, run, frame)
+                self.node(scope, number, run, frame)
             scope.ends.update(outside)
             for offset in range(run.length, run.length * run.times):
                 original, copy = unit[offset % run.length], order[position + offset]
@@ -175,7 +167,7 @@ class _Builder:
             position += run.length * run.times
         return [scope.ends[Ref(number)] for number in graph.outputs] if given is not None else []
 
-    def _frame(self, scope: _Scope, run: Repeat, unit: list[int]) -> tuple[str, int] | None:
+    def _frame(self, scope: Scope, run: Repeat, unit: list[int]) -> tuple[str, int] | None:
         """An unnamed frame for a run that is neither one block nor one level: its id, and how many levels lie outside
         it."""
         if run.length == 1 or run.level is not None:
@@ -188,7 +180,7 @@ class _Builder:
         self.figure.groups[name] = Group(name, "", "repeat", parent, run.times)
         return name, len(outside)
 
-    def _fork(self, scope: _Scope, unit: list[int], frame: tuple[str, int] | None) -> dict[Ref, End]:
+    def _fork(self, scope: Scope, unit: list[int], frame: tuple[str, int] | None) -> dict[Ref, End]:
         """What enters an unnamed frame to go several ways gets a dot inside; returns the ends to restore after."""
         if frame is None:
             return {}
@@ -204,12 +196,12 @@ class _Builder:
         return outside
 
     def _point(self, name: str, home: str, end: End) -> End:
-        self._add(Item(name, Shape.POINT, [Stripe(Extra.INPUT, "")], home))
+        self.add(Item(name, Shape.POINT, [Stripe(Extra.INPUT, "")], home))
         self.figure.links.append(Link(end.item, name, end.kind, end.type))
         return End(name, end.type)
 
     def _open_levels(
-        self, scope: _Scope, frames: list[str], parent: str | None = None, times: dict[str, int] | None = None
+        self, scope: Scope, frames: list[str], parent: str | None = None, times: dict[str, int] | None = None
     ) -> str:
         """The group of a level, made with those around it where it is new."""
         parent = scope.home if parent is None else parent
@@ -221,9 +213,9 @@ class _Builder:
             parent = name
         return parent
 
-    def _node(
+    def node(
         self,
-        scope: _Scope,
+        scope: Scope,
         number: int,
         run: Repeat | None = None,
         frame: tuple[str, int] | None = None,
@@ -256,22 +248,24 @@ class _Builder:
         if node.kind is Kind.CALL and node.graph is not None and left > 0:
             self._call(scope, number, operands, home=home, depth=left - 1, times=call_times)
             return
+        if node.kind is Kind.CALL:
+            self.closed.append((scope, number))
         item = self._item(scope, number, home)
         item.times = call_times
         self._link(scope, number, item.id, operands)
         self._publish(scope, number, item.id)
 
-    def _publish(self, scope: _Scope, number: int, item: str) -> None:
+    def _publish(self, scope: Scope, number: int, item: str) -> None:
         for result, type_ in enumerate(scope.graph[number].types):
             scope.ends[Ref(number, result)] = End(item, type_.substitute(scope.sizes))
 
-    def _entry(self, scope: _Scope, number: int, end: End) -> End:
+    def _entry(self, scope: Scope, number: int, end: End) -> End:
         """An input of an opened block: a small dot where it goes several ways."""
         if len(scope.graph.users(number)) < 2 or not end.item:
             return end
         return self._point(f"n{scope.prefix}{number}", scope.home, end)
 
-    def _call(self, scope: _Scope, number: int, operands: list[End], *, home: str, depth: int, times: int) -> None:
+    def _call(self, scope: Scope, number: int, operands: list[End], *, home: str, depth: int, times: int) -> None:
         node = scope.graph[number]
         assert node.graph is not None
         name = f"b{scope.prefix}{number}"
@@ -285,28 +279,29 @@ class _Builder:
         for i, end in enumerate(results):
             scope.ends[Ref(number, i)] = end
 
-    def _add(self, item: Item) -> Item:
+    def add(self, item: Item) -> Item:
         if len(self.figure.items) >= self.most:
             raise TooLarge
         self.figure.items[item.id] = item
         return item
 
-    def _link(self, scope: _Scope, number: int, target: str, operands: list[End]) -> None:
+    def _link(self, scope: Scope, number: int, target: str, operands: list[End]) -> None:
         """Draws the edges into a node. A closed box takes what comes from one place along one edge: where data enters
         it, a skip around what it holds is not drawn beside that."""
         closed = self.figure.items[target].role is Extra.LEVEL
         for end, kind in zip(operands, scope.graph.operand_kinds(number), strict=True):
             link = Link(end.item, target, _stronger(kind, end.kind), end.type)
-            if not end.item or end.item == target or (closed and (end.item, target) in self.drawn):
+            if not end.item or end.item == target or (closed and (end.item, target) in self.links):
                 continue
-            self.drawn.add((end.item, target))
+            self.links.add((end.item, target))
             self.figure.links.append(link)
 
-    def _folded(self, scope: _Scope, frames: list[str], times: dict[str, int]) -> str:
+    def _folded(self, scope: Scope, frames: list[str], times: dict[str, int]) -> str:
         """The box of a level that stays closed."""
         level = frames[scope.depth]
         name = f"l{scope.prefix}{mangled(level)}"
         if name not in self.figure.items:
+            self.closed.append((scope, level))
             home = self._open_levels(scope, frames[: scope.depth])
             inside = [node for n in scope.graph.nx.nodes if within((node := scope.graph[n]).level, level)]
             count = _level_parameters(scope.graph, inside)
@@ -318,10 +313,10 @@ class _Builder:
             stripe = Stripe(Extra.LEVEL, words.clean(text, 44), words.clean(local_name(level, frames), 40), note)
             details = [("holds", f"{len(inside)} nodes"), ("parameters", f"{count:,}")]
             item = Item(name, Shape.BOX, [stripe], home, times.get(level, 1), details=details)
-            self._add(item)
+            self.add(item)
         return name
 
-    def _item(self, scope: _Scope, number: int, home: str) -> Item:
+    def _item(self, scope: Scope, number: int, home: str) -> Item:
         graph, node = scope.graph, scope.graph[number]
         inputs = tuple(graph.type(ref).substitute(scope.sizes) for ref in graph.operands(number))
         numbers = {
@@ -346,7 +341,7 @@ class _Builder:
         )
         if note:
             item.stripes = [Stripe(stripe.role, stripe.text, stripe.name, note)]
-        return self._add(item)
+        return self.add(item)
 
     def _look(self, node: Node, inputs: tuple[TensorType, ...], numbers: dict[int, str]) -> tuple[Shape, Stripe]:
         name = words.author_name(node)

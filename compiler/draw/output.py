@@ -8,8 +8,9 @@ from ..diagnostics import ArchError, did_you_mean, error
 from ..graph import Graph, Program
 from .dot import dot
 from .figure import Figure
+from .insets import automatic
 from .mermaid import mermaid
-from .outline import TooLarge, automatic, outline
+from .outline import TooLarge, outline
 from .stacks import tidy
 from .style import THEMES, Theme
 

@@ -1,0 +1,113 @@
+"""The figure that is drawn unless a depth is asked for: as detailed as stays readable, and beside it what the closed
+boxes hold, as in papers."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from ..graph import Graph, Kind, Program, Ref
+from ..sizes import substitute
+from . import words
+from .figure import Figure, Group, Item, Link, Shape, Stripe
+from .levels import local_name, within
+from .outline import Builder, End, Scope, TooLarge, drawn, outline
+from .repeats import Repeat
+from .stacks import tidy
+from .style import Extra
+
+READABLE = 40
+_DEEPEST = 12
+_INSETS = 4
+_NODES = 40  # what an inset shows has at most so many
+
+
+def automatic(program: Program, graph: Graph, parameters: bool, most: int) -> Figure:
+    """The most detailed figure that is still readable (the least detailed one when none is), with insets."""
+    repeats: dict[int, list[Repeat]] = {}
+    builder = drawn(
+        program, graph, _depth(program, graph, parameters, most, repeats), parameters, most, repeats=repeats
+    )
+    with suppress(TooLarge):
+        add_insets(builder)
+    return tidy(builder.figure)
+
+
+def _depth(program: Program, graph: Graph, parameters: bool, most: int, repeats: dict[int, list[Repeat]]) -> int:
+    """How many levels of blocks can be open in a readable figure."""
+    size = None
+    for depth in range(_DEEPEST):
+        try:
+            figure = tidy(outline(program, graph, depth, parameters, most, repeats=repeats))
+        except TooLarge:
+            if not depth:
+                raise
+            return depth - 1
+        shown = sum(item.shape is not Shape.POINT for item in figure.items.values())
+        before, size = size, (len(figure.groups), len(figure.items))
+        if depth and (shown > READABLE or size == before):
+            return depth - 1
+    return _DEEPEST - 1
+
+
+def add_insets(builder: Builder) -> None:
+    """Draws beside the figure what its closed boxes hold: each block once, and of levels that hold the same kinds of
+    layers the first; then what those leave closed. Raises TooLarge, with whole insets drawn so far."""
+    shown: set[object] = set()
+    for scope, what in builder.closed:  # grows while insets are drawn
+        if len(shown) == _INSETS:
+            return
+        key, inside = _contents(scope, what)
+        if key in shown or not 1 < len(inside) <= _NODES:
+            continue
+        shown.add(key)
+        home = f"i{len(shown)}"
+        if isinstance(what, int):
+            _block(builder, scope, what, home)
+        else:
+            _level(builder, scope, what, inside, home)
+
+
+def _contents(scope: Scope, what: int | str) -> tuple[object, list[int]]:
+    """What makes two closed boxes alike, and the nodes of a box but for what enters and leaves it."""
+    if isinstance(what, int):
+        callee = scope.graph[what].graph
+        assert callee is not None
+        return callee.name, [n for n in callee.order() if callee[n].kind not in (Kind.INPUT, Kind.OUTPUT)]
+    inside = [n for n in scope.graph.order() if within(scope.graph[n].level, what)]
+    nodes = [scope.graph[n] for n in inside]
+    return frozenset(n.graph.name if n.graph else n.op.name if n.op else n.kind for n in nodes), inside
+
+
+def _block(builder: Builder, scope: Scope, number: int, home: str) -> None:
+    node = scope.graph[number]
+    assert node.graph is not None
+    title = words.block_text(node.graph, builder.silent.get(node.graph.name, frozenset()))
+    builder.figure.groups[home] = Group(home, title, "inset", "root")
+    sizes = {symbol: substitute(size, scope.sizes) for symbol, size in node.sizes}
+    builder.draw(node.graph, f"{home}_", sizes, depth=0, home=home, given=None)
+
+
+def _level(builder: Builder, scope: Scope, level: str, inside: list[int], home: str) -> None:
+    """The nodes of a level, between what enters it and what leaves it."""
+    graph, members = scope.graph, set(inside)
+    frames = {name: [f for f in found if within(f, level) and f != level] for name, found in scope.levels.items()}
+    title = words.clean(local_name(level, scope.levels.get(level, [])), 40)
+    builder.figure.groups[home] = Group(home, title, "inset", "root")
+    inner = Scope(graph, f"{home}_", scope.sizes, 0, home, None, scope.numbers, levels=frames, thin=scope.thin)
+    inner.uses = scope.uses
+    for ref in dict.fromkeys(ref for n in inside for ref in graph.operands(n) if ref.node not in members):
+        known = ref.node in scope.numbers
+        item = "" if known else _terminal(builder, f"{home}_in{ref.node}_{ref.result}", Extra.INPUT, "input", home)
+        inner.ends[ref] = End(item, graph.type(ref).substitute(scope.sizes))
+    for number in inside:
+        builder.node(inner, number)
+    for ref in dict.fromkeys(
+        Ref(n, result) for n in inside for result, user, _ in graph.users(n) if user not in members
+    ):
+        item = _terminal(builder, f"{home}_out{ref.node}_{ref.result}", Extra.OUTPUT, "output", home)
+        end = inner.ends[ref]
+        builder.figure.links.append(Link(end.item, item, end.kind, end.type))
+
+
+def _terminal(builder: Builder, name: str, role: Extra, text: str, home: str) -> str:
+    return builder.add(Item(name, Shape.PILL, [Stripe(role, "", text)], home)).id
