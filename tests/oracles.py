@@ -59,19 +59,35 @@ def _torchvision(name: str, **settings: Any) -> Callable[[], nn.Module]:
     return lambda: getattr(library("torchvision").models, name)(weights=None, **settings)
 
 
-def _resnet(name: str) -> Oracle:
-    return Oracle(_torchvision(name))
+def _quiet(name: str, **settings: Any) -> Oracle:
+    """With a parameter `dropout` that can be set to 0."""
+    return Oracle(_torchvision(name), still={"dropout": 0.0}, **settings)
 
 
 ORACLES: dict[str, Oracle] = {
-    "cnn/resnet:ResNet18": _resnet("resnet18"),
-    "cnn/resnet:ResNet34": _resnet("resnet34"),
-    "cnn/resnet:ResNet50": _resnet("resnet50"),
-    "cnn/resnet:ResNet101": _resnet("resnet101"),
-    "cnn/resnet:ResNet152": _resnet("resnet152"),
-    "cnn/resnet:ResNeXt50_32x4d": _resnet("resnext50_32x4d"),
-    "cnn/resnet:ResNeXt101_32x8d": _resnet("resnext101_32x8d"),
-    "cnn/resnet:ResNeXt101_64x4d": _resnet("resnext101_64x4d"),
-    "cnn/resnet:WideResNet50_2": _resnet("wide_resnet50_2"),
-    "cnn/resnet:WideResNet101_2": _resnet("wide_resnet101_2"),
+    "cnn/resnet:ResNet18": Oracle(_torchvision("resnet18")),
+    "cnn/resnet:ResNet34": Oracle(_torchvision("resnet34")),
+    "cnn/resnet:ResNet50": Oracle(_torchvision("resnet50")),
+    "cnn/resnet:ResNet101": Oracle(_torchvision("resnet101")),
+    "cnn/resnet:ResNet152": Oracle(_torchvision("resnet152")),
+    "cnn/resnet:ResNeXt50_32x4d": Oracle(_torchvision("resnext50_32x4d")),
+    "cnn/resnet:ResNeXt101_32x8d": Oracle(_torchvision("resnext101_32x8d")),
+    "cnn/resnet:ResNeXt101_64x4d": Oracle(_torchvision("resnext101_64x4d")),
+    "cnn/resnet:WideResNet50_2": Oracle(_torchvision("wide_resnet50_2")),
+    "cnn/resnet:WideResNet101_2": Oracle(_torchvision("wide_resnet101_2")),
+    "cnn/alexnet:AlexNet": _quiet("alexnet"),
+    "cnn/vgg:VGG11": _quiet("vgg11"),
+    "cnn/vgg:VGG11BN": _quiet("vgg11_bn"),
+    "cnn/vgg:VGG13": _quiet("vgg13"),
+    "cnn/vgg:VGG13BN": _quiet("vgg13_bn"),
+    "cnn/vgg:VGG16": _quiet("vgg16"),
+    "cnn/vgg:VGG16BN": _quiet("vgg16_bn"),
+    "cnn/vgg:VGG19": _quiet("vgg19"),
+    "cnn/vgg:VGG19BN": _quiet("vgg19_bn"),
+    "cnn/densenet:DenseNet121": _quiet("densenet121"),
+    "cnn/densenet:DenseNet161": _quiet("densenet161"),
+    "cnn/densenet:DenseNet169": _quiet("densenet169"),
+    "cnn/densenet:DenseNet201": _quiet("densenet201"),
+    "cnn/squeezenet:SqueezeNet1_0": _quiet("squeezenet1_0"),
+    "cnn/squeezenet:SqueezeNet1_1": _quiet("squeezenet1_1"),
 }
