@@ -59,9 +59,13 @@ def _torchvision(name: str, **settings: Any) -> Callable[[], nn.Module]:
     return lambda: getattr(library("torchvision").models, name)(weights=None, **settings)
 
 
+def _timm(name: str) -> Oracle:
+    return Oracle(lambda: library("timm").create_model(name), source="timm")
+
+
 def _quiet(name: str, **settings: Any) -> Oracle:
     """With a parameter `dropout` that can be set to 0."""
-    return Oracle(_torchvision(name), still={"dropout": 0.0}, **settings)
+    return Oracle(_torchvision(name, **settings), still={"dropout": 0.0})
 
 
 ORACLES: dict[str, Oracle] = {
@@ -90,4 +94,39 @@ ORACLES: dict[str, Oracle] = {
     "cnn/densenet:DenseNet201": _quiet("densenet201"),
     "cnn/squeezenet:SqueezeNet1_0": _quiet("squeezenet1_0"),
     "cnn/squeezenet:SqueezeNet1_1": _quiet("squeezenet1_1"),
+    "cnn/mobilenet_v1:MobileNetV1_100": _timm("mobilenetv1_100"),
+    "cnn/mobilenet_v1:MobileNetV1_125": _timm("mobilenetv1_125"),
+    "cnn/mobilenet_v2:MobileNetV2_100": _quiet("mobilenet_v2"),
+    "cnn/mobilenet_v2:MobileNetV2_140": _quiet("mobilenet_v2", width_mult=1.4),
+    "cnn/mobilenet_v2:MobileNetV2_050": _quiet("mobilenet_v2", width_mult=0.5),
+    "cnn/mobilenet_v3:MobileNetV3Large": _quiet("mobilenet_v3_large"),
+    "cnn/mobilenet_v3:MobileNetV3Small": _quiet("mobilenet_v3_small"),
+    "cnn/efficientnet:EfficientNetB0": Oracle(
+        _torchvision("efficientnet_b0"), still={"dropout": 0.0, "drop_path": 0.0}
+    ),
+    "cnn/efficientnet:EfficientNetB1": Oracle(
+        _torchvision("efficientnet_b1"), still={"dropout": 0.0, "drop_path": 0.0}
+    ),
+    "cnn/efficientnet:EfficientNetB2": Oracle(
+        _torchvision("efficientnet_b2"), still={"dropout": 0.0, "drop_path": 0.0}
+    ),
+    "cnn/efficientnet:EfficientNetB3": Oracle(
+        _torchvision("efficientnet_b3"), still={"dropout": 0.0, "drop_path": 0.0}
+    ),
+    "cnn/efficientnet:EfficientNetB4": Oracle(
+        _torchvision("efficientnet_b4"), still={"dropout": 0.0, "drop_path": 0.0}
+    ),
+    "cnn/efficientnet:EfficientNetB5": Oracle(
+        _torchvision("efficientnet_b5"), still={"dropout": 0.0, "drop_path": 0.0}
+    ),
+    "cnn/efficientnet:EfficientNetB6": Oracle(
+        _torchvision("efficientnet_b6"), still={"dropout": 0.0, "drop_path": 0.0}
+    ),
+    "cnn/efficientnet:EfficientNetB7": Oracle(
+        _torchvision("efficientnet_b7"), still={"dropout": 0.0, "drop_path": 0.0}
+    ),
+    "cnn/convnext:ConvNeXtTiny": Oracle(_torchvision("convnext_tiny"), still={"drop_path": 0.0}),
+    "cnn/convnext:ConvNeXtSmall": Oracle(_torchvision("convnext_small"), still={"drop_path": 0.0}),
+    "cnn/convnext:ConvNeXtBase": Oracle(_torchvision("convnext_base"), still={"drop_path": 0.0}),
+    "cnn/convnext:ConvNeXtLarge": Oracle(_torchvision("convnext_large"), still={"drop_path": 0.0}),
 }
