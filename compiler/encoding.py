@@ -14,6 +14,7 @@ from typing import Any
 
 from .elaborate.indices import FUNCTIONS
 from .elaborate.values import show
+from .initialisers import read as read_init
 from .ops import get
 from .ops.base import Code, Init, Op
 from .sizes import Dim, parse_size
@@ -76,9 +77,9 @@ def _dict(data: Any) -> dict[Any, Any]:
 
 def _init(data: Any) -> Init:
     kind, values = data
-    if not isinstance(kind, str) or not all(isinstance(v, (int, float)) for v in values):
+    if not isinstance(kind, str):
         raise TypeError
-    return Init(kind, tuple(values))
+    return read_init(kind, values)
 
 
 def _range(data: Any) -> range:

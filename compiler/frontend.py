@@ -11,6 +11,7 @@ from .diagnostics import ArchError, Diagnostic, Sink, did_you_mean, error
 from .elaborate.names import FileScope, Loader
 from .elaborate.scope import resolve_configuration
 from .elaborate.session import Session, bind_parameters
+from .elaborate.starts import unused as unused_starts
 from .elaborate.statements import LATER, Body
 from .elaborate.unused import check_unused
 from .elaborate.values import Global, Poisoned, Recipe
@@ -196,6 +197,8 @@ def check_source(source: Source, *, base: Path | None = None, names: list[str] |
         _check_trains(front, checked, names)
         if names is None:
             check_unused(front.scope, front.session)
+            for warning in () if sink.failed else unused_starts(front.session, source):
+                sink.add(warning)
     checked.diagnostics = sorted(sink.found, key=Diagnostic.sort_key)
     return checked
 

@@ -13,7 +13,6 @@ from .ops.base import AxisMark, Example, Init, Op
 from .sizes import Dim
 
 _HUGE = 2**31 - 1
-_INITS = "normal, uniform, trunc_normal, constant, kaiming, xavier, orthogonal"
 
 
 def signature(op: type[Op]) -> str:
@@ -96,7 +95,7 @@ def kind(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return f"list[{' or '.join(dict.fromkeys(map(kind, inner)))}]" if inner else "list"
     if origin is dict:
         return "name=size"
-    names = {type(None): "none", Init: f"init ({_INITS})", Dim: "size", Any: "any"}
+    names = {type(None): "none", Init: "start", Dim: "size", Any: "any"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation))) + bounds(extra)
 
 

@@ -206,6 +206,8 @@ class Trees:
             lambda: make(ast.BiasStmt, i(), self.arguments(v), self.maybe(v), self.some(i), self.flag()),
             lambda: make(ast.ExpectStmt, v(), self.random.choice(OPERATORS[2:8]), v()),
             lambda: make(ast.ExpectStmt, v(), "~=", v(), v(), True),
+            lambda: make(ast.InitStmt, i(), i(), v()),
+            lambda: make(ast.PretrainedStmt, i(), v()),
             lambda: make(ast.NamesStmt, self.string(), self.some(self.key_rule)),
             lambda: make(ast.PlayerStmt, self.random.choice(("generator", "discriminator")), i(), v()),
             lambda: make(ast.PairStmt, i(), i(), self.some(v, 1), self.arguments(v), self.call()),

@@ -153,7 +153,7 @@ def test_statements() -> None:
     assert kinds == [
         "InputStmt", "InputStmt", "ParamStmt", "ConstStmt", "ConstStmt", "SampleStmt", "BindStmt", "BindStmt",
         "ModuleStmt", "GateStmt", "StateStmt", "ForStmt", "IfStmt", "OutputStmt", "OutputStmt", "LossStmt", "EntryStmt",
-        "BiasStmt", "ExpectStmt", "NamesStmt", "PlayerStmt", "PlayerStmt", "PairStmt",
+        "BiasStmt", "ExpectStmt", "InitStmt", "PretrainedStmt", "NamesStmt", "PlayerStmt", "PlayerStmt", "PairStmt",
     ]  # fmt: skip
 
 

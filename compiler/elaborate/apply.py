@@ -18,7 +18,8 @@ from .labels import Labels
 from .modules import Below
 from .repeats import Place
 from .session import Session, bind_parameters
-from .settings import make_op, named_settings, read_init
+from .settings import check_start, make_op, named_settings, read_init
+from .starts import Starts
 from .tensors import TensorEvaluator
 from .values import POISON, AxisName, Global, Module, Poisoned, Recipe, Tensor, Weight, describe, freeze
 
@@ -49,9 +50,10 @@ class Use:
 class Applier(TensorEvaluator):
     """Applies layers, blocks and modules to tensors."""
 
-    def __init__(self, session: Session, graph: Graph, labels: Labels) -> None:
+    def __init__(self, session: Session, graph: Graph, labels: Labels, starts: Starts | None = None) -> None:
         super().__init__(session, graph)
         self.labels = labels
+        self.starts = starts or Starts(session)
         self.passed: dict[str, Layer | Instance] = {}  # module parameters used here, and as what
 
     def use(self, stage: ast.Apply, value: Any, before: Span, use: Use) -> Any:
@@ -141,7 +143,7 @@ class Applier(TensorEvaluator):
             if name in axes:
                 value = self._axis_setting(a.value)
             elif op is not None and name is not None and (name == "init" or name.endswith("_init")) and name in fields:
-                value = read_init(a.value, self.eval)
+                value = read_init(a.value, self)
             else:
                 value = self.eval(a.value)
                 if isinstance(value, (Tensor, Weight)):
@@ -192,7 +194,7 @@ class Applier(TensorEvaluator):
         if op.joins and len(use.operands) > 1:
             joined = self.apply(ops.require("concat")(axis=-1), use.operands, use.span, level=use.place.level)
             use.operands = [joined[0]]
-        settings = named_settings(recipe, op, use.spans, use.span)
+        settings = named_settings(recipe.args, recipe.kwargs, op, use.spans, use.span)
         types = tuple(t.type for t in use.operands)
         made = make_op(op, settings, types, lambda n: self._static_name(n, use.span), use.spans, use.span)
         replaced = self._op_operands(made, use)
@@ -205,6 +207,10 @@ class Applier(TensorEvaluator):
         self._check_replaced(made, weights, replaced, use)
         given = dict(replaced)
         kept = tuple(w for w in weights if w.name not in given)
+        for spec in kept:
+            check_start(spec, use.span, op.name)
+        if self.starts.rules:
+            kept = self.starts.applied(made, kept)
         if use.path is None and kept:
             use.path = self.labels.automatic(use.place.prefix, op.name)
         if use.path is not None:
@@ -307,7 +313,7 @@ class Applier(TensorEvaluator):
             raise error("A0903", f"`{item.name.text}` is a game, and games are not supported yet", use.span)
         arguments, frozen = self._arguments_of(target, item, recipe, use)
         operands = self._block_operands(item, self.session.inputs(item), use)
-        call = self.session.call(target, arguments, frozen, tuple(t.type for t in operands), use.span)
+        call = self.session.call(target, arguments, frozen, tuple(t.type for t in operands), self.starts, use.span)
         if call.made.failed:
             raise Poisoned
         if use.path is None:

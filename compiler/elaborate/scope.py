@@ -18,6 +18,7 @@ from .labels import Labels
 from .names import FileScope
 from .session import Session, bind_parameters
 from .stages import StageEvaluator
+from .starts import Starts
 from .values import Global, Recipe, Tensor, Weight, describe
 
 _SCALARS = (bool, int, float, Dim)
@@ -26,8 +27,15 @@ _SCALARS = (bool, int, float, Dim)
 class ScopeEvaluator(StageEvaluator):
     """An evaluator with the names of a body."""
 
-    def __init__(self, session: Session, file: FileScope, graph: Graph, labels: Labels | None = None) -> None:
-        super().__init__(session, graph, labels or Labels())
+    def __init__(
+        self,
+        session: Session,
+        file: FileScope,
+        graph: Graph,
+        labels: Labels | None = None,
+        starts: Starts | None = None,
+    ) -> None:
+        super().__init__(session, graph, labels or Labels(), starts)
         self.file = file
         self.fixed: dict[str, tuple[str, Span]] = {}  # sizes and parameters: what they are, where from
 

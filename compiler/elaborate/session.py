@@ -15,6 +15,7 @@ from ..syntax import ast
 from ..types import Axis, TensorType
 from . import limits
 from .limits import Budget
+from .starts import Key, Starts
 from .trees import walk
 from .values import POISON, Global, Indexed, Module, Recipe, Tensor, Weight, describe
 
@@ -26,6 +27,7 @@ class Made:
     graph: Graph
     passed: dict[str, Layer | Instance]  # module parameters that it used, and as what
     failed: bool = False
+    taken: frozenset[Key] = frozenset()  # `init` rules of its callers that it took
 
 
 @dataclass(eq=False)
@@ -52,6 +54,7 @@ class Session:
     stack: list[tuple[Global, Span]] = field(default_factory=list)
     functions: list[Global] = field(default_factory=list)
     labels: dict[int, frozenset[str]] = field(default_factory=dict)  # plain labels of a definition's body
+    starts: dict[Span, ast.InitStmt] = field(default_factory=dict)  # `init` statements that no layer has taken
     _inputs: dict[int, list[ast.InputStmt]] = field(default_factory=dict)
 
     def inputs(self, item: ast.Definition) -> list[ast.InputStmt]:
@@ -64,21 +67,30 @@ class Session:
         return self._inputs[id(item)]
 
     def call(
-        self, target: Global, arguments: dict[str, Any], frozen: tuple, operands: tuple[TensorType, ...], span: Span
+        self,
+        target: Global,
+        arguments: dict[str, Any],
+        frozen: tuple,
+        operands: tuple[TensorType, ...],
+        starts: Starts,
+        span: Span,
     ) -> Call:
-        """The graph of a block for these arguments (and their `frozen` form) and operands. Elaborates it once for each
-        different combination."""
-        key = (id(target.item), frozen, operands)
+        """The graph of a block for these arguments (and their `frozen` form), operands and `init` rules. Elaborates it
+        once for each different combination."""
+        key = (id(target.item), frozen, operands, starts.frozen())
         if key not in self.calls:
             outward, canonical = _canonical([i.shape.axes for i in self.inputs(target.definition)], operands)
-            inner = (id(target.item), frozen, tuple((t.shape, t.dtype) for t in canonical))
+            inner = (id(target.item), frozen, tuple((t.shape, t.dtype) for t in canonical), starts.frozen())
             made = self.blocks.get(inner)
             if made is None:
-                made = self._elaborate(target, arguments, canonical, span)
+                made = self._elaborate(target, arguments, canonical, starts.below(), span)
                 self.blocks[inner] = made
             results = tuple(self._result(made, o, outward, operands) for o in made.graph.outputs)
             self.calls[key] = Call(made, tuple(outward.items()), results)
-        return self.calls[key]
+        call = self.calls[key]
+        for rule in call.made.taken:
+            starts.take(rule)
+        return call
 
     @staticmethod
     def _result(
@@ -101,7 +113,7 @@ class Session:
         return TensorType(tuple(axes), inside.dtype)
 
     def _elaborate(
-        self, target: Global, arguments: dict[str, Any], operands: tuple[TensorType, ...], span: Span
+        self, target: Global, arguments: dict[str, Any], operands: tuple[TensorType, ...], starts: Starts, span: Span
     ) -> Made:
         from .statements import Body
 
@@ -119,11 +131,11 @@ class Session:
             raise error("A0804", f"blocks stand in blocks more than {limits.DEPTH} deep", span)
         self.stack.append((target, span))
         try:
-            body = Body(self, target.file, Graph(target.name, "block", arguments, span=target.item.span))
+            body = Body(self, target.file, Graph(target.name, "block", arguments, span=target.item.span), starts=starts)
             body.run_block(target.definition, arguments, operands)
         finally:
             self.stack.pop()
-        return Made(body.graph, body.passed, body.failed)
+        return Made(body.graph, body.passed, body.failed, frozenset(starts.taken))
 
 
 def _canonical(

@@ -2,73 +2,94 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..declared import Invalid
 from ..diagnostics import ArchError, Diagnostic, did_you_mean, error
-from ..ops.base import Init, Op
+from ..initialisers import CONSTANTS, INITIALISERS, Initialiser, forms, needs_axes
+from ..ops.base import Init, Op, WeightSpec
 from ..sizes import Dim
 from ..source import Span
 from ..syntax import ast
 from ..types import TensorType
-from .values import AxisName, Recipe, describe, show
+from .builtins import BUILTINS
+from .values import AxisName, describe, show
 
-INITIALISERS = {
-    "normal": (2, "normal(mean, std)"),
-    "uniform": (2, "uniform(low, high)"),
-    "trunc_normal": (1, "trunc_normal(std)"),
-    "constant": (1, "constant(value)"),
-    "kaiming": (0, "kaiming"),
-    "xavier": (0, "xavier"),
-    "orthogonal": (0, "orthogonal"),
-}
+if TYPE_CHECKING:
+    from .static import Evaluator
 
 
-def read_init(e: ast.Expr, evaluate) -> Init:
-    """`normal(0, 0.02)`, `kaiming`, or a number: how a weight starts."""
-    if isinstance(e, ast.Call) and isinstance(e.function, ast.Name) and e.function.text in INITIALISERS:
-        name, given = e.function.text, [evaluate(a.value) for a in e.arguments]
-        count, form = INITIALISERS[name]
-        if len(given) != count or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in given):
-            raise error("A0414", f"write this start as `{form}`, with numbers", e.span)
-        return Init(name, tuple(float(v) for v in given))
-    if isinstance(e, ast.Name) and e.text in INITIALISERS:
-        count, form = INITIALISERS[e.text]
-        if count:
-            raise error("A0414", f"`{e.text}` needs its numbers: `{form}`", e.span)
-        return Init(e.text)
-    value = evaluate(e)
-    if isinstance(value, Init):
-        return value
+def read_init(e: ast.Expr, scope: Evaluator) -> Init:
+    """`normal(0, 0.02)`, `kaiming_normal(mode="fan_out")`, `zeros`, or a number: how a weight starts."""
+    if isinstance(e, ast.IfExpr):
+        return read_init(e.yes if scope.truth(e.condition) else e.no, scope)
+    name = e.function if isinstance(e, ast.Call) else e
+    if isinstance(name, ast.Name) and not scope.has(name.text):
+        found = INITIALISERS.get(name.text)
+        if found is not None:
+            return _initialiser(found, e, scope)
+        if name.text in CONSTANTS and name is e:
+            return Init("constant", (CONSTANTS[name.text],))
+        if name.text not in BUILTINS:
+            help = did_you_mean(name.text, [*INITIALISERS, *CONSTANTS]) or f"the initialisers: {forms()}"
+            raise error("A0414", f"there is no initialiser `{name.span.text}`", e.span, help=help)
+    value = scope.eval(e)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return Init("constant", (float(value),))
     raise error(
-        "A0414",
-        f"a start is a number or a distribution, found {describe(value)}",
-        e.span,
-        help="one of " + ", ".join(f"`{form}`" for _, form in INITIALISERS.values()),
+        "A0414", f"a start is a number or an initialiser, found {describe(value)}", e.span, help=f"one of {forms()}"
     )
 
 
-def named_settings(recipe: Recipe, op: type[Op], spans: dict[Any, Span], place: Span) -> dict[str, Any]:
+def _initialiser(kind: type[Initialiser], e: ast.Expr, scope: Evaluator) -> Init:
+    given = e.arguments if isinstance(e, ast.Call) else ()
+    args = [a for a in given if a.name is None]
+    spans: dict[Any, Span] = {a.name if a.name is not None else i: a.span for i, a in enumerate(given)}
+    kwargs = tuple((a.name, scope.eval(a.value)) for a in given if a.name is not None)
+    settings = named_settings(tuple(scope.eval(a.value) for a in args), kwargs, kind, spans, e.span)
+    try:
+        made = kind(**settings)
+    except Invalid as failure:
+        raise ArchError(*_explain(kind, settings, failure, spans, e.span)) from None
+    problem = made.problem()
+    if problem:
+        raise error("A0415", f"`{kind.name}`: {problem}; found `{e.span.text}`", e.span)
+    return made.init()
+
+
+def check_start(spec: WeightSpec, span: Span, layer: str = "") -> None:
+    """Refuses a start that counts what enters and leaves, for a weight that has no two axes (A0420)."""
+    if len(spec.shape) < 2 and needs_axes(spec.init):
+        owner = f" of `{layer}`" if layer else ""
+        raise error(
+            "A0420",
+            f"`{spec.init.kind}` needs a weight of at least two axes, but `{spec.name}`{owner} is {list(spec.shape)}",
+            span,
+            help="start it with a number, `normal(mean, std)` or `uniform(a, b)`",
+        )
+
+
+def named_settings(
+    args: tuple, kwargs: tuple, op: type[Op] | type[Initialiser], spans: dict[Any, Span], place: Span
+) -> dict[str, Any]:
     """Positional settings by name; refuses too many, unknown and doubled ones."""
     fields = op.fields()
     found: list[Diagnostic] = []
     settings: dict[str, Any] = {}
     positional = [f for f in fields if f != op.extra]
-    if len(recipe.args) > len(positional):
+    if len(args) > len(positional):
         takes = f"{len(positional)} settings ({', '.join(positional)})" if positional else "no settings"
         found.append(
             Diagnostic(
                 "A0205",
-                f"`{op.name}` takes {takes}, found {len(recipe.args)}",
+                f"`{op.name}` takes {takes}, found {len(args)}",
                 spans.get(len(positional), place),
                 help="settings stand in parentheses, tensors before the arrow" if not positional else None,
             )
         )
-    settings.update(zip(positional, recipe.args, strict=False))
+    settings.update(zip(positional, args, strict=False))
     extra: dict[str, Any] = {}
-    for name, value in recipe.kwargs:
+    for name, value in kwargs:
         where = spans.get(name, place)
         if name in settings:
             found.append(Diagnostic("A0206", f"`{name}` of `{op.name}` is given twice", where))
@@ -119,7 +140,9 @@ def _axes(value: Any, operands: tuple[TensorType, ...], scope) -> Any:
     return bound if isinstance(bound, int) and not isinstance(bound, bool) else value.text
 
 
-def _explain(op: type[Op], settings: dict[str, Any], failure: Invalid, spans: dict, place: Span) -> list[Diagnostic]:
+def _explain(
+    op: type[Op] | type[Initialiser], settings: dict[str, Any], failure: Invalid, spans: dict, place: Span
+) -> list[Diagnostic]:
     fields = list(op.fields())
     seen: set[str] = set()
     result = []
@@ -179,7 +202,7 @@ _SIMPLE = {
 }
 
 
-def _wanted(op: type[Op], name: str, failure: Invalid) -> str:
+def _wanted(op: type[Op] | type[Initialiser], name: str, failure: Invalid) -> str:
     """What the setting's type accepts, in words: every alternative that was tried."""
     words: list[str] = []
     for problem in failure.errors():

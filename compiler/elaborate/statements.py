@@ -19,7 +19,8 @@ from .labels import Labels
 from .names import FileScope
 from .scope import ScopeEvaluator, axis_name
 from .session import Session
-from .settings import read_init
+from .settings import check_start, read_init
+from .starts import Starts
 from .trees import bound_names, plain_labels, walk
 from .values import POISON, Indexed, Module, Poisoned, Recipe, Tensor, Weight, describe
 
@@ -28,6 +29,7 @@ LATER = {
     ast.GateStmt: ("A0905", "`gate`", "write it without `gate` for now; its bounds are proved in a later version"),
     ast.StateStmt: ("A0902", "`state`", "recurrent cells come in a later version"),
     ast.BiasStmt: ("A0906", "`bias`", "claims are proved in a later version; leave them out until then"),
+    ast.PretrainedStmt: ("A0907", "`pretrained`", "give the file to `--weights` for now"),
     ast.NamesStmt: ("A0907", "`names`", "choose labels equal to the checkpoint's keys for now"),
     ast.PlayerStmt: ("A0903", "a player", "games come in a later version"),
     ast.PairStmt: ("A0903", "`pair`", "games come in a later version"),
@@ -37,10 +39,18 @@ LATER = {
 class Body(ScopeEvaluator):
     """One body under construction."""
 
-    def __init__(self, session: Session, file: FileScope, graph: Graph, labels: Labels | None = None) -> None:
-        super().__init__(session, file, graph, labels)
+    def __init__(
+        self,
+        session: Session,
+        file: FileScope,
+        graph: Graph,
+        labels: Labels | None = None,
+        starts: Starts | None = None,
+    ) -> None:
+        super().__init__(session, file, graph, labels, starts)
         self.expects: list[tuple[ast.ExpectStmt, dict[str, Any]]] = []
         self.entries: dict[str, Graph] = {}
+        self._top: set[int] = set()  # the `init` statements that stand at the top
         self.failed = False  # some statement could not be run; its error is in the sink
         self._run: dict[type, Callable[[Any], None]] = {
             ast.InputStmt: self._input,
@@ -53,6 +63,7 @@ class Body(ScopeEvaluator):
             ast.OutputStmt: self._output,
             ast.LossStmt: self._loss,
             ast.EntryStmt: self._entry,
+            ast.InitStmt: self._init,
             ast.ExpectStmt: lambda s: self.expects.append((s, self.static_names())),
         }
 
@@ -105,7 +116,10 @@ class Body(ScopeEvaluator):
         self.graph.module_parameters = tuple(n for n, v in arguments.items() if isinstance(v, Module))
 
     def _finish(self, item: ast.Definition, body: Sequence[ast.Stmt]) -> None:
-        self.run(body)
+        rules = [s for s in body if isinstance(s, ast.InitStmt)]
+        self._top = {id(s) for s in rules}
+        self.run(rules)  # before all others: they hold for the whole body
+        self.run([s for s in body if not isinstance(s, ast.InitStmt)] if rules else body)
         if not self.graph.outputs and not self.failed:
             self.failed = True
             self.session.sink.extend(
@@ -150,10 +164,11 @@ class Body(ScopeEvaluator):
     def _param(self, s: ast.ParamStmt) -> None:
         name = self.template(s.name)
         type_ = self.declared(s.shape, fresh=False)
-        init = read_init(s.init, self.eval) if s.init is not None else None
+        init = read_init(s.init, self) if s.init is not None else None
         if init is None:
             raise error("A0414", f"`{name}` needs a start", s.span, help="write `= 0` or `= normal(0, 0.02)`")
         spec = WeightSpec(name, self._known(type_, s), "param", type_.dtype, init)
+        check_start(spec, s.span)
         self._own_weight(name, spec, type_, s.span)
 
     def _known(self, type_: TensorType, s: ast.Stmt) -> tuple[int, ...]:
@@ -166,6 +181,16 @@ class Body(ScopeEvaluator):
                     help="give the axis a fixed size where it enters, as in `H=224`",
                 )
         return tuple(size for size in type_.shape if isinstance(size, int))
+
+    def _init(self, s: ast.InitStmt) -> None:
+        if id(s) not in self._top:
+            raise error(
+                "A0520",
+                "an `init` stands at the top of a block or network, not inside `for`, `if` or `entry`",
+                s.span,
+                help="its value may be chosen: `init conv.weight = if wide then normal(0, 0.01) else zeros`",
+            )
+        self.starts.declare(s, self)
 
     def _own_weight(self, name: str, spec: WeightSpec, type_: TensorType, span: Span) -> None:
         self.labels.claim(name, span)
@@ -329,7 +354,7 @@ class Body(ScopeEvaluator):
         if name in self.entries or name in ("forward", "objective"):
             raise error("A0202", f"`{name}` is taken", s.name.span)
         graph = Graph(name, "entry", modules=self.graph.modules, weights=self.graph.weights, span=s.span)
-        inner = Body(self.session, self.file, graph, self.labels)
+        inner = Body(self.session, self.file, graph, self.labels, self.starts)
         inner.fixed = {k: v for k, v in self.fixed.items() if not isinstance(self.names.get(k), Dim)}
         inner.names = {k: v for k, v in self.names.items() if not isinstance(v, Dim)}
         inner._operand_types = {}

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from ..encoding import Undecodable, decode, decode_code, encode, encode_code, make_op, settings_of
 from ..graph import EdgeKind, Graph, Instance, Kind, Layer, Node, Program, Ref
-from ..ops.base import Check, Code, Init, WeightSpec
+from ..initialisers import read as read_init
+from ..ops.base import Check, Code, WeightSpec
 from ..sizes import parse_size
 from ..types import parse_type
 
@@ -43,7 +44,7 @@ class WeightModel(_Model):
     shape: tuple[Annotated[int, Field(ge=0, le=2**40)], ...]
     role: Role = "param"
     dtype: Dtype = "float"
-    init: tuple[Name, tuple[float, ...]] = ("default", ())
+    init: tuple[Name, tuple[float | Text, ...]] = ("default", ())
     code: dict[str, JsonValue] | None = None
 
 
@@ -240,7 +241,7 @@ def weight_model(spec: WeightSpec) -> WeightModel:
         shape=spec.shape,
         role=spec.role,
         dtype=spec.dtype,
-        init=(spec.init.kind, tuple(float(v) for v in spec.init.values)),
+        init=(spec.init.kind, spec.init.values),
         code=encode_code(spec.code) if isinstance(spec.code, Code) else None,
     )
 
@@ -335,7 +336,7 @@ def _make_module(model: ModuleModel, known: dict[str, Graph]) -> Layer | Instanc
 def _make_weight(model: WeightModel) -> WeightSpec:
     kind, values = model.init
     code = decode_code(model.code) if model.code is not None else None
-    return WeightSpec(model.name, model.shape, model.role, model.dtype, Init(kind, values), code)
+    return WeightSpec(model.name, model.shape, model.role, model.dtype, read_init(kind, values), code)
 
 
 def _make_node(model: NodeModel, known: dict[str, Graph]) -> Node:

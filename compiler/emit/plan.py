@@ -9,12 +9,14 @@ from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 
 from ..graph import Graph, Instance, Layer, Program
+from ..initialisers import scaled
 from ..ops.base import Code, Init, WeightSpec
 from ..types import TensorType
 from .expr import call, constant, name, show
 from .facts import Facts, examine
 from .names import MODULE_ATTRIBUTES, Scope, identifier
 from .sizing import shown_size
+from .starts import find_shared
 
 if TYPE_CHECKING:
     from .tree import Tree
@@ -69,6 +71,7 @@ class Plans:
         self.free: dict[int, tuple[str, ...]] = {}
         self.of: dict[int, Plan] = {}
         self.plans: list[Plan] = []
+        self.shared = find_shared(program.graph)
         self._trees: dict[int, Tree] = {}
         self._sizes: dict[int, dict[str, str]] = {}
         self.scope = Scope()
@@ -193,7 +196,7 @@ def spec_places(path: str, spec: WeightSpec) -> Iterator[tuple[Place, Any]]:
             yield ("k", path, spec.name, key), value
 
 
-def start_values(init: Init) -> tuple:
+def start_values(init: Init) -> tuple[float | str, ...]:
     """The numbers of a start. `uniform(-1/√n, 1/√n)` is told by n alone."""
     fan = symmetric_fan(init)
     return init.values if fan is None else (fan,)
@@ -201,16 +204,21 @@ def start_values(init: Init) -> tuple:
 
 def symmetric_fan(init: Init) -> int | None:
     """n, when the start is U(-1/√n, 1/√n)."""
-    if init.kind != "uniform" or len(init.values) != 2 or init.values[0] != -init.values[1] or init.values[1] <= 0:
+    if init.kind != "uniform":
         return None
-    fan = round(1 / init.values[1] ** 2)
-    return fan if fan > 0 and 1 / sqrt(fan) == init.values[1] else None
+    low, high = map(float, init.values)
+    if low != -high or high <= 0:
+        return None
+    fan = round(1 / high**2)
+    return fan if fan > 0 and 1 / sqrt(fan) == high else None
 
 
 def concrete(spec: WeightSpec, layer: Layer | None, constructed: bool) -> WeightSpec:
     """The weight with the start that code must give it: where no nn.Module starts it and nobody said how, as torch.nn
     starts
     linear and convolutional layers, and scales at one."""
+    if spec.init.kind == "variance_scaling":
+        return replace(spec, init=scaled(spec.init, *_counted(spec, layer)))
     if spec.init.kind != "default" or spec.code is not None or constructed:
         return spec
     matrices = [w for w in (spec, *(layer.made if layer else ())) if len(w.shape) > 1]
@@ -218,6 +226,17 @@ def concrete(spec: WeightSpec, layer: Layer | None, constructed: bool) -> Weight
         bound = 1 / sqrt(max(1, prod(matrices[0].shape[1:])))
         return replace(spec, init=Init("uniform", (-bound, bound)))
     return replace(spec, init=Init("constant", (1.0 if spec.name in ("weight", "running_var") else 0.0,)))
+
+
+def _counted(spec: WeightSpec, layer: Layer | None) -> tuple[tuple[int, ...], int]:
+    """The shape of a weight [out, in, …], and the groups that its layer falls into."""
+    op = layer.op if layer is not None else None
+    return spec.shape[::-1] if stored_inwards(layer) else spec.shape, getattr(op, "groups", 1)
+
+
+def stored_inwards(layer: Layer | None) -> bool:
+    """Does the layer store its weight as [in, out]?"""
+    return layer is not None and getattr(layer.op, "layout", "oi") == "io"
 
 
 def _structure(plans: Plans, graph: Graph, slots: dict[Place, Any]) -> Iterator[Any]:
@@ -229,7 +248,8 @@ def _structure(plans: Plans, graph: Graph, slots: dict[Place, Any]) -> Iterator[
         if isinstance(module, Layer):
             yield _code(facts.layers[path], ("m", path), slots)
             made = facts.layers[path] is not None
-            yield tuple(_spec(path, concrete(spec, module, made), slots) for spec in module.made)
+            specs = (plans.shared.own(spec, facts.layers[path]) for spec in module.made)
+            yield tuple(_spec(path, concrete(spec, module, made), slots) for spec in specs)
         else:
             yield _instance(plans, path, module.graph, slots)
     for path, spec in graph.weights.items():

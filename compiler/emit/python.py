@@ -16,6 +16,7 @@ from .layout import comment, commented, docstring, signature, statement
 from .names import MODULE_ATTRIBUTES, Scope, identifier
 from .plan import Plan, Plans
 from .split import split
+from .starts import loop
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,19 @@ class _Writer:
                 lines.add(statement(part, 8, f"{variable} = "), origins)
             self.nodes.append(value)
             lines.add(statement(value, 8, line.target, (mark(origins),)), origins)
+        if plan.graph is self.program.graph:
+            self._shared_starts(lines)
         return lines
+
+    def _shared_starts(self, lines: Lines) -> None:
+        """What all layers of a class share, and then what differs from it."""
+        for text_lines, expressions in loop(self.plans.shared, 8):
+            self.nodes += expressions
+            lines.add(text_lines)
+        for line in self.plans.tree(self.program.graph).exceptions():
+            self.nodes.append(line.value)
+            origins = _origins(line.span)
+            lines.add(statement(line.value, 8, "", (mark(origins),)), origins)
 
     # -- methods
 

@@ -8,23 +8,16 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from ..graph import Graph, Instance, Layer
+from ..initialisers import needs_axes
 from ..ops.base import Code, WeightSpec
 from ..source import Span
 from .expr import attribute, call, constant, dotted, fill, literal, name, show
 from .facts import Element, Facts, Form, constructor_of, is_plain_stage, without_defaults
 from .names import DICT_ATTRIBUTES, is_plain
-from .plan import Plan, Plans, concrete, construct, symmetric_fan
+from .plan import Plan, Plans, concrete, construct, stored_inwards, symmetric_fan
+from .starts import start_call
 
 _DTYPES = {"int": "torch.int64", "bool": "torch.bool"}
-_STARTS = {  # kind → function of nn.init, names of its values, keywords that are always given
-    "normal": ("normal_", ("mean", "std"), {}),
-    "uniform": ("uniform_", ("a", "b"), {}),
-    "trunc_normal": ("trunc_normal_", ("std",), {}),
-    "constant": ("constant_", ("val",), {}),
-    "kaiming": ("kaiming_normal_", (), {"mode": "fan_out", "nonlinearity": "relu"}),
-    "xavier": ("xavier_uniform_", (), {}),
-    "orthogonal": ("orthogonal_", ("gain",), {}),
-}
 
 
 @dataclass
@@ -244,9 +237,9 @@ class Tree:
         init = spec.init
         if init.kind == "constant" or (init.kind == "default" and spec.role != "param"):
             value = init.values[0] if init.values else 0
-            if value in (0, 1) and spec.shape:
-                return self._empty(path, spec, "torch.zeros" if value == 0 else "torch.ones"), True
             given = literal(value, self.plan.hole, ("i", path, spec.name, 0))
+            if value in (0, 1) and spec.shape and isinstance(given, ast.Constant):
+                return self._empty(path, spec, "torch.zeros" if value == 0 else "torch.ones"), True
             if not spec.shape:
                 return call("torch.tensor", _as_float(given) if spec.dtype == "float" else given), True
             shape = [literal(n, self.plan.hole, ("w", path, spec.name, i)) for i, n in enumerate(spec.shape)]
@@ -256,38 +249,36 @@ class Tree:
     def _starts(self, path: str, layer: Layer) -> Iterator[Line]:
         """How a layer's weights start, where its nn.Module would start them otherwise or there is none."""
         where = self.reach(path)
-        constructed = constructor_of(self.facts, path, layer) is not None
-        plain = not constructed and any(spec.role != "param" or spec.name in DICT_ATTRIBUTES for spec in layer.made)
+        code = constructor_of(self.facts, path, layer)
+        plain = code is None and any(spec.role != "param" or spec.name in DICT_ATTRIBUTES for spec in layer.made)
         for spec in layer.made:
-            spec = concrete(spec, layer, constructed)
+            spec = concrete(self.plans.shared.own(spec, code), layer, code is not None)
             if plain:
                 yield from self._tensor(where, spec.name, path, spec)
             elif spec.init.kind != "default":
-                yield from self._start(member(where, "module", spec.name), path, spec)
+                tensor = member(where, "module", spec.name)
+                yield from self._start(attribute(tensor, "T") if _turned(spec, layer) else tensor, path, spec)
 
     def _start(self, where: ast.expr, path: str, spec: WeightSpec) -> Iterator[Line]:
-        init = spec.init
-        fan = symmetric_fan(init)
+        fan = symmetric_fan(spec.init)
+        place = ("i", path, spec.name)
         if fan is not None:
-            given = literal(fan, self.plan.hole, ("i", path, spec.name, 0))
-            bound = ast.BinOp(given, ast.Pow(), constant(-0.5))
+            bound = ast.BinOp(literal(fan, self.plan.hole, (*place, 0)), ast.Pow(), constant(-0.5))
             yield Line("", call("nn.init.uniform_", where, ast.UnaryOp(ast.USub(), bound), bound))
             return
-        if init.kind == "constant" and init.values and init.values[0] in (0, 1):
-            yield Line("", call("nn.init.zeros_" if init.values[0] == 0 else "nn.init.ones_", where))
-            return
-        function, names, always = _STARTS[init.kind]
-        values = [literal(v, self.plan.hole, ("i", path, spec.name, i)) for i, v in enumerate(init.values)]
-        if init.kind == "trunc_normal" and len(values) == 2:
-            names = ("mean", "std")
-        if names[:1] == ("mean",) and init.values[0] == 0:
-            names, values = names[1:], values[1:]
-        named = init.kind in ("normal", "trunc_normal", "orthogonal")
-        keywords: dict[str, ast.expr] = {key: ast.Constant(value) for key, value in always.items()}
-        if named:
-            keywords |= dict(zip(names, values, strict=False))
-            values = []
-        yield Line("", call(f"nn.init.{function}", where, *values, **keywords))
+        yield Line("", start_call(spec.init, where, self.plan.hole, place))
+
+    def exceptions(self) -> Iterator[Line]:
+        """Starts that differ from what all other layers of their class share."""
+        for path, layer, spec in self.plans.shared.exceptions:
+            where = member(self.reach(path), "module", spec.name)
+            init = concrete(spec, layer, True).init
+            yield Line("", start_call(init, where, lambda place, value: None, ()), layer.span)
+
+
+def _turned(spec: WeightSpec, layer: Layer) -> bool:
+    """Does nn.init count the fans of a weight that is stored the other way around?"""
+    return stored_inwards(layer) and needs_axes(spec.init)
 
 
 def _as_float(value: ast.expr) -> ast.expr:

@@ -111,11 +111,15 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Init:
-    """How a weight starts. `kind` is a distribution or scheme of torch.nn.init, without the underscore:
-    normal(mean, std), uniform(lo, hi), trunc_normal(std), constant(value), kaiming, xavier, orthogonal, default."""
+    """How a weight starts. `kind` is an initialiser (`initialisers.py`), `values` are all its settings in order; or
+    it is default: as PyTorch's own module starts it."""
 
     kind: str = "default"
-    values: tuple[float, ...] = ()
+    values: tuple[float | str, ...] = ()
+
+    def __str__(self) -> str:
+        shown = (f'"{v}"' if isinstance(v, str) else f"{v:g}" for v in self.values)
+        return f"{self.kind}({', '.join(shown)})"
 
 
 @dataclass(frozen=True, slots=True)

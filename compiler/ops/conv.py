@@ -14,6 +14,7 @@ from .base import Code, Example, Glyph, Init, Need, Op, Refusal, Unless, WeightS
 from .shared import (
     AmountPerAxis,
     Bias,
+    BiasStart,
     Border,
     Count,
     CountPerAxis,
@@ -71,6 +72,7 @@ class Conv(Op):
     bias: Bias = True
     padding_mode: Border = Field("zeros", description="what padding consists of")
     init: Start = None
+    bias_init: BiasStart = None
 
     def _per_axis(self, axes: int) -> list[tuple[int, int, int]]:
         """Kernel, stride and dilation of each spatial axis."""
@@ -118,7 +120,7 @@ class Conv(Op):
         shape = (self.out, channels // self.groups, *spread(self.kernel, x.rank - 2, "kernel"))
         start = fan_in_init(prod(shape[1:])) if self.pad == "causal" else Init()
         weight = WeightSpec("weight", shape, init=self.init or start)
-        return (weight, WeightSpec("bias", (self.out,), init=start)) if self.bias else (weight,)
+        return (weight, WeightSpec("bias", (self.out,), init=self.bias_init or start)) if self.bias else (weight,)
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         (x,) = inputs
@@ -193,6 +195,7 @@ class ConvTranspose(Op):
     groups: Count = Field(1, description="independent groups of channels")
     bias: Bias = True
     init: Start = None
+    bias_init: BiasStart = None
 
     def _per_axis(self, axes: int) -> list[tuple[int, int, int, int, int]]:
         """Kernel, stride, pad, output_pad and dilation of each spatial axis."""
@@ -226,7 +229,7 @@ class ConvTranspose(Op):
         channels = Need.known(x.shape[1], "the number of channels that enter `conv_transpose`", operand=0)
         shape = (channels, self.out // self.groups, *spread(self.kernel, x.rank - 2, "kernel"))
         weight = WeightSpec("weight", shape, init=self.init or Init())
-        return (weight, WeightSpec("bias", (self.out,))) if self.bias else (weight,)
+        return (weight, WeightSpec("bias", (self.out,), init=self.bias_init or Init())) if self.bias else (weight,)
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         (x,) = inputs

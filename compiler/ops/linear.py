@@ -9,7 +9,7 @@ from ..relations import POINTWISE, Relations, everything
 from ..sizes import Dim
 from ..types import Axis, TensorType
 from .base import Code, Example, Glyph, Init, Need, Op, Refusal, Unless, WeightSpec, call, pointwise
-from .shared import Bias, Count, Start, fan_in_init, require_float
+from .shared import Bias, BiasStart, Count, Start, fan_in_init, require_float
 
 
 class Linear(Op):
@@ -34,6 +34,7 @@ class Linear(Op):
         "oi", description="how the weight is stored: [out, in] as nn.Linear does, or [in, out] as GPT-2 does"
     )
     init: Start = None
+    bias_init: BiasStart = None
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         (x,) = inputs
@@ -52,7 +53,7 @@ class Linear(Op):
         start = fan_in_init(features) if made_here else Init()
         shape = (features, self.out) if made_here else (self.out, features)
         weight = WeightSpec("weight", shape, init=self.init or start)
-        return (weight, WeightSpec("bias", (self.out,), init=start)) if self.bias else (weight,)
+        return (weight, WeightSpec("bias", (self.out,), init=self.bias_init or start)) if self.bias else (weight,)
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         return pointwise(inputs[0], changed={inputs[0].rank - 1: everything()})

@@ -7,11 +7,13 @@ from typing import Annotated
 from ..declared import Field
 from ..relations import POINTWISE, Relation, Relations, everything, window
 from ..types import TensorType
-from .base import Code, Example, Glyph, Need, Op, Refusal, Unless, WeightSpec, call, pointwise
+from .base import Code, Example, Glyph, Init, Need, Op, Refusal, Unless, WeightSpec, call, pointwise
 from .shared import (
     Affine,
+    BiasStart,
     Count,
     Epsilon,
+    Start,
     axis_text,
     require_float,
     require_groups,
@@ -22,10 +24,12 @@ from .shared import (
 PER_CHANNEL = Relation(uniform=False)
 
 
-def scale_and_shift(shape: tuple[int, ...], *, bias: bool = True) -> tuple[WeightSpec, ...]:
+def scale_and_shift(
+    shape: tuple[int, ...], init: Init | None, bias_init: Init | None, *, bias: bool = True
+) -> tuple[WeightSpec, ...]:
     """The two trained weights of a normalisation."""
-    weight = WeightSpec("weight", shape)
-    return (weight, WeightSpec("bias", shape)) if bias else (weight,)
+    weight = WeightSpec("weight", shape, init=init or Init())
+    return (weight, WeightSpec("bias", shape, init=bias_init or Init())) if bias else (weight,)
 
 
 def known_channels(x: TensorType, layer: str) -> int:
@@ -53,6 +57,8 @@ class BatchNorm(Op):
     )
     affine: Affine = True
     track: bool = Field(True, description="keep running statistics and use them in evaluation")
+    init: Start = None
+    bias_init: BiasStart = None
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         (x,) = inputs
@@ -62,7 +68,7 @@ class BatchNorm(Op):
 
     def weights(self, inputs: tuple[TensorType, ...]) -> tuple[WeightSpec, ...]:
         shape = (known_channels(inputs[0], "batchnorm"),)
-        trained = scale_and_shift(shape) if self.affine else ()
+        trained = scale_and_shift(shape, self.init, self.bias_init) if self.affine else ()
         if not self.track:
             return trained
         count = WeightSpec("num_batches_tracked", (), "buffer", "int")
@@ -118,6 +124,8 @@ class LayerNorm(Op):
     axes: Count = Field(1, description="how many of the last axes are normalised together")
     affine: Affine = True
     bias: bool = Field(True, description="shift as well as scale")
+    init: Start = None
+    bias_init: BiasStart = None
 
     def _shape(self, x: TensorType) -> tuple[int, ...]:
         what = "the size of an axis that `layernorm` scales"
@@ -138,7 +146,9 @@ class LayerNorm(Op):
         return (x,)
 
     def weights(self, inputs: tuple[TensorType, ...]) -> tuple[WeightSpec, ...]:
-        return scale_and_shift(self._shape(inputs[0]), bias=self.bias) if self.affine else ()
+        if not self.affine:
+            return ()
+        return scale_and_shift(self._shape(inputs[0]), self.init, self.bias_init, bias=self.bias)
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         (x,) = inputs
@@ -182,6 +192,7 @@ class RMSNorm(Op):
     )
 
     eps: Epsilon = 1e-6
+    init: Start = None
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         (x,) = inputs
@@ -195,7 +206,7 @@ class RMSNorm(Op):
         return Need.known(x.shape[-1], "the number of features that enter `rmsnorm`", operand=0)
 
     def weights(self, inputs: tuple[TensorType, ...]) -> tuple[WeightSpec, ...]:
-        return (WeightSpec("weight", (self._features(inputs[0]),)),)
+        return (WeightSpec("weight", (self._features(inputs[0]),), init=self.init or Init()),)
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         return pointwise(inputs[0], changed={inputs[0].rank - 1: everything(symmetric=True)})
@@ -223,6 +234,8 @@ class GroupNorm(Op):
     groups: Count = Field(description="groups of channels that are normalised together")
     eps: Epsilon = 1e-5
     affine: Affine = True
+    init: Start = None
+    bias_init: BiasStart = None
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         (x,) = inputs
@@ -231,7 +244,8 @@ class GroupNorm(Op):
         return (x,)
 
     def weights(self, inputs: tuple[TensorType, ...]) -> tuple[WeightSpec, ...]:
-        return scale_and_shift((known_channels(inputs[0], "groupnorm"),)) if self.affine else ()
+        shape = (known_channels(inputs[0], "groupnorm"),)
+        return scale_and_shift(shape, self.init, self.bias_init) if self.affine else ()
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         (x,) = inputs
@@ -265,6 +279,8 @@ class InstanceNorm(Op):
 
     eps: Epsilon = 1e-5
     affine: Affine = False
+    init: Start = None
+    bias_init: BiasStart = None
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         (x,) = inputs
@@ -280,7 +296,8 @@ class InstanceNorm(Op):
         return (x,)
 
     def weights(self, inputs: tuple[TensorType, ...]) -> tuple[WeightSpec, ...]:
-        return scale_and_shift((known_channels(inputs[0], "instancenorm"),)) if self.affine else ()
+        shape = (known_channels(inputs[0], "instancenorm"),)
+        return scale_and_shift(shape, self.init, self.bias_init) if self.affine else ()
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         (x,) = inputs

@@ -23,7 +23,11 @@ Pads = tuple[tuple[int, int], ...]  # before and after, for each spatial axis
 Bias = Annotated[bool, Field(description="add a trained offset")]
 Affine = Annotated[bool, Field(description="scale and shift by trained weights")]
 Epsilon = Annotated[float, Field(gt=0, lt=1, description="added to the variance, so that nothing is divided by zero")]
-Start = Annotated[Init | None, Field(description="how the weight starts; none: as PyTorch's own module starts it")]
+Start = Annotated[
+    Init | None,
+    Field(description="how the weight starts; none: by an `init` statement, else as PyTorch's module"),
+]
+BiasStart = Annotated[Init | None, Field(description="how the bias starts, likewise")]
 
 
 def require_float(x: TensorType, layer: str, *, operand: int = 0) -> None:

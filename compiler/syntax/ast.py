@@ -405,11 +405,26 @@ class ExpectStmt(Stmt):
     percent: bool = False
 
 
-class KeyRule(Node):
-    """`"h.{i}.attn.w" = "transformer.h.{i}.attn.w" transposed split alias`: one line of a `names` table."""
+class InitStmt(Stmt):
+    """`init conv.weight = kaiming_normal(mode="fan_out")`: how a kind of layer starts a weight."""
 
-    ours: String
+    layer: Ident
+    weight: Ident
+    value: Expr
+
+
+class PretrainedStmt(Stmt):
+    """`pretrained imagenet = url("https://…", sha256="…")`: where weights are published."""
+
+    name: Ident
+    value: Expr
+
+
+class KeyRule(Node):
+    """`"h.{i}.attn.w" = "transformer.h.{i}.attn.w" transposed`: a line of a `names` table, the published key first."""
+
     theirs: String
+    ours: String
     options: tuple[Expr, ...] = ()
 
 

@@ -199,11 +199,17 @@ class Nodes(Literals):
     def on_expect_near(self, at: Span, left: ast.Expr, right: ast.Expr, tolerance: ast.Expr) -> ast.ExpectStmt:
         return ast.ExpectStmt(left, "~=", right, tolerance, True, span=at)
 
+    def on_init_rule(self, at: Span, layer: ast.Ident, weight: ast.Ident, value: ast.Expr) -> ast.InitStmt:
+        return ast.InitStmt(layer, weight, value, span=at)
+
+    def on_pretrained(self, at: Span, name: ast.Ident, value: ast.Expr) -> ast.PretrainedStmt:
+        return ast.PretrainedStmt(name, value, span=at)
+
     def on_names_table(self, at: Span, scheme: ast.String, *rules: ast.KeyRule) -> ast.NamesStmt:
         return ast.NamesStmt(scheme, rules, span=at)
 
-    def on_key_rule(self, at: Span, ours: ast.String, theirs: ast.String, *options: ast.Expr) -> ast.KeyRule:
-        return ast.KeyRule(ours, theirs, options, span=at)
+    def on_key_rule(self, at: Span, theirs: ast.String, ours: ast.String, *options: ast.Expr) -> ast.KeyRule:
+        return ast.KeyRule(theirs, ours, options, span=at)
 
     def on_option_name(self, at: Span, name: str) -> ast.Name:
         return ast.Name(name, span=at)

@@ -176,6 +176,10 @@ class _Printer(Layout):
                 return self.body([f"entry {node.name.text} {{"], node.body, indent, node)
             case ast.Phase():
                 return self.body([f"phase {node.name.text} {{"], node.body, indent, node)
+            case ast.InitStmt():
+                return self.value(f"init {node.layer.text}.{node.weight.text} = ", node.value, indent)
+            case ast.PretrainedStmt():
+                return self.value(f"pretrained {node.name.text} = ", node.value, indent)
             case ast.NamesStmt():
                 return self.table(node, indent)
             case ast.Setting():
@@ -217,11 +221,11 @@ class _Printer(Layout):
 
     def table(self, node: ast.NamesStmt, indent: int) -> list[str]:
         """A table of names, its columns aligned."""
-        wide = max((len(string(rule.ours.value)) for rule in node.rules), default=0)
+        wide = max((len(string(rule.theirs.value)) for rule in node.rules), default=0)
 
         def rule_line(rule: ast.KeyRule, inner: int) -> list[str]:
-            ours = string(rule.ours.value).ljust(min(wide, 48))
-            return [" " * inner + " ".join([ours, "=", string(rule.theirs.value), *map(unparse, rule.options)])]
+            theirs = string(rule.theirs.value).ljust(min(wide, 48))
+            return [" " * inner + " ".join([theirs, "=", string(rule.ours.value), *map(unparse, rule.options)])]
 
         lines = [f"names {unparse(node.scheme)} {{"]
         inside: list[str] = []

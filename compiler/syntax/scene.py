@@ -18,7 +18,7 @@ NAMED = (["NAME"], ["ident"], ["PRIMED"], ["target"])
 DECLARATIONS = ("network", "block", "cell", "adversarial", "func", "train", "import")
 STATEMENTS = (
     "input", "target", "param", "const", "buffer", "sample", "module", "gate", "state", "for", "if", "output", "loss",
-    "entry", "bias", "expect", "names", "generator", "discriminator", "pair",
+    "entry", "bias", "expect", "init", "pretrained", "names", "generator", "discriminator", "pair",
 )  # fmt: skip
 _CONNECTIVES = frozenset((
     "NAME", "ident", "_THEN", "_ELSE", "AND", "OR", "NOT", "_IN", "TRUE", "FALSE", "NONE", "_OVER", "_WITH", "_FROM",

@@ -221,7 +221,7 @@ def _param(node: ast.Param) -> str:
 
 
 def _key_rule(node: ast.KeyRule) -> str:
-    return " ".join([unparse(node.ours), "=", unparse(node.theirs), *map(unparse, node.options)])
+    return " ".join([unparse(node.theirs), "=", unparse(node.ours), *map(unparse, node.options)])
 
 
 def _setting(node: ast.Setting) -> str:

@@ -1,0 +1,117 @@
+"""`init conv.weight = …`: how the layers of a kind start their weights, in a body and in all that it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from .. import ops
+from ..diagnostics import Diagnostic, Label, Severity, did_you_mean, error
+from ..ops.base import Init, Op, WeightSpec
+from ..source import Span
+from ..syntax import ast
+from .settings import check_start, read_init
+
+if TYPE_CHECKING:
+    from .session import Session
+    from .static import Evaluator
+
+Key = tuple[str, str]  # a layer's kind and a weight's name
+
+
+@dataclass(frozen=True, slots=True)
+class StartRule:
+    """What one `init` statement says."""
+
+    init: Init
+    span: Span
+
+
+@dataclass(eq=False)
+class Starts:
+    """The rules in force in one body: those of its callers, and nearer ones of its own.
+
+    taken: rules of callers that some layer in here took. Whoever uses the finished block again takes them again."""
+
+    session: Session
+    rules: dict[Key, StartRule] = field(default_factory=dict)
+    own: set[Key] = field(default_factory=set)
+    taken: set[Key] = field(default_factory=set)
+    _frozen: tuple | None = None
+
+    def below(self) -> Starts:
+        """The rules for a block that is called here."""
+        return Starts(self.session, dict(self.rules))
+
+    def frozen(self) -> tuple:
+        """The rules in a form that tells whether two bodies have the same."""
+        if self._frozen is None:
+            self._frozen = tuple((key, self.rules[key].init) for key in sorted(self.rules))
+        return self._frozen
+
+    def declare(self, statement: ast.InitStmt, scope: Evaluator) -> None:
+        """Puts a body's own rule in force. Raises ArchError for a layer or weight that is not there."""
+        layer, weight = statement.layer.text, statement.weight.text
+        kind = ops.get(layer)
+        if kind is None or not trained(kind):
+            known = [name for name in ops.names() if trained(ops.require(name))]
+            what = "has no weights" if kind is not None else "is no layer"
+            listing = ", ".join(f"`{name}`" for name in known)
+            help = did_you_mean(layer, known) or f"layers with weights: {listing}"
+            raise error("A0208", f"`{layer}` {what}", statement.layer.span, help=help)
+        if weight not in trained(kind):
+            listing = ", ".join(f"`{name}`" for name in trained(kind))
+            help = did_you_mean(weight, trained(kind)) or f"its weights: {listing}"
+            raise error("A0405", f"`{layer}` has no weight `{weight}`", statement.weight.span, help=help)
+        key = layer, weight
+        if key in self.own:
+            labels = [Label(self.rules[key].span, "first here")]
+            raise error("A0202", f"`{layer}.{weight}` is started twice", statement.span, labels=labels)
+        self.rules[key] = StartRule(read_init(statement.value, scope), statement.span)
+        self.own.add(key)
+        self.session.starts.setdefault(statement.span, statement)
+        self._frozen = None
+
+    def take(self, key: Key) -> StartRule | None:
+        """The rule for a weight, which counts as used from now on."""
+        rule = self.rules.get(key)
+        if rule is not None:
+            self.session.starts.pop(rule.span, None) if key in self.own else self.taken.add(key)
+        return rule
+
+    def applied(self, op: Op, weights: Iterable[WeightSpec]) -> tuple[WeightSpec, ...]:
+        """A layer's weights with the starts that the rules give them; what the layer itself says wins."""
+        found = []
+        for spec in weights:
+            setting = "init" if spec.name == "weight" else f"{spec.name}_init"
+            if spec.role == "param" and getattr(op, setting, None) is None:
+                rule = self.take((op.name, spec.name))
+                if rule is not None:
+                    spec = replace(spec, init=rule.init)
+                    check_start(spec, rule.span, op.name)
+            found.append(spec)
+        return tuple(found)
+
+
+def trained(kind: type[Op]) -> tuple[str, ...]:
+    """Names of the trained tensors that layers of a kind can have."""
+    found: dict[str, None] = {}
+    for example in kind.examples:
+        for spec in kind(**example.settings).weights(example.input_types()):
+            if spec.role == "param":
+                found[spec.name] = None
+    return tuple(found)
+
+
+def unused(session: Session, source: object) -> Iterable[Diagnostic]:
+    """A warning for every rule of a file that no layer of any network took."""
+    for span, statement in session.starts.items():
+        if span.source is source:
+            yield Diagnostic(
+                "A0521",
+                f"no `{statement.layer.text}` in here starts its `{statement.weight.text}` so",
+                span,
+                help="leave it out, or name the layer that is meant: layers with a start of their own keep that",
+                severity=Severity.WARNING,
+            )
