@@ -43,6 +43,16 @@ def first(outputs: Any, target: Tensor) -> dict[str, Tensor]:
     return {"nll": F.cross_entropy(outputs, target)}
 
 
+def auxiliary(*heads: str) -> Callable[[Any, Tensor], dict[str, Tensor]]:
+    """The objective of a network whose further outputs in training are those of auxiliary heads."""
+
+    def losses(outputs: Any, target: Tensor) -> dict[str, Tensor]:
+        named = zip(("nll", *heads), outputs, strict=True)
+        return {name: F.cross_entropy(output, target) for name, output in named}
+
+    return losses
+
+
 @dataclass(frozen=True)
 class Oracle:
     """make: the reference network, in whatever state. size: height and width of the input that parity is measured on.
@@ -94,6 +104,14 @@ ORACLES: dict[str, Oracle] = {
     "cnn/densenet:DenseNet201": _quiet("densenet201"),
     "cnn/squeezenet:SqueezeNet1_0": _quiet("squeezenet1_0"),
     "cnn/squeezenet:SqueezeNet1_1": _quiet("squeezenet1_1"),
+    "cnn/googlenet:GoogLeNet": Oracle(
+        _torchvision("googlenet", aux_logits=True, init_weights=True),
+        still={"dropout": 0.0, "dropout_aux": 0.0},
+        losses=auxiliary("aux2", "aux1"),
+    ),
+    "cnn/inception_v3:InceptionV3": Oracle(
+        _torchvision("inception_v3", init_weights=True), size=299, still={"dropout": 0.0}, losses=auxiliary("aux")
+    ),
     "cnn/mobilenet_v1:MobileNetV1_100": _timm("mobilenetv1_100"),
     "cnn/mobilenet_v1:MobileNetV1_125": _timm("mobilenetv1_125"),
     "cnn/mobilenet_v2:MobileNetV2_100": _quiet("mobilenet_v2"),

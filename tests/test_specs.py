@@ -78,14 +78,27 @@ def test_two_small_kernels_see_what_a_large_one_sees_with_fewer_parameters() -> 
 
 def test_no_spec_is_left_out() -> None:
     assert {f"{f.parent.name}/{f.stem}" for f in FILES} >= {
+        "cnn/alexnet",
+        "cnn/convnext",
+        "cnn/densenet",
+        "cnn/efficientnet",
+        "cnn/googlenet",
+        "cnn/inception_v3",
         "cnn/lenet5",
+        "cnn/mobilenet_v1",
+        "cnn/mobilenet_v2",
+        "cnn/mobilenet_v3",
         "cnn/resnet",
         "cnn/resnet_cifar",
+        "cnn/squeezenet",
+        "cnn/vgg",
         "foundations/activations",
         "foundations/convolution",
         "foundations/fully_connected",
         "foundations/mlp",
         "foundations/perceptron",
+        "std/conv",
         "std/mlp",
+        "std/mobile",
         "std/residual",
     }
