@@ -3,6 +3,7 @@ boxes hold, as in papers."""
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 
 from ..graph import Graph, Kind, Program, Ref
@@ -15,7 +16,7 @@ from .repeats import Repeat
 from .stacks import tidy
 from .style import Extra
 
-READABLE = 40
+READABLE = 30
 _DEEPEST = 12
 _INSETS = 4
 _NODES = 40  # what an inset shows has at most so many
@@ -62,7 +63,7 @@ def add_insets(builder: Builder) -> None:
         shown.add(key)
         home = f"i{len(shown)}"
         if isinstance(what, int):
-            _block(builder, scope, what, home)
+            _block(builder, *_commonest(builder, scope, what), home)
         else:
             _level(builder, scope, what, inside, home)
 
@@ -70,21 +71,40 @@ def add_insets(builder: Builder) -> None:
 def _contents(scope: Scope, what: int | str) -> tuple[object, list[int]]:
     """What makes two closed boxes alike, and the nodes of a box but for what enters and leaves it."""
     if isinstance(what, int):
-        callee = scope.graph[what].graph
-        assert callee is not None
+        callee = _callee(scope, what)
         return callee.name, [n for n in callee.order() if callee[n].kind not in (Kind.INPUT, Kind.OUTPUT)]
     inside = [n for n in scope.graph.order() if within(scope.graph[n].level, what)]
     nodes = [scope.graph[n] for n in inside]
     return frozenset(n.graph.name if n.graph else n.op.name if n.op else n.kind for n in nodes), inside
 
 
+def _commonest(builder: Builder, scope: Scope, number: int) -> tuple[Scope, int]:
+    """Of the closed calls of the same block, one of the form that it has most often: of MBConv, with its way around."""
+    blocks = [(s, n, g) for s, n in builder.closed if isinstance(n, int) and (g := s.graph[n].graph) is not None]
+    alike = [(s, n, g) for s, n, g in blocks if g.name == _callee(scope, number).name]
+    graphs = {id(s.graph): s.graph for s, _, _ in alike}.values()
+    forms = Counter(_form(g) for outer in graphs for n in outer.nx.nodes if (g := outer[n].graph) is not None)
+    best = max(alike, key=lambda found: forms[_form(found[2])])
+    return best[0], best[1]
+
+
+def _form(graph: Graph) -> tuple[object, ...]:
+    """What two variants of a block with the same drawing agree in."""
+    return (graph.name, *((graph[n].kind, type(graph[n].op)) for n in graph.order()))
+
+
+def _callee(scope: Scope, number: int) -> Graph:
+    callee = scope.graph[number].graph
+    assert callee is not None
+    return callee
+
+
 def _block(builder: Builder, scope: Scope, number: int, home: str) -> None:
-    node = scope.graph[number]
-    assert node.graph is not None
-    title = words.block_text(node.graph, builder.silent.get(node.graph.name, frozenset()))
+    node, callee = scope.graph[number], _callee(scope, number)
+    title = words.block_text(callee, builder.silent.get(callee.name, frozenset()))
     builder.figure.groups[home] = Group(home, title, "inset", "root")
     sizes = {symbol: substitute(size, scope.sizes) for symbol, size in node.sizes}
-    builder.draw(node.graph, f"{home}_", sizes, depth=0, home=home, given=None)
+    builder.draw(callee, f"{home}_", sizes, depth=0, home=home, given=None)
 
 
 def _level(builder: Builder, scope: Scope, level: str, inside: list[int], home: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from ..analysis.cost import cost
 from ..graph import EdgeKind, Graph, Kind, Layer, Node, Program, Ref
 from ..ops.arithmetic import Scalar
 from ..ops.base import Glyph
@@ -78,7 +79,10 @@ def parameter_count(graph: Graph) -> int:
 
 
 def _subtitle(program: Program, graph: Graph) -> str:
-    parts = [f"{words.count_text(parameter_count(program.graph))} parameters"]
+    owned = cost(program)
+    parts = [f"{words.count_text(owned.parameters)} parameters"]
+    if owned.loss_parameters:
+        parts[0] += f" and {words.count_text(owned.loss_parameters)} in training"
     for number in graph.inputs:
         node = graph[number]
         if node.kind is Kind.INPUT:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..graph import Graph, Kind, Ref
+from ..ops.base import Op
 
 _LONGEST_UNIT = 64
 _SAVED = 6  # layers in no block and no level of their own are drawn once only where that saves so many
@@ -46,6 +47,8 @@ class _Finder:
     def __init__(self, graph: Graph, order: Sequence[int]) -> None:
         self.graph, self.order = graph, order
         self.at = {number: i for i, number in enumerate(order)}
+        self.fingerprints: dict[int, tuple] = {}
+        self.known: dict[tuple, tuple] = {}
         numbers: dict[tuple, int] = {}
         self.keys = [numbers.setdefault(self._key(number), len(numbers)) for number in order]
         self.levels = [graph[number].level for number in order]
@@ -58,7 +61,7 @@ class _Finder:
         node = self.graph[number]
         return (
             node.kind,
-            id(node.graph) if node.graph is not None else (type(node.op), repr(node.op)),
+            self._fingerprint(node.graph) if node.graph is not None else (type(node.op), repr(node.op)),
             node.types,
             tuple(self.graph.operand_kinds(number)),
             _stem(node.module),
@@ -66,6 +69,23 @@ class _Finder:
             node.bindings,
             node.level.count(".") + bool(node.level),
         )
+
+    def _fingerprint(self, graph: Graph) -> tuple:
+        """What two blocks that differ in rates and the like agree in."""
+        if id(graph) not in self.fingerprints:
+            nodes = [
+                (
+                    node.kind,
+                    node.types,
+                    self._fingerprint(node.graph) if node.graph is not None else _settings(node.op),
+                    tuple(graph.operands(number)),
+                )
+                for number in graph.order()
+                for node in (graph[number],)
+            ]
+            key = (graph.name, tuple(nodes))
+            self.fingerprints[id(graph)] = self.known.setdefault(key, (len(self.known),))
+        return self.fingerprints[id(graph)]
 
     def best(self, start: int) -> Repeat | None:
         """The repetition that begins here and covers most nodes; of equals the shortest unit."""
@@ -159,6 +179,14 @@ class _Finder:
     def _closed(self, before: int, here: int, length: int) -> bool:
         """Whether only the next run uses what the run at `before` makes."""
         return all(before <= user < here + length for i in range(before, before + length) for user in self.users[i])
+
+
+def _settings(op: Op | None) -> tuple:
+    """An op and its settings, but for rates and the like."""
+    if op is None:
+        return ()
+    values = ((name, getattr(op, name)) for name in type(op).model_fields)
+    return type(op), tuple((name, repr(value)) for name, value in values if not isinstance(value, float))
 
 
 def _stem(path: str | None) -> str | None:

@@ -23,6 +23,7 @@ _SILENT = frozenset(  # settings that a figure leaves out, as papers do
 _SIGNS = {"*": "×", "-": "−", "/": "÷", "**": "^", "<=": "≤", ">=": "≥", "==": "=", "!=": "≠"}
 _MIRRORED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 _COMMUTE = frozenset(["+", "×", "=", "≠", "and", "or"])
+_MANY = 4  # so many arguments of a block are written without names
 _TRIVIAL = {"stride": 1, "groups": 1, "dilation": 1, "drop": 0, "dropout": 0}
 
 
@@ -146,14 +147,26 @@ def _labelled(node: Node) -> bool:
 
 
 def block_text(graph: Graph, silent: frozenset[str] = frozenset()) -> str:
-    """A block with its arguments: `Bottleneck(64, stride=2)`. Those in `silent` are left out, and those that change
-    nothing (`stride=1`)."""
-    parts = []
-    for position, (name, value) in enumerate(graph.arguments.items()):
-        if position and (name in silent or value in (None, False) or _TRIVIAL.get(name, ...) == value):
-            continue
-        parts.append(value_text(value) if not position else f"{name}={value_text(value)}")
+    """A block with its arguments: `Bottleneck(64, stride=2)`. Those in `silent` are left out, those that change nothing
+    (`stride=1`), and rates and the like; many are written without their names, as far as none is missing."""
+    names = list(graph.arguments)
+    shown = [
+        name for name in names if not (name in silent and name != names[0]) and _telling(name, graph.arguments[name])
+    ]
+    bare = len(shown) if len(shown) >= _MANY and shown == names[: len(shown)] else int(shown[:1] == names[:1])
+    texts = {name: _argument_text(name, graph.arguments[name]) for name in shown}
+    parts = [text if i < bare else f"{name}={text}" for i, (name, text) in enumerate(texts.items())]
     return clean(f"{graph.name}({', '.join(parts)})" if parts else graph.name)
+
+
+def _telling(name: str, value: Any) -> bool:
+    return not (
+        isinstance(value, float) or value in (None, False) or name in _SILENT or _TRIVIAL.get(name, ...) == value
+    )
+
+
+def _argument_text(name: str, value: Any) -> str:
+    return times_text(value, 1) if name in ("kernel", "stride") else value_text(value)
 
 
 def count_text(count: int) -> str:
