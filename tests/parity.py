@@ -55,6 +55,12 @@ def measure(name: str) -> Parity:
     return Parity(count, their_count, flops, their_flops, evaluation, training, losses, gradients, worst)
 
 
+def families() -> list[str]:
+    """The first configuration of each file."""
+    first = {name.partition(":")[0]: name for name in reversed(ORACLES)}
+    return [name for name in ORACLES if name in first.values()]
+
+
 def on_meta(oracle: Oracle) -> nn.Module:
     """The reference network without memory: its own way to start its weights costs nothing then."""
     with torch.device("meta"):

@@ -12,11 +12,10 @@ import pytest
 import torch
 from archlang.runtime.module import build
 from oracles import ORACLES
-from parity import difference, fill, on_meta
+from parity import difference, families, fill, on_meta
 from torch import Tensor, nn
 
 ROOT = Path(str(resources.files("archlang.specs")))
-FAMILIES = list({name.partition(":")[0]: name for name in reversed(ORACLES)}.values())[::-1]  # the first of each file
 CHANNELS = 3
 AMPLE = 100
 """Every family serves images of this size."""
@@ -62,7 +61,7 @@ def run(module: nn.Module, height: int, width: int) -> Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", families())
 def test_one_module_serves_every_size(name: str) -> None:
     ours, theirs = pair(name)
     least = smallest(name)
@@ -71,7 +70,7 @@ def test_one_module_serves_every_size(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", families())
 def test_a_size_too_small_is_refused_where_the_reference_fails(name: str) -> None:
     ours, _ = pair(name)
     height = smallest(name) - 1
@@ -83,7 +82,7 @@ def test_a_size_too_small_is_refused_where_the_reference_fails(name: str) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", families())
 def test_a_size_that_the_spec_states_is_judged_when_it_is_compiled(name: str, tmp_path: Path) -> None:
     path, _, network = name.partition(":")
     text = (ROOT / f"{path}.arch").read_text(encoding="utf-8")

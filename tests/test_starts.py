@@ -10,8 +10,9 @@ from archlang.compiler.emit.python import emit_python
 from archlang.compiler.frontend import check_source
 from archlang.compiler.source import Source
 from archlang.runtime.module import build
+from distributions import same_distribution
 from emit_harness import compiled, lint
-from torch import Tensor, nn
+from torch import nn
 
 LAYERS = """
 network Net {
@@ -54,16 +55,6 @@ STARTS = {
 def built(text: str) -> nn.Module:
     torch.manual_seed(0)
     return build(compiled(text)).eval()
-
-
-def same_distribution(ours: Tensor, theirs: Tensor) -> None:
-    """Means and standard deviations agree up to what chance does to so many numbers; so do the extremes of bounded
-    ones."""
-    spread = theirs.std().item() if theirs.numel() > 1 else 0.0
-    chance = 6 / sqrt(theirs.numel())
-    assert ours.mean().item() == pytest.approx(theirs.mean().item(), abs=chance * spread + 1e-9)
-    assert ours.std().item() == pytest.approx(spread, rel=chance, abs=1e-9)
-    assert ours.abs().max().item() == pytest.approx(theirs.abs().max().item(), rel=0.3, abs=1e-9)
 
 
 @pytest.mark.parametrize("rule", STARTS)
