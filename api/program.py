@@ -72,11 +72,16 @@ class Compiled:
 
         return emit_python(self.program)
 
-    def module(self, *, weights: Path_ | None = None) -> nn.Module:
-        """A new module, with fresh weights, or those of a checkpoint (safetensors, or `.pt`) or of a run's folder."""
+    def module(self, *, weights: Path_ | None = None, weights_except: Sequence[str] = ()) -> nn.Module:
+        """A new module, with fresh weights, or those of `weights`: a checkpoint (safetensors, or a `.pth` of plain
+        tensors), a run's folder, a name that the spec publishes, `hub:organisation/name/file` or an https link.
+
+        weights_except: modules that keep their fresh weights, such as a head for other classes."""
         from archlang.runtime.module import build
 
-        return build(self.program) if weights is None else restore(self.program, Path(weights))[0]
+        if weights is None:
+            return build(self.program)
+        return restore(self.program, weights, weights_except=weights_except)[0]
 
     def summary(self, depth: int | None = 0) -> str:
         """A table of layers: shapes, parameters, FLOPs. depth: how many levels of blocks to open, None for all."""
@@ -117,12 +122,15 @@ class Compiled:
         precision: str | None = None,
         data: Path_ | None = None,
         resume: bool = False,
+        init: Path_ | None = None,
+        init_except: Sequence[str] = (),
         progress: bool = True,
     ) -> Report:
         """Trains as the `train` block says and writes the run into the folder `out`; see `archc train --help`.
 
         on: the data of the block that is meant, where there are several. epochs, seed, precision: in place of the
-        block's. data: a file or folder in place of the block's. Raises ArchError."""
+        block's. data: a file or folder in place of the block's. init, init_except: weights to start from in place of
+        the block's, as in `module`. Raises ArchError."""
         from archlang.runtime.module import build
         from archlang.runtime.train import fit
 
@@ -137,6 +145,8 @@ class Compiled:
             seed=seed,
             epochs=epochs,
             data=Path(data) if data is not None else None,
+            init=init if isinstance(init, str) or init is None else Path(init),
+            init_except=init_except,
             progress=progress,
         )
 
@@ -149,20 +159,21 @@ class Compiled:
         device: str = "auto",
         data: Path_ | None = None,
     ) -> dict[str, float]:
-        """Loss and metrics of a checkpoint (or a run's folder) on one part of the data: train, validation or test."""
+        """Loss and metrics of weights (as in `module`) on one part of the data: train, validation or test."""
         from archlang.runtime.predict import evaluate
 
-        module, _ = restore(self.program, Path(weights))
+        module, _ = restore(self.program, weights)
         plan = plan_for(self.program, on)
         return evaluate(
             self.program, module, plan, split=split, device=device, data=Path(data) if data is not None else None
         )
 
     def predict(self, inputs: Path_ | Sequence[Path_], weights: Path_, *, device: str = "auto") -> list[dict[str, Any]]:
-        """What a checkpoint (or a run's folder) says about files: images, folders, CSV, npz. One row an example."""
+        """What the network says with weights (as in `module`) about files: images, folders, CSV, npz. One row an
+        example."""
         from archlang.runtime.predict import predict
 
-        module, preprocessing = restore(self.program, Path(weights))
+        module, preprocessing = restore(self.program, weights)
         paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
         return predict(self.program, module, [Path(path) for path in paths], preprocessing, device=device)
 
@@ -215,13 +226,17 @@ def load(
     name: str | None = None,
     *,
     weights: Path_ | None = None,
+    weights_except: Sequence[str] = (),
     parameters: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> nn.Module:
     """The network as a module, ready to run: `archlang.load("lenet5", classes=26)`.
 
-    weights: a checkpoint to load; fresh weights when left out. The rest is as in `compile`. Raises ArchError."""
-    return compile(target, name, parameters=parameters, **settings).module(weights=weights)
+    weights: a checkpoint, a run's folder, a name that the spec publishes, `hub:organisation/name/file` or a link; fresh
+    weights when left out. weights_except: modules that keep fresh ones, as in `archlang.load("resnet:ResNet50",
+    classes=10, weights="imagenet", weights_except=["fc"])`. The rest is as in `compile`. Raises ArchError."""
+    compiled = compile(target, name, parameters=parameters, **settings)
+    return compiled.module(weights=weights, weights_except=weights_except)
 
 
 def render(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,19 +48,22 @@ def run_folder(name: str) -> Path:
     return folder
 
 
-def restore(program: Program, weights: Path) -> tuple[nn.Module, Preprocessing | None]:
-    """A module with a checkpoint's weights (of a run's folder: its best ones), and what training did to its inputs.
+def restore(
+    program: Program, weights: str | os.PathLike[str], *, weights_except: Sequence[str] = (), progress: bool = True
+) -> tuple[nn.Module, Preprocessing | None]:
+    """A module with published or saved weights (of a run's folder: its best ones), and what training did to its inputs.
 
-    Raises A1101 to A1103."""
-    from archlang.runtime.checkpoint import load_weights
+    weights: a file, a run's folder, a name that the spec publishes, `hub:organisation/name/file` or a link.
+    weights_except: modules that keep their fresh weights. Raises A1101 to A1104, A1108 and A1109."""
     from archlang.runtime.data import Preprocessing
     from archlang.runtime.module import build
+    from archlang.runtime.sources import find_weights, put_weights
 
-    path = weights / BEST if weights.is_dir() else weights
+    found = find_weights(program, weights if isinstance(weights, str) else Path(weights), progress=progress)
     module = build(program)
-    metadata = load_weights(module, path)
+    metadata = put_weights(program, module, found, excepted=weights_except)
     text = metadata.get("preprocessing")
     try:
         return module, Preprocessing.model_validate_json(text) if text else None
     except ValueError as failure:
-        raise error("A1102", f'"{path}" is damaged: what it says of its data makes no sense') from failure
+        raise error("A1102", f'"{found.path}" is damaged: what it says of its data makes no sense') from failure

@@ -97,8 +97,11 @@ class Frontend:
         body.run_network(item, arguments)
         if body.failed:
             raise Poisoned
+        body.published.next_level()
         if configuration is not None:
             self._configuration_body(configuration, body)
+        for problem in body.published.problems():
+            self.sink.add(problem)
         doc = (configuration.doc if configuration is not None else None) or item.doc or self.scope.file.doc
         return Program(
             target.name,
@@ -107,6 +110,8 @@ class Frontend:
             doc=doc,
             parameters=arguments,
             expects=body.expects,
+            pretrained=body.published.places,
+            names=body.published.tables,
             trains=[t for t in self.scope.trains if isinstance(t.target, ast.Name) and t.target.text == target.name],
             source_text=self.source.text,
             source_name=self.source.name,
@@ -117,6 +122,11 @@ class Frontend:
         for s in configuration.body:
             if isinstance(s, ast.ExpectStmt):
                 body.expects.append((s, body.static_names()))
+            elif isinstance(s, (ast.PretrainedStmt, ast.NamesStmt)):
+                try:
+                    body.published.declare(s, body)
+                except ArchError as failure:
+                    self.sink.extend(failure)
             elif type(s) in LATER:
                 code, what, help = LATER[type(s)]
                 self.sink.extend(error(code, f"{what} is not supported yet", s.span, help=help))
@@ -124,9 +134,9 @@ class Frontend:
                 self.sink.extend(
                     error(
                         "A0508",
-                        "a configuration holds contracts only",
+                        "a configuration holds contracts, and says where its weights are published",
                         s.span,
-                        help="`expect params == …`; what changes the network goes into its definition",
+                        help="`expect`, `pretrained`, `names`; what changes the network goes into its definition",
                     )
                 )
 

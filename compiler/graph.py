@@ -22,6 +22,8 @@ from .source import Span
 from .types import TensorType
 
 if TYPE_CHECKING:
+    from .key_names import KeyTable
+    from .pretrained import Published
     from .syntax import ast
 
 
@@ -104,6 +106,15 @@ class Instance:
     span: Span | None = None
 
 
+class Fold(NamedTuple):
+    """A batch norm that a rewrite made part of the layer before it: paths of both, and what is added to the variance.
+    A checkpoint still has the norm's tensors; they become part of the layer's as it is loaded."""
+
+    layer: str
+    norm: str
+    eps: float
+
+
 @dataclass(eq=False)
 class Graph:
     """One function of the program.
@@ -114,6 +125,7 @@ class Graph:
     values: names bound at the end of the body, for contracts: `features` → where it is.
     checks: questions about sizes that only a run can answer, in terms of this graph's symbols, with where each arose.
     nominal: sizes that symbols have for costs and figures (`H~224`).
+    folds: what rewrites for evaluation made of its norms.
     """
 
     name: str
@@ -129,6 +141,7 @@ class Graph:
     values: dict[str, Ref] = field(default_factory=dict)
     checks: list[tuple[Check, Span | None]] = field(default_factory=list)
     nominal: dict[str, int] = field(default_factory=dict)
+    folds: tuple[Fold, ...] = ()
     span: Span | None = None
 
     def add(self, node: Node, operands: Sequence[Ref] = (), kinds: Sequence[EdgeKind] = ()) -> int:
@@ -275,7 +288,9 @@ class Program:
     """What a network compiles to: its graph, its entries (further graphs over the same module tree), and what was said
     about it.
 
-    parameters: the static parameters, as resolved. trains: the `train` blocks of the file that name this network.
+    parameters: the static parameters, as resolved. pretrained: where weights are published, by name. names: tables that
+    rename the keys of published weights. trains: the `train` blocks of the file that name this network. channels_last:
+    images and filters keep the channels of a position side by side in memory.
     """
 
     name: str
@@ -284,8 +299,10 @@ class Program:
     doc: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     expects: list[tuple[ast.ExpectStmt, dict[str, Any]]] = field(default_factory=list)
-    names: list[ast.NamesStmt] = field(default_factory=list)
+    pretrained: dict[str, Published] = field(default_factory=dict)
+    names: dict[str, KeyTable] = field(default_factory=dict)
     trains: list[ast.Train] = field(default_factory=list)
+    channels_last: bool = False
     source_text: str = ""
     source_name: str = ""
     span: Span | None = None

@@ -250,7 +250,7 @@ class _Reader:
     def init(self, setting: ast.Setting) -> Init:
         file = self.value(self.single(setting))
         if not isinstance(file, str) or not file:
-            raise error("A1003", "`init` takes the name of a checkpoint in quotes", self.where(setting))
+            raise error("A1003", "`init` takes a checkpoint or a published name in quotes", self.where(setting))
         return Init(file=file, excepted=tuple(self.path(e) for e in setting.excepted))
 
     def path(self, e: ast.Expr) -> str:

@@ -146,7 +146,7 @@ Augmentation = Shift | Flip
 class Init(_Part):
     """Weights to start from."""
 
-    file: str = Field(description="A checkpoint, relative to the spec's folder.")
+    file: str = Field(description="A checkpoint, relative to the spec's folder, or a name that is `pretrained`.")
     excepted: tuple[str, ...] = Field((), description="Modules (or tensors) that keep their fresh weights.")
 
 

@@ -76,7 +76,7 @@ SETTINGS = {
     "optimizer": "an optimizer",
     "schedule": "a schedule",
     "early_stop": "patience=…, metric=…, least=…",
-    "init": "file except modules",
+    "init": "file or published name, except modules",
     "metric": "one or more of " + ", ".join(get_args(training_plan.Metric)),
 }
 

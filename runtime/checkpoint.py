@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from archlang.compiler.diagnostics import ArchError, error, suggest
+from archlang.compiler.key_names import KeyTable
 from torch import Tensor, nn
 
 from .files import write_atomically
 
 _SHOWN = 8  # keys that a message lists of each kind
+_HEADS = 3  # so many modules of another size are heads for other classes; more are another network
 
 
 def save_weights(module: nn.Module, path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -55,15 +58,24 @@ def _order_header(path: Path) -> None:
             file.write(text.ljust(length))
 
 
-def load_weights(module: nn.Module, path: Path, *, excepted: Iterable[str] = ()) -> dict[str, str]:
+def load_weights(
+    module: nn.Module,
+    path: Path,
+    *,
+    excepted: Iterable[str] = (),
+    tables: Mapping[str, KeyTable] | None = None,
+    table: str | None = None,
+) -> dict[str, str]:
     """Puts a checkpoint's tensors into the module and returns its metadata.
 
     `excepted` are modules (or tensors) that keep what they have. Takes safetensors, and PyTorch's own files as long as
-    they hold nothing but tensors. The module is changed only when everything fits: otherwise A1103 lists what is
-    missing, what is too much and what has another shape."""
+    they hold nothing but tensors. `tables` rename keys: the one called `table`, or else none if the keys fit as they
+    are, or else the first under which all fit. The module is changed only when everything fits: otherwise A1103 lists
+    what is missing, what is too much and what has another shape."""
     tensors, metadata = read_tensors(path)
-    check_keys(module, tensors, path, excepted=excepted)
-    put(module, tensors, excepted=excepted)
+    known = tables or {}
+    choices = [known[table]] if table is not None else [None, *known.values()]
+    put(module, _fitting(module, tensors, path, tuple(excepted), choices), excepted=excepted)
     return metadata
 
 
@@ -72,7 +84,7 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor], *, excepted: Iterable[
     kept = tuple(excepted)
     with torch.no_grad():
         for key, value in module.state_dict(keep_vars=True).items():
-            if not _under(key, kept):
+            if not _under(key, kept) and key in tensors:
                 value.copy_(tensors[key])
 
 
@@ -98,10 +110,30 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise _corrupt(path, str(failure)) from None
 
 
-def check_keys(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, excepted: Iterable[str] = ()) -> None:
+def check_keys(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raises A1103 with every key that is missing, too much or of another shape."""
-    kept = tuple(excepted)
+    _fitting(module, dict(tensors), path, (), [None])
+
+
+def _fitting(
+    module: nn.Module, tensors: dict[str, Tensor], path: Path, kept: tuple[str, ...], choices: Sequence[KeyTable | None]
+) -> dict[str, Tensor]:
+    """The tensors by the module's keys, under the first table with which all fit; A1103 for the one that comes closest
+    when none does."""
     own = dict(module.state_dict())
+    _check_kept(own, kept)
+    worst: list[Misfit] = []
+    for table in choices:
+        misfit = Misfit(table)
+        named = tensors if table is None else _renamed(tensors, table, misfit)
+        misfit.compare(own, named, kept)
+        if not misfit.count:
+            return named
+        worst.append(misfit)
+    raise min(worst, key=lambda misfit: misfit.count).error(path)
+
+
+def _check_kept(own: Mapping[str, Tensor], kept: tuple[str, ...]) -> None:
     for name in kept:
         if not any(_under(key, (name,)) for key in own):
             known = {part for key in own for part in (key, key.rpartition(".")[0], key.partition(".")[0]) if part}
@@ -111,35 +143,69 @@ def check_keys(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, 
                 f"the network has no `{name}` that could keep its fresh weights",
                 help=f"did you mean `{close}`?" if close else None,
             )
-    mine = {key: value for key, value in own.items() if not _under(key, kept)}
-    theirs = {key: value for key, value in tensors.items() if not _under(key, kept)}
-    missing = [key for key in mine if key not in theirs]
-    extra = [key for key in theirs if key not in mine]
-    shapes = [
-        f"{key}: {_shape(theirs[key])} in the file, {_shape(mine[key])} in the network"
-        for key in mine
-        if key in theirs and mine[key].shape != theirs[key].shape
-    ]
-    if not (missing or extra or shapes):
-        return
-    parts = [
-        f"{title} ({len(keys)}): " + "; ".join(keys[:_SHOWN]) + (" …" if len(keys) > _SHOWN else "")
-        for title, keys in (("missing", missing), ("not in the network", extra), ("of another shape", shapes))
-        if keys
-    ]
-    raise error(
-        "A1103",
-        f'the checkpoint "{path}" does not fit the network\n  ' + "\n  ".join(parts),
-        help=_advice(missing, extra, shapes),
-    )
 
 
-def _advice(missing: list[str], extra: list[str], shapes: list[str]) -> str:
-    if extra and all(key.startswith("module.") for key in extra):
-        return "its keys start with `module.`: it was saved from a wrapped module"
-    if shapes and not missing and not extra:
-        return "the same architecture with other sizes: check the parameters, or leave modules out with `except`"
-    return "it was made for another architecture, or the labels differ"
+def _renamed(tensors: Mapping[str, Tensor], table: KeyTable, misfit: Misfit) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        ours, transposed = table.rename(key)
+        if ours in found:
+            misfit.doubled.append(f"{key} becomes {ours}, and so does another")
+        if transposed and value.dim() != 2:
+            misfit.shapes.append(f"{key}: {_shape(value)} in the file, and only a matrix can be transposed")
+        found[ours] = value.T if transposed and value.dim() == 2 else value
+    return found
+
+
+@dataclass
+class Misfit:
+    """How a checkpoint's keys differ from a network's, under a table that renames them."""
+
+    table: KeyTable | None
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    shapes: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    resized: dict[str, None] = field(default_factory=dict)  # modules of another size
+
+    @property
+    def count(self) -> int:
+        return len(self.missing) + len(self.extra) + len(self.shapes) + len(self.doubled)
+
+    def compare(self, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], kept: tuple[str, ...]) -> None:
+        for key, value in own.items():
+            if _under(key, kept):
+                continue
+            theirs = tensors.get(key)
+            if theirs is None:
+                if not key.endswith("num_batches_tracked"):  # older files lack this count, which nothing reads
+                    self.missing.append(key)
+            elif theirs.shape != value.shape:
+                self.shapes.append(f"{key}: {_shape(theirs)} in the file, {_shape(value)} in the network")
+                self.resized[key.rpartition(".")[0]] = None
+        self.extra += [key for key in tensors if key not in own and not _under(key, kept)]
+
+    def error(self, path: Path) -> ArchError:
+        titles = ("missing", "not in the network", "of another shape", "doubled")
+        parts = [
+            f"{title} ({len(keys)}): " + "; ".join(keys[:_SHOWN]) + (" …" if len(keys) > _SHOWN else "")
+            for title, keys in zip(titles, (self.missing, self.extra, self.shapes, self.doubled), strict=True)
+            if keys
+        ]
+        how = f', its keys renamed by `names "{self.table.scheme}"`' if self.table is not None else ""
+        what = f'the checkpoint "{path}"{how} does not fit the network'
+        return error("A1103", "\n  ".join([what, *parts]), help=self._advice())
+
+    def _advice(self) -> str:
+        if self.extra and all(key.startswith("module.") for key in self.extra):
+            return "its keys start with `module.`: it was saved from a wrapped module"
+        if self.shapes and not (self.missing or self.extra or self.doubled):
+            if len(self.resized) <= _HEADS:
+                heads = ", ".join(f"`{module}`" for module in self.resized)
+                flags = " ".join(f"--init-except {module}" for module in self.resized)
+                return f"for another number of classes, train {heads} afresh: `{flags}`, or `init … except` in the spec"
+            return "the same architecture with other sizes: check the parameters"
+        return "it was made for another architecture, or the labels differ: a `names` table maps keys"
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,6 @@ from .checkpoint import load_weights, save_weights
 from .data import Data, Split, load
 from .data.augment import augment
 from .data.feed import Feed
-from .data.paths import locate
 from .devices import make_fabric
 from .files import check_writable, write_text
 from .measure import Trainee, measure
@@ -33,12 +32,13 @@ from .progress import Board, Display
 from .report import Report, draw_curves
 from .resume import load_resume, save_resume
 from .seeding import seed_all
+from .sources import BEST, start_from
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from rich.console import Console
 
-BEST, LAST, RESUME = "best.safetensors", "last.safetensors", "resume.safetensors"
+LAST, RESUME = "last.safetensors", "resume.safetensors"
 _TICK = 0.5  # seconds between two looks at the loss: each one waits for the device
 _ASK = 20  # steps between two rounds in which processes agree whether to stop
 
@@ -72,6 +72,8 @@ def fit(
     data: Path | None = None,
     progress: bool = True,
     processes: int = 1,
+    init: str | Path | None = None,
+    init_except: Sequence[str] = (),
     metadata: dict[str, str] | None = None,
     console: Console | None = None,
 ) -> Report:
@@ -80,7 +82,8 @@ def fit(
     module: a generated module, or a function that makes one: it is called after seeding, so that the seed decides the
     initial weights too. out: the folder for `best`, `last` and `resume.safetensors`, `report.json`, `curves.png` and
     TensorBoard's `logs/`. precision, seed, epochs: override the plan's. data: a file or folder in place of the plan's.
-    processes: how many to train with (under torchrun: torchrun's). metadata: text to store with the weights.
+    processes: how many to train with (under torchrun: torchrun's). init: weights to start from (`find_weights`), and
+    init_except: modules that keep fresh ones, in place of the plan's. metadata: text to store with the weights.
     Afterwards the module holds the best weights. Raises ArchError, and Interrupted on Ctrl-C.
     """
     changes = {"precision": precision, "seed": seed, "epochs": epochs}
@@ -89,8 +92,9 @@ def fit(
     seed_all(plan.seed)
     examples, parts, notes = load(program, plan, data)
     built = module if isinstance(module, nn.Module) else module()
-    if plan.init is not None and not resume:
-        load_weights(built, locate(program, plan.init.file, None, plan.place("init")), excepted=plan.init.excepted)
+    if not resume:
+        with fabric.rank_zero_first():  # one process fetches what the others then find
+            start_from(program, built, plan, init, init_except, progress=progress and fabric.is_global_zero)
     run = _Run(
         program,
         built,

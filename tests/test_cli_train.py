@@ -68,6 +68,17 @@ def test_a_whole_round(run, tmp_path):
     assert text.splitlines()[0].split()[1] == rows[0]["class"]
 
 
+def test_a_run_from_the_weights_of_another(run):
+    assert run("train", "iris.arch", "-o", "first", "--epochs", "1", "--quiet").code == 0
+    done = run("train", "iris.arch", "-o", "second", "-p", "hidden=4", "--init", "first", "--quiet")
+    assert done.code == 1
+    assert "A1103" in done.err and "--init-except a --init-except b" in done.err
+    again = ("--init", "first", "--init-except", "b", "--epochs", "1", "--quiet")
+    assert run("train", "iris.arch", "-o", "second", *again).code == 0
+    assert "--init SOURCE" in run("train", "iris.arch", "--init-except", "b").err
+    assert "`Iris` publishes" not in run("eval", "iris.arch", "-w", "nothing").err
+
+
 def test_json_is_all_that_is_printed(run):
     done = run("train", "iris.arch", "-o", "run", "--json", "--epochs", "1")
     report = json.loads(done.out)

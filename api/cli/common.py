@@ -57,8 +57,9 @@ weights_option: Decorator = click.option(
     "-w",
     "--weights",
     required=True,
-    type=click.Path(path_type=Path),
-    help="The checkpoint, or the folder of a run, whose best weights are taken.",
+    type=click.Path(),
+    metavar="SOURCE",
+    help="A checkpoint, a run's folder, a name that the spec publishes, hub:organisation/name/file, or an https link.",
 )
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 

@@ -36,7 +36,7 @@ def command(
     *,
     target: str,
     parameters: tuple[str, ...],
-    weights: Path,
+    weights: str,
     split: str,
     on: str | None,
     data: Path | None,

@@ -45,7 +45,7 @@ def command(
     target: str,
     inputs: tuple[Path, ...],
     parameters: tuple[str, ...],
-    weights: Path,
+    weights: str,
     output: str | None,
     device: str,
     as_json: bool,

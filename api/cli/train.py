@@ -14,6 +14,8 @@ Examples:
   archc train lenet5                      the bundled LeNet-5, on the digits
   archc train net.arch -o runs/first      into a folder of your choice
   archc train net.arch --epochs 1         a quick look
+  archc train net.arch -p classes=5 --init imagenet --init-except fc
+                                          from published weights, a new head
   archc train net.arch --resume -o runs/first
                                           go on after an interruption
 """
@@ -31,6 +33,8 @@ Examples:
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="What products are computed in.")
 @click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Train with so many processes.")
 @click.option("--compile", "compiled", is_flag=True, help="Let torch.compile make the network faster.")
+@click.option("--init", type=click.Path(), metavar="SOURCE", help="Weights to start from: what `archc eval -w` takes.")
+@click.option("--init-except", multiple=True, metavar="MODULE", help="Keep its fresh weights; may be repeated.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, exactly where it stopped.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @ops_option()
@@ -48,6 +52,8 @@ def command(
     precision: str | None,
     processes: int,
     compiled: bool,
+    init: str | None,
+    init_except: tuple[str, ...],
     resume: bool,
     quiet: bool,
     as_json: bool,
@@ -62,6 +68,8 @@ def command(
         raise click.UsageError("`--resume` needs the folder of the run: `-o FOLDER`.")
     _, program = load_program(target, parameters)
     plan = plan_for(program, on)
+    if init_except and init is None and plan.init is None:
+        raise click.UsageError("`--init-except` needs weights to start from: `--init SOURCE`.")
     folder = Path(output) if output is not None else run_folder(program.name)
 
     from archlang.runtime.module import build
@@ -81,6 +89,8 @@ def command(
         data=data,
         progress=not (quiet or as_json),
         processes=processes,
+        init=init,
+        init_except=init_except,
         metadata={"parameters": json.dumps(list(parameters)), "spec": program.source_name},
     )
     if as_json:

@@ -50,7 +50,7 @@ def _initialiser(kind: type[Initialiser], e: ast.Expr, scope: Evaluator) -> Init
     try:
         made = kind(**settings)
     except Invalid as failure:
-        raise ArchError(*_explain(kind, settings, failure, spans, e.span)) from None
+        raise ArchError(*explain_settings(kind, settings, failure, spans, e.span)) from None
     problem = made.problem()
     if problem:
         raise error("A0415", f"`{kind.name}`: {problem}; found `{e.span.text}`", e.span)
@@ -126,7 +126,7 @@ def make_op(
     try:
         return op(**settings)
     except Invalid as failure:
-        raise ArchError(*_explain(op, settings, failure, spans, place)) from None
+        raise ArchError(*explain_settings(op, settings, failure, spans, place)) from None
 
 
 def _axes(value: Any, operands: tuple[TensorType, ...], scope) -> Any:
@@ -140,7 +140,7 @@ def _axes(value: Any, operands: tuple[TensorType, ...], scope) -> Any:
     return bound if isinstance(bound, int) and not isinstance(bound, bool) else value.text
 
 
-def _explain(
+def explain_settings(
     op: type[Op] | type[Initialiser], settings: dict[str, Any], failure: Invalid, spans: dict, place: Span
 ) -> list[Diagnostic]:
     fields = list(op.fields())

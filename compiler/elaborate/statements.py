@@ -17,6 +17,7 @@ from ..types import Axis, TensorType
 from .indices import IndexGrid, grid_code
 from .labels import Labels
 from .names import FileScope
+from .published import Publications
 from .scope import ScopeEvaluator, axis_name
 from .session import Session
 from .settings import check_start, read_init
@@ -29,11 +30,13 @@ LATER = {
     ast.GateStmt: ("A0905", "`gate`", "write it without `gate` for now; its bounds are proved in a later version"),
     ast.StateStmt: ("A0902", "`state`", "recurrent cells come in a later version"),
     ast.BiasStmt: ("A0906", "`bias`", "claims are proved in a later version; leave them out until then"),
-    ast.PretrainedStmt: ("A0907", "`pretrained`", "give the file to `--weights` for now"),
-    ast.NamesStmt: ("A0907", "`names`", "choose labels equal to the checkpoint's keys for now"),
     ast.PlayerStmt: ("A0903", "a player", "games come in a later version"),
     ast.PairStmt: ("A0903", "`pair`", "games come in a later version"),
 }
+
+
+_OF_A_PROGRAM = (ast.LossStmt, ast.ExpectStmt, ast.EntryStmt, ast.PretrainedStmt, ast.NamesStmt)
+"""What a network says that does not matter where it is used as a block."""
 
 
 class Body(ScopeEvaluator):
@@ -50,6 +53,7 @@ class Body(ScopeEvaluator):
         super().__init__(session, file, graph, labels, starts)
         self.expects: list[tuple[ast.ExpectStmt, dict[str, Any]]] = []
         self.entries: dict[str, Graph] = {}
+        self.published = Publications()
         self._top: set[int] = set()  # the `init` statements that stand at the top
         self.failed = False  # some statement could not be run; its error is in the sink
         self._run: dict[type, Callable[[Any], None]] = {
@@ -64,6 +68,8 @@ class Body(ScopeEvaluator):
             ast.LossStmt: self._loss,
             ast.EntryStmt: self._entry,
             ast.InitStmt: self._init,
+            ast.PretrainedStmt: self.publish,
+            ast.NamesStmt: self.publish,
             ast.ExpectStmt: lambda s: self.expects.append((s, self.static_names())),
         }
 
@@ -95,7 +101,7 @@ class Body(ScopeEvaluator):
         """A block's body for these arguments and operand types. Errors go to the session's sink."""
         self._prepare(item, arguments)
         self._operand_types = {id(s): t for s, t in zip(self.session.inputs(item), operands, strict=True)}
-        skipped = (ast.LossStmt, ast.ExpectStmt, ast.EntryStmt) if item.kind == "network" else ()
+        skipped = _OF_A_PROGRAM if item.kind == "network" else ()
         self._finish(item, [s for s in item.body if not isinstance(s, skipped) and not _is_target(s)])
 
     def run_network(self, item: ast.Definition, arguments: dict[str, Any]) -> None:
@@ -191,6 +197,13 @@ class Body(ScopeEvaluator):
                 help="its value may be chosen: `init conv.weight = if wide then normal(0, 0.01) else zeros`",
             )
         self.starts.declare(s, self)
+
+    def publish(self, s: ast.PretrainedStmt | ast.NamesStmt) -> None:
+        """What a network, or the configuration that is compiled, says about published weights."""
+        if self.graph.kind != "network":
+            what = "pretrained" if isinstance(s, ast.PretrainedStmt) else "names"
+            raise error("A0523", f"`{what}` belongs to a network or a configuration, not a {self.graph.kind}", s.span)
+        self.published.declare(s, self)
 
     def _own_weight(self, name: str, spec: WeightSpec, type_: TensorType, span: Span) -> None:
         self.labels.claim(name, span)
