@@ -168,6 +168,17 @@ class Declared:
         return {k: _plain(v) for k, v in self._values().items() if not type(self).model_fields[k].internal}
 
 
+class Called(Declared):
+    """Base of settings that a spec gives in a call, `normal(0, std=0.02)`: its fields, in positional order."""
+
+    name: ClassVar[str]
+    extra: ClassVar[None] = None
+
+    @classmethod
+    def fields(cls) -> tuple[str, ...]:
+        return tuple(cls.model_fields)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(map(_plain, value))

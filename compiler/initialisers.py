@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import prod, sqrt
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from .declared import Declared, Field, Invalid
+from .declared import Called, Field, Invalid
 from .ops.base import Init
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -20,21 +20,15 @@ INITIALISERS: dict[str, type[Initialiser]] = {}
 CONSTANTS = {"zeros": 0.0, "ones": 1.0}
 
 
-class Initialiser(Declared):
+class Initialiser(Called):
     """Base of every initialiser: its fields are its settings, in positional order."""
 
-    name: ClassVar[str]
-    extra: ClassVar[None] = None
     fans: ClassVar[bool] = False  # it counts what enters or leaves, so the weight needs two axes
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if hasattr(cls, "name"):
             INITIALISERS[cls.name] = cls
-
-    @classmethod
-    def fields(cls) -> tuple[str, ...]:
-        return tuple(cls.model_fields)
 
     def problem(self) -> str | None:
         """What is wrong with the settings taken together."""
@@ -207,5 +201,5 @@ def read(kind: str, values: Iterable[Any]) -> Init:
 
 def forms() -> str:
     """Every initialiser as one writes it: `normal(mean, std)`, `zeros` …"""
-    written: Callable[[type[Initialiser]], str] = lambda kind: f"`{kind.name}({', '.join(kind.fields())})`"  # noqa: E731
-    return ", ".join([*(f"`{name}`" for name in CONSTANTS), *map(written, INITIALISERS.values())])
+    calls = [f"{kind.name}({', '.join(kind.fields())})" for kind in INITIALISERS.values()]
+    return ", ".join(f"`{form}`" for form in (*CONSTANTS, *calls))

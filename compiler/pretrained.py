@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
-from .declared import Declared, Field
+from .declared import Called, Field
 
 _URL = re.compile(r"https://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:\d{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:@%?/-]*)?")
 _WORD = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?")
@@ -19,18 +19,12 @@ Digest = Annotated[
 Names = Annotated[str | None, Field(description="the `names` table for its keys; by default the one that fits")]
 
 
-class Published(Declared):
+class Published(Called):
     """Base of the places where a file of weights can be published."""
 
-    name: ClassVar[str]
-    extra: ClassVar[None] = None
     if TYPE_CHECKING:  # each declares them behind what says where the file is
         sha256: str
         names: str | None
-
-    @classmethod
-    def fields(cls) -> tuple[str, ...]:
-        return tuple(cls.model_fields)
 
     def problem(self) -> tuple[str, str] | None:
         """The setting that is wrong, and why."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..declared import Invalid
 from ..diagnostics import ArchError, Diagnostic, Label, did_you_mean, error
 from ..key_names import BadTemplate, KeyRule, KeyTable, Template, read_template
 from ..pretrained import PLACES, Published
 from ..source import Span
 from ..syntax import ast
-from .settings import explain_settings, named_settings
+from .settings import read_call
 
 if TYPE_CHECKING:
     from .static import Evaluator
@@ -64,14 +63,7 @@ def read_published(statement: ast.PretrainedStmt, scope: Evaluator) -> Published
         forms = 'write `url("https://…", sha256="…")` or `hub("organisation/name", file="…", sha256="…")`'
         what = "weights are published at a `url` or on a `hub`"
         raise error("A1107", what, e.span, help=did_you_mean(word, PLACES) or forms)
-    args = [a for a in e.arguments if a.name is None]
-    spans: dict[Any, Span] = {a.name if a.name is not None else i: a.value.span for i, a in enumerate(e.arguments)}
-    kwargs = tuple((a.name, scope.eval(a.value)) for a in e.arguments if a.name is not None)
-    settings = named_settings(tuple(scope.eval(a.value) for a in args), kwargs, kind, spans, e.span)
-    try:
-        made = kind(**settings)
-    except Invalid as failure:
-        raise ArchError(*explain_settings(kind, settings, failure, spans, e.span)) from None
+    made, spans = read_call(kind, e, scope)
     problem = made.problem()
     if problem:
         setting, reason = problem
@@ -97,14 +89,14 @@ def read_names(statement: ast.NamesStmt) -> KeyTable:
 
 def _rule(rule: ast.KeyRule, seen: dict[Template, Span]) -> KeyRule:
     theirs, ours = _template(rule.theirs), _template(rule.ours)
-    lost = [f"`{{{hole}}}`" for hole in theirs.holes if hole not in ours.holes]
+    lost = [hole for hole in theirs.holes if hole not in ours.holes]
     if lost:
-        help = "what it stands for must be told apart on both sides, or several keys would become one"
-        raise error("A0522", f"{lost[0]} does not stand in the network's key", rule.ours.span, help=help)
+        why = "what it stands for must be told apart on both sides, or several keys would become one"
+        raise error("A0522", f"`{{{lost[0]}}}` does not stand in the network's key", rule.ours.span, help=why)
     unknown = [hole for hole in ours.holes if hole not in theirs.holes]
     if unknown:
-        help = did_you_mean(unknown[0], theirs.holes)
-        raise error("A0522", f"`{{{unknown[0]}}}` does not stand in the published key", rule.ours.span, help=help)
+        close = did_you_mean(unknown[0], theirs.holes)
+        raise error("A0522", f"`{{{unknown[0]}}}` does not stand in the published key", rule.ours.span, help=close)
     first = seen.setdefault(theirs, rule.theirs.span)
     if first != rule.theirs.span:
         raise error("A0202", "this key is renamed already", rule.theirs.span, labels=[Label(first, "here")])

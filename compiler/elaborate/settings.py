@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..declared import Invalid
+from ..declared import Called, Invalid
 from ..diagnostics import ArchError, Diagnostic, did_you_mean, error
 from ..initialisers import CONSTANTS, INITIALISERS, Initialiser, forms, needs_axes
 from ..ops.base import Init, Op, WeightSpec
@@ -17,6 +17,8 @@ from .values import AxisName, describe, show
 
 if TYPE_CHECKING:
     from .static import Evaluator
+
+Kind = TypeVar("Kind", bound=Called)
 
 
 def read_init(e: ast.Expr, scope: Evaluator) -> Init:
@@ -42,19 +44,24 @@ def read_init(e: ast.Expr, scope: Evaluator) -> Init:
 
 
 def _initialiser(kind: type[Initialiser], e: ast.Expr, scope: Evaluator) -> Init:
-    given = e.arguments if isinstance(e, ast.Call) else ()
-    args = [a for a in given if a.name is None]
-    spans: dict[Any, Span] = {a.name if a.name is not None else i: a.span for i, a in enumerate(given)}
-    kwargs = tuple((a.name, scope.eval(a.value)) for a in given if a.name is not None)
-    settings = named_settings(tuple(scope.eval(a.value) for a in args), kwargs, kind, spans, e.span)
-    try:
-        made = kind(**settings)
-    except Invalid as failure:
-        raise ArchError(*explain_settings(kind, settings, failure, spans, e.span)) from None
+    made, _ = read_call(kind, e, scope)
     problem = made.problem()
     if problem:
         raise error("A0415", f"`{kind.name}`: {problem}; found `{e.span.text}`", e.span)
     return made.init()
+
+
+def read_call(kind: type[Kind], e: ast.Expr, scope: Evaluator) -> tuple[Kind, dict[Any, Span]]:
+    """`normal(0, std=0.02)`, or a name alone: the settings, checked, and where each stands by position and name."""
+    given = e.arguments if isinstance(e, ast.Call) else ()
+    spans: dict[Any, Span] = {a.name if a.name is not None else i: a.span for i, a in enumerate(given)}
+    args = tuple(scope.eval(a.value) for a in given if a.name is None)
+    kwargs = tuple((a.name, scope.eval(a.value)) for a in given if a.name is not None)
+    settings = named_settings(args, kwargs, kind, spans, e.span)
+    try:
+        return kind(**settings), spans
+    except Invalid as failure:
+        raise ArchError(*_explain(kind, settings, failure, spans, e.span)) from None
 
 
 def check_start(spec: WeightSpec, span: Span, layer: str = "") -> None:
@@ -70,7 +77,7 @@ def check_start(spec: WeightSpec, span: Span, layer: str = "") -> None:
 
 
 def named_settings(
-    args: tuple, kwargs: tuple, op: type[Op] | type[Initialiser], spans: dict[Any, Span], place: Span
+    args: tuple, kwargs: tuple, op: type[Op] | type[Called], spans: dict[Any, Span], place: Span
 ) -> dict[str, Any]:
     """Positional settings by name; refuses too many, unknown and doubled ones."""
     fields = op.fields()
@@ -126,7 +133,7 @@ def make_op(
     try:
         return op(**settings)
     except Invalid as failure:
-        raise ArchError(*explain_settings(op, settings, failure, spans, place)) from None
+        raise ArchError(*_explain(op, settings, failure, spans, place)) from None
 
 
 def _axes(value: Any, operands: tuple[TensorType, ...], scope) -> Any:
@@ -140,8 +147,8 @@ def _axes(value: Any, operands: tuple[TensorType, ...], scope) -> Any:
     return bound if isinstance(bound, int) and not isinstance(bound, bool) else value.text
 
 
-def explain_settings(
-    op: type[Op] | type[Initialiser], settings: dict[str, Any], failure: Invalid, spans: dict, place: Span
+def _explain(
+    op: type[Op] | type[Called], settings: dict[str, Any], failure: Invalid, spans: dict, place: Span
 ) -> list[Diagnostic]:
     fields = list(op.fields())
     seen: set[str] = set()
@@ -202,7 +209,7 @@ _SIMPLE = {
 }
 
 
-def _wanted(op: type[Op] | type[Initialiser], name: str, failure: Invalid) -> str:
+def _wanted(op: type[Op] | type[Called], name: str, failure: Invalid) -> str:
     """What the setting's type accepts, in words: every alternative that was tried."""
     words: list[str] = []
     for problem in failure.errors():

@@ -70,7 +70,8 @@ def find_shared(graph: Graph) -> Shared:
         if weight:
             starts.setdefault(torch_class, {}).setdefault(weight, []).append((init, number))
     for torch_class, weights in starts.items():
-        rules = {weight: init for weight, inits in weights.items() if (init := _most(inits)) is not None}
+        most = {weight: _most(inits) for weight, inits in weights.items()}
+        rules = {weight: init for weight, init in most.items() if init is not None}
         if not any(found[torch_class, weight, init] > 1 for weight, init in rules.items()):
             continue
         shared.rules[torch_class] = rules
