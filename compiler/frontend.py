@@ -229,12 +229,11 @@ def _check_one(front: Frontend, target: Global, checked: Checked) -> None:
 
 
 def _contracts(program: Program, sink: Sink, *, given: bool = False) -> None:
-    """Contracts hold for the parameters that the file states: with others, they say nothing."""
+    """`given`: with parameters from outside, contracts about the network say nothing."""
     from .analysis.contracts import check_contracts
 
-    if not given:
-        for diagnostic in check_contracts(program):
-            sink.add(diagnostic)
+    for diagnostic in check_contracts(program, given=given):
+        sink.add(diagnostic)
 
 
 def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) -> None:

@@ -6,8 +6,8 @@ import re
 
 import pytest
 from archlang.compiler.analysis.contracts import check_contracts
-from archlang.compiler.diagnostics import explain, plain
-from archlang.compiler.frontend import Frontend, check_source
+from archlang.compiler.diagnostics import ArchError, explain, plain
+from archlang.compiler.frontend import Frontend, check_source, compile_program
 from archlang.compiler.source import Source
 
 NET = """network Small(classes: int = 10, depth: int = 3) {{
@@ -122,3 +122,14 @@ def test_the_page_of_a_code_shows_exactly_it(code):
     wrong, right = re.findall(r"```arch(?: fixed)?\n(.*?)```", page, re.DOTALL)
     assert [d.code for d in check_source(Source(wrong)).diagnostics] == [code]
     assert check_source(Source(right)).diagnostics == []
+
+
+def test_with_other_parameters_only_contracts_about_parameters_are_asked() -> None:
+    text = NET.format(expect=f"expect params == {PARAMS}\n  expect shape(x)[1] == 6\n  expect classes < 20", H="32")
+    assert compile_program(Source(text)).parameters["classes"] == 10
+    assert compile_program(Source(text), parameters={"classes": 12}).parameters["classes"] == 12
+    with pytest.raises(ArchError) as refusal:
+        compile_program(Source(text), parameters={"classes": 20})
+    (problem,) = refusal.value.diagnostics
+    assert problem.code == "A0601"
+    assert problem.message == "classes is 20, expected less than 20"

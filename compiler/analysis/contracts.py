@@ -33,16 +33,23 @@ _MORE_THAN = {
 }
 
 
-def check_contracts(program: Program) -> list[Diagnostic]:
+class _OfTheNetwork(Exception):
+    """A quantity was asked for where only contracts about parameters count."""
+
+
+def check_contracts(program: Program, *, given: bool = False) -> list[Diagnostic]:
     """What is wrong with the program's contracts: A0601 it does not hold, A0602 it can't be decided, A0603 nothing is
-    called so, A0604 the quantity is asked for in a wrong way, or what evaluating its values gave."""
-    quantities = Quantities(program)
+    called so, A0604 the quantity is asked for in a wrong way, or what evaluating its values gave. With parameters
+    `given` from outside, contracts about the network say nothing, and those about parameters alone still hold."""
+    quantities = Quantities(program, given=given)
     found: list[Diagnostic] = []
     for statement, names in program.expects:
         try:
             _check(statement, names, quantities)
         except ArchError as failure:
             found += failure.diagnostics
+        except _OfTheNetwork:
+            continue
         except Poisoned:
             continue  # its error has been reported where it arose
     return found
@@ -51,8 +58,8 @@ def check_contracts(program: Program) -> list[Diagnostic]:
 class Quantities:
     """What contracts may ask of a program. Each is computed when it is asked for."""
 
-    def __init__(self, program: Program) -> None:
-        self.program, self.graph = program, program.graph
+    def __init__(self, program: Program, *, given: bool = False) -> None:
+        self.program, self.graph, self.given = program, program.graph, given
         self.receptive = Receptive()
         self.plain: Mapping[str, Callable[[Span], Any]] = {
             "params": lambda span: self.cost.parameters,
@@ -78,6 +85,18 @@ class Quantities:
     @property
     def names(self) -> list[str]:
         return [*self.plain, *self.of_values]
+
+    def count(self, name: str, span: Span) -> Any:
+        """A quantity of the whole network."""
+        if self.given:
+            raise _OfTheNetwork
+        return self.plain[name](span)
+
+    def measure(self, name: str, call: ast.Call) -> Any:
+        """A quantity of a value."""
+        if self.given:
+            raise _OfTheNetwork
+        return self.of_values[name](call)
 
     def _amount(self, amount: int | Dim | None, what: str, span: Span) -> int | Dim:
         if amount is None:
@@ -151,7 +170,7 @@ class _Side(Scope):
     def lookup(self, name: str, span: Span) -> Any:
         plain = self.quantities.plain
         if name in plain and (self.left or name not in self.names):
-            return plain[name](span)
+            return self.quantities.count(name, span)
         if name in self.names:
             return self.names[name]
         if name == "all":
@@ -162,7 +181,7 @@ class _Side(Scope):
         if isinstance(call, ast.Call) and isinstance(call.function, ast.Name):
             name = call.function.text
             if name in self.quantities.of_values:
-                return self.quantities.of_values[name](call)
+                return self.quantities.measure(name, call)
             if name in self.quantities.plain:
                 raise error("A0604", f"`{name}` is asked of the whole network: write `{name}`", call.span)
             raise self._unknown(name, call.function.span)
