@@ -22,9 +22,13 @@ Names = Annotated[str | None, Field(description="the `names` table for its keys;
 class Published(Called):
     """Base of the places where a file of weights can be published."""
 
-    if TYPE_CHECKING:  # each declares them behind what says where the file is
-        sha256: str
+    if TYPE_CHECKING:  # each declares it behind what says where the file is
         names: str | None
+
+    @property
+    def checksum(self) -> str:
+        """The first digits of the file's SHA-256, eight at least."""
+        raise NotImplementedError
 
     def problem(self) -> tuple[str, str] | None:
         """The setting that is wrong, and why."""
@@ -42,15 +46,21 @@ class Url(Published):
     name = "url"
 
     link: str = Field(description="where the file is, beginning with https://")
-    sha256: Digest
+    sha256: Digest | None = Field(None, description="may be left out where the file's name carries it: `-0676ba61.pth`")
     names: Names = None
 
     def problem(self) -> tuple[str, str] | None:
         reason = bad_link(self.link)
         if reason:
             return "link", reason
-        reason = bad_digest(self.sha256)
+        if self.sha256 is None and digest_in(self.link) is None:
+            return "sha256", "must be given, for the file's name does not carry it"
+        reason = bad_digest(self.sha256) if self.sha256 is not None else None
         return ("sha256", reason) if reason else None
+
+    @property
+    def checksum(self) -> str:
+        return self.sha256 or digest_in(self.link) or ""
 
     def __str__(self) -> str:
         return self.link
@@ -75,6 +85,10 @@ class Hub(Published):
             ("sha256", bad_digest(self.sha256)),
         )
         return next(((setting, reason) for setting, reason in checks if reason), None)
+
+    @property
+    def checksum(self) -> str:
+        return self.sha256
 
     def __str__(self) -> str:
         return f"hub:{self.repository}/{self.file}"

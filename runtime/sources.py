@@ -52,9 +52,9 @@ def published(place: Published, *, progress: bool = True) -> Weights:
     from . import download, hub
 
     if isinstance(place, Hub):
-        return Weights(hub.fetch(place.repository, place.file, place.revision, place.sha256), place.names)
+        return Weights(hub.fetch(place.repository, place.file, place.revision, place.checksum), place.names)
     assert isinstance(place, Url)
-    return Weights(download.fetch(place.link, place.sha256, progress=progress), place.names)
+    return Weights(download.fetch(place.link, place.checksum, progress=progress), place.names)
 
 
 def start_weights(program: Program, text: str, span: Span | None, *, progress: bool = True) -> Weights:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from inspect import getclosurevars
 from pathlib import Path
 from threading import Thread
 from urllib.error import URLError
@@ -22,6 +24,7 @@ from archlang.runtime import download
 from archlang.runtime.checkpoint import load_weights, save_tensors
 from archlang.runtime.sources import find_weights
 from emit_harness import compiled
+from oracles import ORACLES, library
 from processes import finished
 from safetensors.torch import load_file, save_file
 
@@ -291,6 +294,7 @@ def test_a_run_folder_stands_for_its_best_weights(tmp_path: Path) -> None:
 HUB = """
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from inspect import getclosurevars
 from pathlib import Path
 from threading import Thread
 import hashlib, json, os
@@ -362,6 +366,39 @@ def test_the_hub(tmp_path: Path) -> None:
     assert wrong[0][0] == "A1109"
     assert missing[0][0] == "A1108"
     assert without[0][0] == "A1108" and "not installed" in without[0][1]
+
+
+# ---------------------------------------------------------------- what the bundled specs publish
+
+
+@pytest.mark.parametrize("name", [name for name, oracle in ORACLES.items() if oracle.source == "torchvision"])
+def test_published_links_are_those_of_the_reference(name: str) -> None:
+    made = getclosurevars(ORACLES[name].make).nonlocals
+    if "width_mult" in made["settings"]:
+        pytest.skip("not published")
+    weights = library("torchvision").models.get_model_weights(made["name"])
+    theirs = {w.name.lower(): w.url for w in weights if re.fullmatch(r"IMAGENET1K_V\d", w.name)}
+    places = archlang.compile(name).program.pretrained
+    assert {name: str(place) for name, place in places.items()} == theirs
+    assert all(len(place.checksum) >= 8 and place.checksum in str(place) for place in places.values())
+
+
+def test_the_keys_of_the_first_densenets(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors = library("torchvision").models.densenet121(weights=None).state_dict()
+    first = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", key): value
+        for key, value in tensors.items()
+        if "num_batches" not in key
+    }
+    assert "features.denseblock4.denselayer16.norm.2.running_var" in first
+    torch.save(first, tmp_path / "w.pth")
+    same(archlang.load("cnn/densenet:DenseNet121", weights=tmp_path / "w.pth"), tensors)
+    del first["features.denseblock4.denselayer16.norm.2.running_var"]
+    torch.save(first, tmp_path / "w.pth")
+    said = refused("A1103", archlang.load, "cnn/densenet:DenseNet121", weights=tmp_path / "w.pth")
+    assert 'renamed by `names "torchvision"`' in said  # the table that comes closest
+    assert "missing (1): features.denseblock4.denselayer16.norm2.running_var" in said
 
 
 # ---------------------------------------------------------------- training
