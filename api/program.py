@@ -234,7 +234,7 @@ def load(
 
     weights: a checkpoint, a run's folder, a name that the spec publishes, `hub:organisation/name/file` or a link; fresh
     weights when left out. weights_except: modules that keep fresh ones, as in `archlang.load("resnet:ResNet50",
-    classes=10, weights="imagenet", weights_except=["fc"])`. The rest is as in `compile`. Raises ArchError."""
+    classes=10, weights="imagenet1k_v2", weights_except=["fc"])`. The rest is as in `compile`. Raises ArchError."""
     compiled = compile(target, name, parameters=parameters, **settings)
     return compiled.module(weights=weights, weights_except=weights_except)
 

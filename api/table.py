@@ -42,6 +42,7 @@ def as_json(program: Program, depth: int | None) -> dict[str, Any]:
             "depth": total.depth,
             "layers": total.layers,
         },
+        "pretrained": {name: str(place) for name, place in program.pretrained.items()},
         "rows": [row.as_json() for row in rows_of(program, depth)],
     }
 

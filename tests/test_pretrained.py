@@ -383,6 +383,12 @@ def test_published_links_are_those_of_the_reference(name: str) -> None:
     assert all(len(place.checksum) >= 8 and place.checksum in str(place) for place in places.values())
 
 
+def test_the_table_of_a_network_lists_them(run) -> None:
+    link = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+    assert f"\npretrained imagenet1k_v1  {link}\n" in run("show", "resnet:ResNet18").out
+    assert json.loads(run("show", "resnet:ResNet18", "--json").out)["pretrained"] == {"imagenet1k_v1": link}
+
+
 def test_the_keys_of_the_first_densenets(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tensors = library("torchvision").models.densenet121(weights=None).state_dict()

@@ -213,4 +213,5 @@ def test_a_rule_is_unused_only_if_no_network_of_the_file_uses_it() -> None:
     """
     found = check_source(Source(text, "case.arch")).diagnostics
     assert [(d.code, str(d.severity)) for d in found] == [("A0521", "warning")]
-    assert check_source(Source(text + "network Normed = Base(true)", "case.arch")).diagnostics == []
+    for both in (f"{text} network Normed = Base(true)", f"network Normed = Base(true) {text}"):
+        assert check_source(Source(both, "case.arch")).diagnostics == []

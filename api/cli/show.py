@@ -41,3 +41,5 @@ def command(*, target: str, parameters: tuple[str, ...], depth: int, everything:
     if program.doc:
         console.print(program.doc, markup=False)
     console.print(table.rich_table(program, levels))
+    for name, place in program.pretrained.items():
+        console.print(f"pretrained {name}  {place}", markup=False)

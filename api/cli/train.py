@@ -14,7 +14,7 @@ Examples:
   archc train lenet5                      the bundled LeNet-5, on the digits
   archc train net.arch -o runs/first      into a folder of your choice
   archc train net.arch --epochs 1         a quick look
-  archc train net.arch -p classes=5 --init imagenet --init-except fc
+  archc train net.arch -p classes=5 --init imagenet1k_v1 --init-except fc
                                           from published weights, a new head
   archc train net.arch --resume -o runs/first
                                           go on after an interruption

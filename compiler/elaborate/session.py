@@ -54,7 +54,8 @@ class Session:
     stack: list[tuple[Global, Span]] = field(default_factory=list)
     functions: list[Global] = field(default_factory=list)
     labels: dict[int, frozenset[str]] = field(default_factory=dict)  # plain labels of a definition's body
-    starts: dict[Span, ast.InitStmt] = field(default_factory=dict)  # `init` statements that no layer has taken
+    starts: dict[Span, ast.InitStmt] = field(default_factory=dict)  # every `init` statement that was in force
+    started: set[Span] = field(default_factory=set)  # those of them that some layer took
     _inputs: dict[int, list[ast.InputStmt]] = field(default_factory=dict)
 
     def inputs(self, item: ast.Definition) -> list[ast.InputStmt]:

@@ -70,14 +70,17 @@ class Starts:
             raise error("A0202", f"`{layer}.{weight}` is started twice", statement.span, labels=labels)
         self.rules[key] = StartRule(read_init(statement.value, scope), statement.span)
         self.own.add(key)
-        self.session.starts.setdefault(statement.span, statement)
+        self.session.starts[statement.span] = statement
         self._frozen = None
 
     def take(self, key: Key) -> StartRule | None:
         """The rule for a weight, which counts as used from now on."""
         rule = self.rules.get(key)
         if rule is not None:
-            self.session.starts.pop(rule.span, None) if key in self.own else self.taken.add(key)
+            if key in self.own:
+                self.session.started.add(rule.span)
+            else:
+                self.taken.add(key)
         return rule
 
     def applied(self, op: Op, weights: Iterable[WeightSpec]) -> tuple[WeightSpec, ...]:
@@ -107,7 +110,7 @@ def trained(kind: type[Op]) -> tuple[str, ...]:
 def unused(session: Session, source: object) -> Iterable[Diagnostic]:
     """A warning for every rule of a file that no layer of any network took."""
     for span, statement in session.starts.items():
-        if span.source is source:
+        if span.source is source and span not in session.started:
             yield Diagnostic(
                 "A0521",
                 f"no `{statement.layer.text}` in here starts its `{statement.weight.text}` so",

@@ -168,11 +168,10 @@ def _rule(weight: str, init: Init, grouped: bool) -> Iterator[tuple[str, ast.exp
         return
     scale, mode, distribution = init.values
     assert isinstance(scale, float)
-    for line in _FANS[str(mode)]:
-        if "groups" in line and not grouped:
-            continue
-        target, _, value = line.partition(" = ")
-        yield f"{target} = ", ast.parse(value.replace("WEIGHT", f"module.{weight}"), mode="eval").body
+    counted = _FANS[str(mode)].replace("WEIGHT", f"module.{weight}")
+    if mode == "fan_out_per_group" and grouped:
+        counted += " // module.groups"
+    yield "fan = ", ast.parse(counted, mode="eval").body
     if distribution == "uniform":
         yield "bound = ", _root(3 * scale)
         bound = name("bound")
@@ -188,10 +187,10 @@ def _rule(weight: str, init: Init, grouped: bool) -> Iterator[tuple[str, ast.exp
 
 
 _FANS = {
-    "fan_in": ("fan = WEIGHT[0].numel()",),
-    "fan_out": ("fan = WEIGHT[:, 0].numel()",),
-    "fan_avg": ("fan = (WEIGHT[0].numel() + WEIGHT[:, 0].numel()) / 2",),
-    "fan_out_per_group": ("fan = WEIGHT[:, 0].numel()", "fan = fan // module.groups"),
+    "fan_in": "WEIGHT[0].numel()",
+    "fan_out": "WEIGHT[:, 0].numel()",
+    "fan_avg": "(WEIGHT[0].numel() + WEIGHT[:, 0].numel()) / 2",
+    "fan_out_per_group": "WEIGHT[:, 0].numel()",
 }
 
 
