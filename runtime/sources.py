@@ -40,11 +40,14 @@ def find_weights(program: Program, source: str | Path, *, progress: bool = True)
         if "://" in text:
             return Weights(_from_link(text, progress))
     path = Path(source)
-    if path.is_dir() and (path / BEST).is_file():
-        return Weights(path / BEST)
     if not path.exists():
         raise error("A1101", f'the checkpoint "{text}" does not exist', help=_known(program, text))
-    return Weights(path)
+    return _saved(path)
+
+
+def _saved(path: Path) -> Weights:
+    """A file, or the best weights of a run's folder."""
+    return Weights(path / BEST if path.is_dir() and (path / BEST).is_file() else path)
 
 
 def published(place: Published, *, progress: bool = True) -> Weights:
@@ -65,7 +68,11 @@ def start_weights(program: Program, text: str, span: Span | None, *, progress: b
         help = 'publish it with its checksum, `pretrained NAME = url("https://…", sha256="…")`, and write `init "NAME"`'
         what = f'a spec starts from a file of its project or from a name that it publishes, not "{text}"'
         raise error("A1101", what, span, help=help)
-    return Weights(locate(program, text, None, span))
+    if text.isidentifier() and program.pretrained:
+        close = did_you_mean(text, program.pretrained)
+        if close:
+            raise error("A1101", f"`{program.name}` publishes no weights called `{text}`", span, help=close)
+    return _saved(locate(program, text, None, span))
 
 
 def put_weights(program: Program, module: nn.Module, found: Weights, *, excepted: Iterable[str] = ()) -> dict[str, str]:
@@ -116,5 +123,5 @@ def _from_link(text: str, progress: bool) -> Path:
 def _known(program: Program, text: str) -> str:
     close = did_you_mean(text, program.pretrained)
     listing = ", ".join(f"`{name}`" for name in program.pretrained)
-    published = f"`{program.name}` publishes {listing}" if listing else "a file, the folder of a run"
-    return close or f"{published}; `hub:organisation/name/file` and https links are fetched"
+    named = f"`{program.name}` publishes {listing}" if listing else "a file, the folder of a run"
+    return close or f"{named}; `hub:organisation/name/file` and https links are fetched"

@@ -456,3 +456,6 @@ def test_a_spec_starts_from_nothing_unpublished(tmp_path: Path) -> None:
     for place in ("https://files.test/w.pth", "hub:org/net/w.pth"):
         said = refused("A1101", archlang.compile(TRAINED % f'init "{place}"').fit, tmp_path / "run", progress=False)
         assert "pretrained NAME" in said
+    place = 'pretrained web = url("https://files.test/net-01234567.pth")'
+    text = (TRAINED % 'init "wev"').replace("  names", f"  {place}\n  names")
+    assert "did you mean `web`?" in refused("A1101", archlang.compile(text).fit, tmp_path / "run", progress=False)

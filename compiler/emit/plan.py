@@ -71,7 +71,6 @@ class Plans:
         self.free: dict[int, tuple[str, ...]] = {}
         self.of: dict[int, Plan] = {}
         self.plans: list[Plan] = []
-        self.shared = find_shared(program.graph)
         self._trees: dict[int, Tree] = {}
         self._sizes: dict[int, dict[str, str]] = {}
         self.scope = Scope()
@@ -84,6 +83,7 @@ class Plans:
         for graph in (*blocks, program.graph, *program.entries.values()):
             self.facts[id(graph)] = examine(graph, self.free)
             self.free[id(graph)] = self.facts[id(graph)].unknown
+        self.shared = find_shared(program.graph, self.facts)
         self.scope.taken.add(identifier(program.name, "Network"))
         self._group(blocks)
         network = Plan(identifier(program.name, "Network"), [program.graph], [self.facts[id(program.graph)]], {})

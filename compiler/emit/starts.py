@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..graph import Graph, Instance, Layer
 from ..initialisers import INITIALISERS, TRUNCATED
 from ..ops.base import Code, Init, WeightSpec
 from .expr import attribute, call, constant, literal, name
-from .facts import constructor
+from .facts import Facts
 from .layout import statement
 
 MOST_EXCEPTIONS = 4  # layers of a class that start otherwise, beside a loop over all of them
@@ -60,9 +60,9 @@ def _class(code: Code) -> str:
     return code.template.partition("(")[0]
 
 
-def find_shared(graph: Graph) -> Shared:
-    """What the layers of a network share, over all its blocks."""
-    counts = _Counts()
+def find_shared(graph: Graph, facts: Mapping[int, Facts]) -> Shared:
+    """What the layers of a network share, over all its blocks. `facts` are those of every graph, by id."""
+    counts = _Counts(facts)
     found = counts.of(graph)
     shared = Shared()
     starts: dict[str, dict[str, list[tuple[Init, int]]]] = {}
@@ -92,25 +92,28 @@ def _most(inits: list[tuple[Init, int]]) -> Init | None:
 class _Counts:
     """How many layers of a class start a weight so, by graph; under the weight "" how many there are at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, facts: Mapping[int, Facts]) -> None:
+        self._facts = facts
         self._known: dict[int, Counter[tuple[str, str, Init]]] = {}
 
     def of(self, graph: Graph) -> Counter[tuple[str, str, Init]]:
         if id(graph) not in self._known:
             found: Counter[tuple[str, str, Init]] = Counter()
-            for module in graph.modules.values():
-                found.update(self.of(module.graph) if isinstance(module, Instance) else _starts(module))
+            for path, module in graph.modules.items():
+                if isinstance(module, Instance):
+                    found.update(self.of(module.graph))
+                    continue
+                torch_class = self.torch_class(graph, path)
+                if torch_class is not None and module.made:
+                    found[torch_class, "", Init()] += 1
+                    found.update((torch_class, spec.name, spec.init) for spec in _trained(module))
             self._known[id(graph)] = found
         return self._known[id(graph)]
 
-
-def _starts(layer: Layer) -> list[tuple[str, str, Init]]:
-    trained = [spec for spec in layer.made if spec.role == "param"]
-    code = constructor(layer) if trained else None
-    if code is None:
-        return []
-    torch_class = _class(code)
-    return [(torch_class, "", Init()), *((torch_class, spec.name, spec.init) for spec in trained)]
+    def torch_class(self, graph: Graph, path: str) -> str | None:
+        """The class of a graph's own layer; None where no class of torch.nn fits."""
+        code = self._facts[id(graph)].layers[path]
+        return _class(code) if code is not None else None
 
 
 def _exceptions(
@@ -123,8 +126,9 @@ def _exceptions(
         if isinstance(module, Instance):
             yield from _exceptions(module.graph, f"{prefix}{path}.", rules, counts)
             continue
-        for (torch_class, weight, init), spec in zip(_starts(module)[1:], _trained(module), strict=False):
-            if init != rules.get(torch_class, {}).get(weight, init):
+        own = rules.get(counts.torch_class(graph, path) or "", {})
+        for spec in _trained(module):
+            if spec.init != own.get(spec.name, spec.init):
                 yield prefix + path, module, spec
 
 
