@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from inspect import getclosurevars
 from pathlib import Path
+from random import Random
 from threading import Thread
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -109,6 +110,31 @@ def test_wildcards_stand_for_characters_between_dots() -> None:
         "exact.key.more": "exact.key.more",
     }.items():
         assert names.rename(theirs).key == ours
+
+
+def test_templates_match_what_a_regular_expression_matches() -> None:
+    random = Random(0)
+    matched = 0
+    for _ in range(3000):
+        texts = [
+            random.choice(("", "a", "ab")) + random.choice(("{i}", "{j}", "x")) + random.choice(("", "b"))
+            for _ in "123"
+        ]
+        text = ".".join(texts[: random.randint(1, 3)])
+        key = ".".join("".join(random.choices("abx", k=random.randint(1, 4))) for _ in range(text.count(".") + 1))
+        seen: set[str] = set()
+
+        def group(hole: re.Match[str], seen: set[str] = seen) -> str:
+            name = hole[1]
+            pattern = f"(?P={name})" if name in seen else f"(?P<{name}>[^.]+)"
+            seen.add(name)
+            return pattern
+
+        expected = re.fullmatch(re.sub(r"\\\{(\w)\\\}", group, re.escape(text)), key)
+        found = read_template(text).match(key.split("."))
+        assert found == (None if expected is None else expected.groupdict()), (text, key)
+        matched += found is not None
+    assert matched > 100
 
 
 def test_the_first_rule_that_matches_decides() -> None:
@@ -296,6 +322,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from inspect import getclosurevars
 from pathlib import Path
+from random import Random
 from threading import Thread
 import hashlib, json, os
 

@@ -6,6 +6,8 @@ from math import sqrt
 
 import pytest
 import torch
+from archlang.compiler.diagnostics import ArchError
+from archlang.compiler.emit.json import from_json, to_json
 from archlang.compiler.emit.python import emit_python
 from archlang.compiler.frontend import check_source
 from archlang.compiler.source import Source
@@ -215,3 +217,15 @@ def test_a_rule_is_unused_only_if_no_network_of_the_file_uses_it() -> None:
     assert [(d.code, str(d.severity)) for d in found] == [("A0521", "warning")]
     for both in (f"{text} network Normed = Base(true)", f"network Normed = Base(true) {text}"):
         assert check_source(Source(both, "case.arch")).diagnostics == []
+
+
+def test_starts_survive_json() -> None:
+    rules = 'init conv.weight = kaiming_normal(mode="fan_out")  init linear.weight = variance_scaling(2, "fan_avg")'
+    text = to_json(compiled(LAYERS % rules))
+    again = emit_python(from_json(text))
+    assert again[again.index("for module") :].split("def")[0] in emit_python(compiled(LAYERS % rules))
+    assert 'nn.init.kaiming_normal_(module.weight, mode="fan_out")' in again
+    for hostile in ('"fan_on"', '"fan_out\\"); import os; (\\""', "3", "null"):
+        with pytest.raises(ArchError) as caught:
+            from_json(text.replace('"fan_out"', hostile))
+        assert [d.code[:4] for d in caught.value.diagnostics] == ["A069"]
