@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .files import write_atomically
 
 _SHOWN = 8  # keys that a message lists of each kind
+_LONGEST = 300  # characters of a key that a message shows
 _HEADS = 3  # so many modules of another size are heads for other classes; more are another network
 
 
@@ -73,9 +74,9 @@ def load_weights(
     are, or else the first under which all fit. The module is changed only when everything fits: otherwise A1103 lists
     what is missing, what is too much and what has another shape."""
     tensors, metadata = read_tensors(path)
-    known = tables or {}
+    kept, known = tuple(excepted), tables or {}
     choices = [known[table]] if table is not None else [None, *known.values()]
-    put(module, _fitting(module, tensors, path, tuple(excepted), choices), excepted=excepted)
+    put(module, _fitting(module, tensors, path, kept, choices), excepted=kept)
     return metadata
 
 
@@ -122,15 +123,15 @@ def _fitting(
     when none does."""
     own = dict(module.state_dict())
     _check_kept(own, kept)
-    worst: list[Misfit] = []
+    misfits: list[Misfit] = []
     for table in choices:
         misfit = Misfit(table)
         named = tensors if table is None else _renamed(tensors, table, misfit)
         misfit.compare(own, named, kept)
         if not misfit.count:
             return named
-        worst.append(misfit)
-    raise min(worst, key=lambda misfit: misfit.count).error(path)
+        misfits.append(misfit)
+    raise min(misfits, key=lambda misfit: misfit.count).error(path)
 
 
 def _check_kept(own: Mapping[str, Tensor], kept: tuple[str, ...]) -> None:
@@ -188,7 +189,7 @@ class Misfit:
     def error(self, path: Path) -> ArchError:
         titles = ("missing", "not in the network", "of another shape", "doubled")
         parts = [
-            f"{title} ({len(keys)}): " + "; ".join(keys[:_SHOWN]) + (" …" if len(keys) > _SHOWN else "")
+            f"{title} ({len(keys)}): " + "; ".join(map(_clean, keys[:_SHOWN])) + (" …" if len(keys) > _SHOWN else "")
             for title, keys in zip(titles, (self.missing, self.extra, self.shapes, self.doubled), strict=True)
             if keys
         ]
@@ -241,6 +242,12 @@ def _corrupt(path: Path, reason: str) -> ArchError:
         f'"{path}" is not a checkpoint, or is damaged: {first}',
         help="checkpoints are safetensors files; fetch or make it again",
     )
+
+
+def _clean(text: str) -> str:
+    """A key of a file from elsewhere, as a terminal may show it."""
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_LONGEST])
+    return shown + "…" if len(text) > _LONGEST else shown
 
 
 def _under(key: str, names: Iterable[str]) -> bool:

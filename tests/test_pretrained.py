@@ -177,6 +177,12 @@ def test_two_keys_that_become_one(tmp_path: Path) -> None:
     assert 'renamed by `names "old"`' in said and "doubled (1): " in said and "head.bias" in said
 
 
+def test_keys_of_a_file_can_not_write_to_the_terminal(tmp_path: Path) -> None:
+    save_file({**state(), "\x1b[2Jx": torch.zeros(1), "y" * 1000: torch.zeros(1)}, tmp_path / "w.safetensors")
+    said = refused("A1103", archlang.load, NET % "", weights=tmp_path / "w.safetensors")
+    assert "\x1b" not in said and "[2Jx" in said and len(said) < 1000
+
+
 def test_older_files_lack_the_count_of_batches(tmp_path: Path) -> None:
     net = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 1), torch.nn.BatchNorm2d(2))
     torch.save({k: v for k, v in net.state_dict().items() if "num_batches" not in k}, tmp_path / "w.pth")
