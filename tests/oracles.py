@@ -55,22 +55,23 @@ def auxiliary(*heads: str) -> Callable[[Any, Tensor], dict[str, Tensor]]:
 
 @dataclass(frozen=True)
 class Oracle:
-    """make: the reference network, in whatever state. size: height and width of the input that parity is measured on.
-    still: our parameters that silence what is random. losses: their objective from their outputs in training."""
+    """make: the reference network, in whatever state, perhaps with settings of its own. size: height and width of the
+    input that parity is measured on. still: our parameters that silence what is random. losses: their objective from
+    their outputs in training."""
 
-    make: Callable[[], nn.Module]
+    make: Callable[..., nn.Module]
     size: int = 64
     still: Mapping[str, Any] = field(default_factory=dict)
     losses: Callable[[Any, Tensor], dict[str, Tensor]] = first
     source: str = "torchvision"
 
 
-def _torchvision(name: str, **settings: Any) -> Callable[[], nn.Module]:
-    return lambda: getattr(library("torchvision").models, name)(weights=None, **settings)
+def _torchvision(name: str, **settings: Any) -> Callable[..., nn.Module]:
+    return lambda **more: getattr(library("torchvision").models, name)(weights=None, **settings, **more)
 
 
 def _timm(name: str) -> Oracle:
-    return Oracle(lambda: library("timm").create_model(name), source="timm")
+    return Oracle(lambda **more: library("timm").create_model(name, **more), source="timm")
 
 
 def _quiet(name: str, **settings: Any) -> Oracle:

@@ -61,10 +61,10 @@ def families() -> list[str]:
     return [name for name in ORACLES if name in first.values()]
 
 
-def on_meta(oracle: Oracle) -> nn.Module:
+def on_meta(oracle: Oracle, **settings: Any) -> nn.Module:
     """The reference network without memory: its own way to start its weights costs nothing then."""
     with torch.device("meta"):
-        return oracle.make()
+        return oracle.make(**settings)
 
 
 def nominal_input(program: Program) -> tuple[int, ...]:
