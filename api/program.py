@@ -83,6 +83,18 @@ class Compiled:
             return build(self.program)
         return restore(self.program, weights, weights_except=weights_except)[0]
 
+    def inference(
+        self, *, weights: Path_ | None = None, weights_except: Sequence[str] = (), level: int = 1
+    ) -> nn.Module:
+        """A module that is only to be evaluated, rewritten to be quick: norms folded into the layers before them, what
+        only training needs left out, results written in place, channels last where that pays.
+
+        weights, weights_except: as in `module`. level: 0 rewrites nothing. An ordinary checkpoint of the network loads
+        into it (`load_state_dict`); no gradients flow. Raises ArchError."""
+        from archlang.runtime.inference import for_inference
+
+        return for_inference(self.program, self.module(weights=weights, weights_except=weights_except), level)
+
     def summary(self, depth: int | None = 0) -> str:
         """A table of layers: shapes, parameters, FLOPs. depth: how many levels of blocks to open, None for all."""
         from .table import plain_table
@@ -171,10 +183,12 @@ class Compiled:
     def predict(self, inputs: Path_ | Sequence[Path_], weights: Path_, *, device: str = "auto") -> list[dict[str, Any]]:
         """What the network says with weights (as in `module`) about files: images, folders, CSV, npz. One row an
         example."""
+        from archlang.runtime.inference import for_inference
         from archlang.runtime.predict import predict
 
         module, preprocessing = restore(self.program, weights)
         paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
+        module = for_inference(self.program, module)
         return predict(self.program, module, [Path(path) for path in paths], preprocessing, device=device)
 
     def __str__(self) -> str:

@@ -70,6 +70,7 @@ class Node:
     bindings: for CALL nodes, (module parameter of the callee, path here of the module passed).
     level: dotted path of the labelled sequence it stands in, "" at the top; figures draw levels as clusters.
     loss_weight: for LOSS nodes.
+    overwrites: the position of the operand over which it writes its result, which nothing else reads.
     """
 
     kind: Kind
@@ -84,6 +85,7 @@ class Node:
     bindings: tuple[tuple[str, str], ...] = ()
     level: str = ""
     loss_weight: float = 1.0
+    overwrites: int | None = None
     span: Span | None = None
 
 

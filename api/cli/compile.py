@@ -16,6 +16,7 @@ Examples:
   archc compile lenet5                           the PyTorch source, on stdout
   archc compile net.arch -o net.py               … in a file
   archc compile net.arch:Tagger -p tags=5        one network, other parameters
+  archc compile net.arch -O1 -o quick.py         for evaluation only: norms folded, in place
   archc compile net.arch --emit graph            every node with its shapes
   archc compile net.arch --emit json             the graph, for programs
 """
@@ -33,15 +34,41 @@ Examples:
     show_default=True,
     help="What to write: PyTorch source, the graph as text, or the graph as JSON.",
 )
+@click.option(
+    "-O",
+    "level",
+    type=click.IntRange(0, 1),
+    default=0,
+    show_default=True,
+    help="1: for evaluation only, and quicker; a checkpoint of the network loads all the same.",
+)
+@click.option("--print-after", "watched", metavar="PASS", help="Print the graph after a rewrite of -O1, on stderr.")
 @ops_option()
-def command(target: str, parameters: tuple[str, ...], output: str | None, form: str) -> None:
+def command(
+    *, target: str, parameters: tuple[str, ...], output: str | None, form: str, level: int, watched: str | None
+) -> None:
     """Compile a network.
 
     The Python source imports torch and nothing else. It holds one class a block, takes its names from the spec, says
     the shapes where they change, and names the spec's line at the end of each line. The same spec gives the same
     bytes."""
     chosen, program = load_program(target, parameters)
+    if level or watched is not None:
+        program = _rewritten(program, level, watched)
     emit(_emitted(program, form), output, chosen)
+
+
+def _rewritten(program: Program, level: int, watched: str | None) -> Program:
+    from archlang.compiler.passes import LEVELS, PASSES, Pass, optimise
+
+    if watched is not None and watched not in {p.name for p in LEVELS[level]}:
+        raise click.UsageError(f"-O{level} has no rewrite {watched!r}; -O1 has {', '.join(PASSES)}.")
+
+    def watch(step: Pass, after: Program) -> None:
+        if step.name == watched:
+            click.echo(_emitted(after, "graph"), err=True)
+
+    return optimise(program, LEVELS[level], watch)
 
 
 def _emitted(program: Program, form: str) -> str:

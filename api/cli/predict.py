@@ -61,9 +61,10 @@ def command(
     chosen, program = load_program(target, parameters)
     module, preprocessing = restore(program, weights)
 
+    from archlang.runtime.inference import for_inference
     from archlang.runtime.predict import predict
 
-    rows = predict(program, module, list(inputs), preprocessing, device=device)
+    rows = predict(program, for_inference(program, module), list(inputs), preprocessing, device=device)
     if output is not None:
         emit(_csv(rows) if output.lower().endswith(".csv") else json.dumps(rows, indent=2) + "\n", output, chosen)
         click.echo(f"wrote {output}: {len(rows):,} rows", err=True)

@@ -191,11 +191,18 @@ def _form(facts: Facts, number: int, node: Node) -> Form:
             return Form.MODULE
         if isinstance(layer, Layer) and constructor_of(facts, node.module, layer) is not None:
             return Form.MODULE
-    code = node.op.call(_types(graph, number), node.types)
+    code = _call(node, _types(graph, number))
     facts.codes[number] = code
     if code.template.strip() == "{0}":
         return Form.ALIAS
     return Form.NUMBER if node.op.name == "scalar" else Form.CODE
+
+
+def _call(node: Node, types: tuple) -> Code:
+    """The functional form of a node."""
+    assert node.op is not None
+    spare = node.op.overwrite(node.overwrites, types, node.types) if node.overwrites is not None else None
+    return spare or node.op.call(types, node.types)
 
 
 def constructor_of(facts: Facts, path: str, layer: Layer) -> Code | None:
@@ -233,7 +240,7 @@ def _inline_plain(facts: Facts) -> None:
         if facts.forms[number] is Form.MODULE and is_plain_stage(facts.graph, node.module):
             assert node.op is not None
             facts.forms[number] = Form.CODE
-            facts.codes[number] = node.op.call(_types(facts.graph, number), node.types)
+            facts.codes[number] = _call(node, _types(facts.graph, number))
 
 
 def is_plain_stage(graph: Graph, path: str | None) -> bool:
@@ -335,7 +342,10 @@ def _stage(facts: Facts, number: int) -> Code | None:
     if node.op is None or node.replaced or (node.module is not None and node.module in facts.graph.modules):
         return None
     types = _types(facts.graph, number)
-    return None if node.op.weights(types) else node.op.module(types)
+    if node.op.weights(types):
+        return None
+    spare = node.op.overwriting_module(types) if node.overwrites is not None else None
+    return spare or node.op.module(types)
 
 
 # -- symbols

@@ -257,6 +257,7 @@ def _structure(plans: Plans, graph: Graph, slots: dict[Place, Any]) -> Iterator[
     for i, number in enumerate(facts.order):
         node = graph[number]
         yield node.kind, node.name, node.module, node.weight, node.replaced, node.bindings, node.level
+        yield node.overwrites
         yield tuple((facts.index[ref.node], ref.result) for ref in graph.operands(number)), len(node.types)
         yield facts.forms[number]
         if number in facts.codes:
@@ -272,6 +273,7 @@ def _structure(plans: Plans, graph: Graph, slots: dict[Place, Any]) -> Iterator[
     for check, span in facts.checks:
         yield check.test, str(check.left), str(check.right), check.message, str(span)
     yield tuple(graph.outputs)
+    yield graph.folds
 
 
 def _instance(plans: Plans, path: str, callee: Graph, slots: dict[Place, Any]) -> Any:

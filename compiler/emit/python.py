@@ -12,6 +12,7 @@ from ..graph import Graph, Program, Ref
 from ..source import Span
 from .body import Body, Lines, Step, mark
 from .expr import call, constant, name, names_in, text
+from .folding import FOLDING, hook
 from .layout import comment, commented, docstring, signature, statement
 from .names import MODULE_ATTRIBUTES, Scope, identifier
 from .plan import Plan, Plans
@@ -47,6 +48,8 @@ def emit(program: Program) -> Emitted:
     lines = Lines()
     lines.add(_header(program))
     lines.add(writer.imports())
+    if any(graph.folds for graph in program.graph.graphs()):
+        lines.add(FOLDING.split("\n"))
     lines.extend(body)
     places = {i: origins for i, origins in enumerate(lines.origins, 1) if origins}
     return Emitted("\n".join(lines.text) + "\n", writer.plans.plans[-1].name, places, writer.entries)
@@ -129,7 +132,17 @@ class _Writer:
             lines.add(statement(value, 8, line.target, (mark(origins),)), origins)
         if plan.graph is self.program.graph:
             self._shared_starts(lines)
+        self._rewritten(plan, lines)
         return lines
+
+    def _rewritten(self, plan: Plan, lines: Lines) -> None:
+        """What rewrites for evaluation need when weights are loaded."""
+        if plan.graph.folds:
+            lines.add(statement(hook(plan.graph.folds), 8))
+            self.used |= {"torch", "Tensor"}
+        if plan.graph is self.program.graph and self.program.channels_last:
+            lines.add(["        self.to(memory_format=torch.channels_last)"])
+            self.used.add("torch")
 
     def _shared_starts(self, lines: Lines) -> None:
         """What all layers of a class share, and then what differs from it."""

@@ -21,6 +21,19 @@ class _Activation(_Elementwise):
     glyph = Glyph.ACTIVATION
     accepts = "float"
     examples: ClassVar[tuple[Example, ...]] = _ONE
+    spares: ClassVar[bool] = False  # PyTorch's function and module take `inplace`
+
+    def overwrite(self, operand: int, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code | None:
+        return _inplace(self.call(inputs, outputs)) if self.spares else None
+
+    def overwriting_module(self, inputs: tuple[TensorType, ...]) -> Code | None:
+        code = self.module(inputs)
+        return _inplace(code) if self.spares and code is not None else None
+
+
+def _inplace(code: Code) -> Code:
+    head = code.template.removesuffix(")")
+    return Code(f"{head}{'' if head.endswith('(') else ', '}inplace=True)", code.values)
 
 
 def _dips(x: Interval, depth: float) -> Interval:
@@ -35,6 +48,9 @@ class Sigmoid(_Activation):
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (monotone(_sigmoid, ranges[0], 0, 1),)
+
+    def overwrite(self, operand: int, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
+        return Code("{0}.sigmoid_()")
 
     def module(self, inputs: tuple[TensorType, ...]) -> Code:
         return Code("nn.Sigmoid()")
@@ -52,6 +68,9 @@ class Tanh(_Activation):
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (monotone(math.tanh, ranges[0], -1, 1),)
 
+    def overwrite(self, operand: int, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
+        return Code("{0}.tanh_()")
+
     def module(self, inputs: tuple[TensorType, ...]) -> Code:
         return Code("nn.Tanh()")
 
@@ -60,6 +79,7 @@ class Relu(_Activation):
     """The rectifier, max(0, x) (Nair and Hinton, 2010)."""
 
     name, text, accepts = "relu", "F.relu({0})", "numbers"
+    spares = True
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (Interval(max(0, ranges[0].lo), max(0, ranges[0].hi)),)
@@ -72,6 +92,7 @@ class Relu6(_Activation):
     """The rectifier cut off at six, min(max(0, x), 6) (Krizhevsky, 2010; MobileNet)."""
 
     name, text = "relu6", "F.relu6({0})"
+    spares = True
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (monotone(lambda x: min(max(0, x), 6), ranges[0], 0, 6),)
@@ -84,6 +105,7 @@ class LeakyRelu(_Activation):
     """The leaky rectifier: x above zero, slope·x below (Maas et al., 2013)."""
 
     name = "leaky_relu"
+    spares = True
     examples = (*_ONE, Example({"slope": 0.2}, ("B T",), ("B T",)))
 
     slope: float = Field(0.01, ge=0, le=1, description="slope below zero")
@@ -132,6 +154,7 @@ class Elu(_Activation):
     """The exponential linear unit: x above zero, alpha·(e^x - 1) below (Clevert et al., 2016)."""
 
     name = "elu"
+    spares = True
     examples = (*_ONE, Example({"alpha": 0.5}, ("B T",), ("B T",)))
 
     alpha: float = Field(1.0, ge=0, le=1e6, description="how far it goes below zero")
@@ -150,6 +173,7 @@ class Selu(_Activation):
     """The scaled exponential linear unit, which keeps mean 0 and variance 1 (Klambauer et al., 2017)."""
 
     name, text = "selu", "F.selu({0})"
+    spares = True
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         scale, alpha = 1.0507009873554805, 1.6732632423543772
@@ -167,6 +191,7 @@ class Silu(_Activation):
     """The sigmoid linear unit, x·σ(x): swish with beta 1 (Elfwing et al., 2018)."""
 
     name, text = "silu", "F.silu({0})"
+    spares = True
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (_dips(ranges[0], _SILU_DEPTH),)
@@ -212,6 +237,9 @@ class Gelu(_Activation):
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         return call("F.gelu", "{0}", approximate=self._form())
 
+    def overwrite(self, operand: int, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
+        return call("torch.ops.aten.gelu_", "{0}", approximate=self._form())
+
     def _form(self) -> Unless:
         return Unless("tanh" if self.tanh else "none", "none")
 
@@ -232,6 +260,7 @@ class Mish(_Activation):
     """x·tanh(log(1 + e^x)) (Misra, 2019)."""
 
     name, text = "mish", "F.mish({0})"
+    spares = True
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (_dips(ranges[0], 0.3088399),)
@@ -244,6 +273,7 @@ class Hardsigmoid(_Activation):
     """relu6(x + 3) / 6, a sigmoid of straight lines (Courbariaux et al., 2015)."""
 
     name, text = "hardsigmoid", "F.hardsigmoid({0})"
+    spares = True
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (monotone(lambda x: min(max(0, x + 3), 6) / 6, ranges[0], 0, 1),)
@@ -256,6 +286,7 @@ class Hardswish(_Activation):
     """x·hardsigmoid(x) (Howard et al., 2019, MobileNetV3)."""
 
     name, text = "hardswish", "F.hardswish({0})"
+    spares = True
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (_dips(ranges[0], 0.375),)

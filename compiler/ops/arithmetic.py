@@ -49,6 +49,9 @@ class Scalar(Op):
         return Code("{value}", {"value": self.value})
 
 
+_COMMUTING = {"+": "add_", "*": "mul_"}
+
+
 class _Binary(Op):
     """Two tensors, element by element, broadcast from the right."""
 
@@ -73,6 +76,12 @@ class _Binary(Op):
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         operator = {"and": "&", "or": "|"}.get(self.symbol, self.symbol)
         return Code(f"{{0}} {operator} {{1}}")
+
+    def overwrite(self, operand: int, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code | None:
+        whole = inputs[operand].shape == outputs[0].shape and inputs[operand].dtype == outputs[0].dtype
+        if not whole or self.symbol not in _COMMUTING:
+            return None
+        return Code(f"{{{operand}}}.{_COMMUTING[self.symbol]}({{{1 - operand}}})")
 
 
 class Add(_Binary):

@@ -282,6 +282,14 @@ class Op(Declared):
         """The functional form: an expression over the operands (and `{weight}` placeholders)."""
         raise NotImplementedError
 
+    def overwrite(self, operand: int, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code | None:
+        """As `call`, with the result written over an operand; None where that can't be done."""
+        return None
+
+    def overwriting_module(self, inputs: tuple[TensorType, ...]) -> Code | None:
+        """As `module`, for one that writes its result over its operand."""
+        return None
+
     @classmethod
     def fields(cls) -> tuple[str, ...]:
         """Names of the settings, in positional order."""

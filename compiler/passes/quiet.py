@@ -1,0 +1,24 @@
+"""What evaluation never runs: losses with what only they need, and layers that act in training alone."""
+
+from __future__ import annotations
+
+from ..graph import Graph, Kind, Program
+from ..ops.dropout import Dropout, DropoutChannels, StochasticDepth
+from .rewrite import each_graph, silence
+
+
+def quiet(program: Program) -> Program:
+    """Without losses and targets, and with dropout passing on what it gets. Modules stay, with their weights."""
+    return each_graph(program, _quiet)
+
+
+def _quiet(graph: Graph) -> None:
+    if graph.losses:
+        kept = graph.needed([*graph.outputs, *(n for n in graph.inputs if graph[n].kind is Kind.INPUT)])
+        graph.nx.remove_nodes_from(set(graph.nx.nodes) - kept)
+        graph.inputs = [n for n in graph.inputs if n in kept]
+        graph.losses = []
+        graph.values = {name: ref for name, ref in graph.values.items() if ref.node in kept}
+    for number in list(graph.nx.nodes):
+        if isinstance(graph[number].op, Dropout | DropoutChannels | StochasticDepth):
+            silence(graph, number)

@@ -1,0 +1,22 @@
+"""Modules that are only to be evaluated, rewritten to be quick."""
+
+from __future__ import annotations
+
+from archlang.compiler.graph import Program
+from archlang.compiler.passes import LEVELS, optimise
+from torch import nn
+
+from .module import build
+
+
+def for_inference(program: Program, trained: nn.Module, level: int = 1) -> nn.Module:
+    """A module in evaluation mode that computes what `trained`, a module of the program, computes in that mode.
+
+    level: which rewrites to make, see `archlang.compiler.passes`. 0 gives `trained` itself. No gradients flow into its
+    weights."""
+    if level:
+        module = build(optimise(program, LEVELS[level]))
+        module.load_state_dict(trained.state_dict())
+        device = next((t.device for t in (*trained.parameters(), *trained.buffers())), None)
+        trained = module if device is None else module.to(device)
+    return trained.eval().requires_grad_(False)
