@@ -54,6 +54,13 @@ class Images(_Source):
     grey: bool | None = Field(
         None, description="One channel instead of three; by default what the network's input has."
     )
+    resize: int | None = Field(
+        None,
+        ge=1,
+        le=8192,
+        description="What the shorter side is brought to before the middle is cut out; by default `size`. ImageNet's "
+        "custom is 256 for a size of 224. What varies images cuts from all of it.",
+    )
     kind: Literal["images"] = "images"
 
 

@@ -69,7 +69,7 @@ class Frontend:
             listing = ", ".join(f"`{n}`" for n in networks) or "none"
             where = kind.item.name.span if kind is not None else None
             raise error("A0704", what, where, help=did_you_mean(name, networks) or f"its networks: {listing}")
-        trained = {t.target.text for t in self.scope.trains if isinstance(t.target, ast.Name)} & networks.keys()
+        trained = {trained_name(t) for t in self.scope.trains} & networks.keys()
         for pool in (list(networks), sorted(trained)):
             if len(pool) == 1:
                 return networks[pool[0]]
@@ -82,8 +82,12 @@ class Frontend:
             help=f"say which: `{self.source.name}:{next(iter(networks))}`",
         )
 
-    def program(self, target: Global, parameters: Mapping[str, Any] | None = None) -> Program:
-        """A network as a program. Raises ArchError, or Poisoned when the errors are in the sink."""
+    def program(
+        self, target: Global, parameters: Mapping[str, Any] | None = None, spans: Mapping[str, Span] | None = None
+    ) -> Program:
+        """A network as a program. spans: where parameters were given, if it was in a text.
+
+        Raises ArchError, or Poisoned when the errors are in the sink."""
         place = target.item.name.span
         configuration = target.item if isinstance(target.item, ast.Configuration) else None
         given = {k: self._parameter(k, v) for k, v in (parameters or {}).items()}
@@ -92,7 +96,9 @@ class Frontend:
         item = definition.definition
         graph = Graph(target.name, "network", span=place)
         body = Body(self.session, definition.file, graph)
-        arguments = bind_parameters(item, recipe, lambda p, so_far: body.default(definition, p, so_far), {}, place)
+        arguments = bind_parameters(
+            item, recipe, lambda p, so_far: body.default(definition, p, so_far), dict(spans or {}), place
+        )
         graph.arguments = arguments
         body.run_network(item, arguments)
         if body.failed:
@@ -112,7 +118,7 @@ class Frontend:
             expects=body.expects,
             pretrained=body.published.places,
             names=body.published.tables,
-            trains=[t for t in self.scope.trains if isinstance(t.target, ast.Name) and t.target.text == target.name],
+            trains=[t for t in self.scope.trains if trained_name(t) == target.name],
             source_text=self.source.text,
             source_name=self.source.name,
             span=place,
@@ -139,6 +145,27 @@ class Frontend:
                         help="`expect`, `pretrained`, `names`; what changes the network goes into its definition",
                     )
                 )
+
+    def trained(self, name: str) -> tuple[dict[str, Any], dict[str, Span]]:
+        """What the file's `train` blocks set the network's parameters to: `train ResNet18(classes=5) on …`. Blocks that
+        differ leave it open. Raises what is wrong with the arguments."""
+        found: list[tuple[dict[str, Any], dict[str, Span]]] = []
+        for train in self.scope.trains:
+            if trained_name(train) == name:
+                found.append(self.arguments(train))
+        return found[0] if found and all(values == found[0][0] for values, _ in found) else ({}, {})
+
+    def arguments(self, train: ast.Train) -> tuple[dict[str, Any], dict[str, Span]]:
+        """The parameters that a `train` block gives its network, and where."""
+        values: dict[str, Any] = {}
+        spans: dict[str, Span] = {}
+        for argument in train.target.arguments if isinstance(train.target, ast.Call) else ():
+            if argument.name is None or argument.name in values:
+                help = "such as `train ResNet18(classes=5) on …`"
+                raise error("A0705", "a `train` block gives each parameter once, by name", argument.span, help=help)
+            values[argument.name] = Body(self.session, self.scope, Graph("train")).eval(argument.value)
+            spans[argument.name] = argument.span
+        return values, spans
 
     def _parameter(self, name: str, value: Any) -> Any:
         if not isinstance(value, ParameterText):
@@ -178,16 +205,18 @@ def compile_program(
     """One network of a source, checked, contracts included. Raises ArchError with everything found."""
     front = Frontend(source, base)
     front.sink.raise_if_failed()
-    program = None
+    program, stated = None, {}
     try:
-        program = front.program(front.choose(name), parameters)
+        target = front.choose(name)
+        stated, spans = front.trained(target.name)
+        program = front.program(target, {**stated, **(parameters or {})}, spans)
     except ArchError as failure:
         front.sink.extend(failure)
     except Poisoned:
         pass
     front.sink.raise_if_failed()
     assert program is not None
-    _contracts(program, front.sink, given=bool(parameters))
+    _contracts(program, front.sink, given=bool(parameters or stated))
     front.sink.raise_if_failed()
     return program
 
@@ -236,25 +265,29 @@ def _contracts(program: Program, sink: Sink, *, given: bool = False) -> None:
         sink.add(diagnostic)
 
 
+def trained_name(train: ast.Train) -> str | None:
+    """The name of what a `train` block trains; None when it names nothing."""
+    target = train.target.function if isinstance(train.target, ast.Call) else train.target
+    return target.text if isinstance(target, ast.Name) else None
+
+
 def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) -> None:
+    from .training import plan
+
     networks = front.networks()
     for train in front.scope.trains:
-        target = train.target
-        if not isinstance(target, ast.Name) or target.text not in networks:
-            text = target.text if isinstance(target, ast.Name) else "this"
-            span: Span = target.span
-            front.sink.extend(
-                error(
-                    "A0705",
-                    f"there is no network `{text}` to train",
-                    span,
-                    help=did_you_mean(text, networks) or "`train Name on data(…)` names a network of this file",
-                )
-            )
-        elif target.text in checked.programs:
-            from .training import plan
-
-            try:
-                plan(train, checked.programs[target.text])
-            except ArchError as failure:
-                front.sink.extend(failure)
+        name = trained_name(train)
+        if name is None or name not in networks:
+            help = did_you_mean(name or "", networks) or "`train Name on data(…)` names a network of this file"
+            message = f"there is no network `{name or 'this'}` to train"
+            front.sink.extend(error("A0705", message, train.target.span, help=help))
+            continue
+        try:
+            arguments, spans = front.arguments(train)
+            program = front.program(networks[name], arguments, spans) if arguments else checked.programs.get(name)
+            if program is not None:
+                plan(train, program)
+        except ArchError as failure:
+            front.sink.extend(failure)
+        except Poisoned:
+            pass

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, get_args
 
+from .augmentations import AUGMENTATIONS
 from .data_sources import SOURCES, Iris
 from .declared import Declared, Invalid
-from .diagnostics import ArchError, Label, Sink, did_you_mean, error
-from .elaborate.static import Evaluator
+from .diagnostics import Label, did_you_mean, error
 from .elaborate.values import Poisoned
 from .graph import Program
+from .learning import Freeze, Tree
 from .source import Span
 from .syntax import ast
 from .task import REGRESSION_METRICS, Task, TaskKind, find_task
+from .training_checks import check_block, check_stage
 from .training_plan import (
     SGD,
     Adam,
@@ -22,17 +24,16 @@ from .training_plan import (
     Constant,
     Cosine,
     EarlyStop,
-    Flip,
     Init,
     Linear,
     Metric,
     OneCycle,
     Plateau,
     RMSprop,
-    Shift,
     Step,
     TrainPlan,
 )
+from .training_values import Values, listed, reason
 
 __all__ = ["AUGMENTATIONS", "OPTIMIZERS", "SCHEDULES", "TrainPlan", "plan", "settings"]
 
@@ -45,17 +46,24 @@ SCHEDULES: dict[str, type[Declared]] = {
     "plateau": Plateau,
     "onecycle": OneCycle,
 }
-AUGMENTATIONS: dict[str, type[Declared]] = {"shift": Shift, "flip": Flip}
-_LATER = {
-    "set": ("A0911", "a phase that changes the configuration with `set`"),
-    "fade": ("A0912", "`fade`"),
-    "freeze": ("A0913", "`freeze`"),
-}
+WHOLE = (
+    "validation",
+    "test",
+    "seed",
+    "split_seed",
+    "metric",
+    "precision",
+    "workers",
+    "normalize",
+    "init",
+    "class_weights",
+)
+_LATER = {"set": ("A0911", "changing the network from phase to phase with `set`"), "fade": ("A0912", "`fade`")}
 
 
 def settings() -> tuple[str, ...]:
     """Every key that a `train` block may hold."""
-    return tuple(k for k in TrainPlan.model_fields if k not in ("network", "data", "places"))
+    return tuple(k for k in TrainPlan.model_fields if k not in ("network", "data", "phases", "name", "places"))
 
 
 def plan(train: ast.Train, program: Program) -> TrainPlan:
@@ -63,64 +71,96 @@ def plan(train: ast.Train, program: Program) -> TrainPlan:
     return _Reader(train, program).read()
 
 
-class _Reader:
+class _Section:
+    """The settings of a block or a phase, and where each was said."""
+
+    def __init__(self, name: ast.Ident | None = None) -> None:
+        self.name = name
+        self.values: dict[str, Any] = {}
+        self.places: dict[str, Span] = {}
+
+
+class _Reader(Values):
     def __init__(self, train: ast.Train, program: Program) -> None:
-        self.train, self.program = train, program
-        self.sink = Sink()
-        self.values: dict[str, Any] = {"network": program.name}
-        self.places: dict[str, Span] = {"network": train.target.span, "data": train.data.span}
+        super().__init__()
+        self.train, self.program, self.tree = train, program, Tree(program)
         self.handlers: dict[str, Callable[[ast.Setting], Any]] = {
             "optimizer": lambda s: self.choice(self.single(s), OPTIMIZERS, "optimizer"),
             "schedule": lambda s: self.choice(self.single(s), SCHEDULES, "schedule"),
-            "augment": lambda s: tuple(self.choice(e, AUGMENTATIONS, "augmentation") for e in s.values),
+            "augment": lambda s: tuple(self.augmentation(e) for e in s.values),
             "early_stop": self.early_stop,
             "metric": self.metrics,
             "init": self.init,
+            "freeze": self.freeze,
+            "lr": self.rates,
         }
 
     def read(self) -> TrainPlan:
-        self.attempt(self.data)
-        for setting in self.flat():
-            self.attempt(partial(self.setting, setting))
-        self.values.setdefault("metric", find_task(self.program).metrics[:1])
-        self.values.setdefault("data", Iris())  # only so that what else is wrong can be found too
-        try:
-            found = TrainPlan(**self.values, places=self.places)
-        except Invalid as failure:
-            for fault in failure.errors():
-                key = str(fault["loc"][0])
-                self.sink.extend(error("A1003", f"`{key}` {_reason(fault)}", self.places.get(key), help=_help(key)))
-            raise ArchError(*self.sink.found) from None
-        self.attempt(lambda: self.consistent(found))
-        self.sink.raise_if_failed()
-        return found
-
-    def attempt(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except ArchError as failure:
-            self.sink.extend(failure)
-        except Poisoned:
-            return  # rests on an error that was reported where it arose
-
-    def data(self) -> None:
-        self.values["data"] = self.choice(self.train.data, SOURCES, "data source")
-
-    def flat(self) -> Iterable[ast.Setting]:
-        """The settings, those of a single phase included: one phase says no more than the block itself would."""
-        phases = [item for item in self.train.body if isinstance(item, ast.Phase)]
-        if len(phases) > 1:
-            self.attempt(lambda: _refuse("A0910", "training in several phases", phases[1].name.span))
+        block = _Section()
+        block.values = {"network": self.program.name, "data": Iris()}  # replaced, unless the data can't be read
+        block.places = {"network": self.train.target.span, "data": self.train.data.span}
+        self.attempt(lambda: block.values.update(data=self.choice(self.train.data, SOURCES, "data source")))
         for item in self.train.body:
             if isinstance(item, ast.Setting):
-                yield item
-            elif item is phases[0]:
-                yield from item.body
+                self.attempt(partial(self.setting, item, block))
+        block.values.setdefault("metric", find_task(self.program).metrics[:1])
+        phases = list(self.phases())
+        stages = [self.made(block, phase) for phase in phases] if phases else [self.made(block)]
+        found = [stage for stage in stages if stage is not None]
+        if len(found) == len(stages):
+            for stage in found:
+                self.attempt(partial(self.checked, stage))
+            for problem in check_block(found[0], self.program):
+                self.sink.add(problem)
+        self.sink.raise_if_failed()
+        if len(found) == 1:
+            return found[0]  # one phase says no more than the block itself would
+        total = {"epochs": sum(stage.epochs for stage in found)}
+        return TrainPlan(**{**block.values, **total}, places=block.places, phases=tuple(found))
 
-    def setting(self, setting: ast.Setting) -> None:
+    def checked(self, stage: TrainPlan) -> None:
+        for problem in check_stage(stage, self.program, self.tree):
+            self.sink.add(problem)
+        if stage.early_stop is not None and stage.early_stop.metric not in (None, "loss"):
+            _fits(str(stage.early_stop.metric), find_task(self.program), stage.places["early_stop"])
+
+    def phases(self) -> Iterator[_Section]:
+        """The phases, in order."""
+        nodes = [item for item in self.train.body if isinstance(item, ast.Phase)]
+        told = any(isinstance(item, ast.Setting) and item.key.text == "epochs" for item in self.train.body)
+        names: dict[str, Span] = {}
+        for node in nodes:
+            name, span = node.name.text, node.name.span
+            if name in names:
+                labels = [Label(names[name], "the first one")]
+                help = "messages, the report and a resumed run tell phases apart by name"
+                self.sink.extend(error("A1032", f"two phases are called `{name}`", span, labels=labels, help=help))
+            names.setdefault(name, span)
+            section = _Section(node.name)
+            for item in node.body:
+                self.attempt(partial(self.setting, item, section))
+            if not told and len(nodes) > 1 and not any(item.key.text == "epochs" for item in node.body):
+                help = "write `epochs 5` into it, or before the phases for all of them"
+                self.sink.extend(error("A1033", f"nothing says how long phase `{name}` is", span, help=help))
+            yield section
+
+    def made(self, block: _Section, phase: _Section | None = None) -> TrainPlan | None:
+        """The plan of a block, or of one of its phases; None when that can't be."""
+        inner = phase or _Section()
+        values, places = {**block.values, **inner.values}, {**block.places, **inner.places}
+        try:
+            return TrainPlan(**values, places=places, name=phase.name.text if phase and phase.name else "")
+        except Invalid as failure:
+            for key, fault in {str(fault["loc"][0]): fault for fault in failure.errors()}.items():
+                self.sink.extend(error("A1003", f"`{key}` {reason(fault)}", places.get(key), help=_help(key)))
+            return None
+
+    def setting(self, setting: ast.Setting, section: _Section) -> None:
         key, span = setting.key.text, setting.key.span
         if key in _LATER:
-            _refuse(_LATER[key][0], _LATER[key][1], span)
+            code, what = _LATER[key]
+            help = "for now a phase changes what learns and how, and the network stays what it is"
+            raise error(code, f"{what} is not supported yet", span, help=help)
         if key not in settings():
             raise error(
                 "A1001",
@@ -128,106 +168,26 @@ class _Reader:
                 span,
                 help=did_you_mean(key, settings()) or f"there are {', '.join(sorted(settings()))}",
             )
-        if key in self.places:
+        if section.name is not None and key in WHOLE:
+            raise error("A1034", f"`{key}` is the same for all phases", span, help="write it before the phases")
+        if key in section.places:
             raise error(
                 "A1002",
                 f"`{key}` is set twice",
                 span,
-                labels=[Label(self.places[key], "first set here")],
+                labels=[Label(section.places[key], "first set here")],
                 help="keep one",
             )
-        self.places[key] = self.where(setting)
-        if setting.excepted and key != "init":
+        section.places[key] = self.where(setting)
+        if setting.excepted and key not in ("init", "freeze"):
             raise error("A1003", f"`{key}` takes no `except`", setting.excepted[0].span)
-        if setting.assignments and key != "early_stop":
+        if setting.assignments and key not in ("early_stop", "lr"):
             raise error("A1003", f"`{key}` takes a value, as in `{key} {_sample(key)}`, not `name=value`", setting.span)
         handler = self.handlers.get(key)
-        self.values[key] = handler(setting) if handler else self.scalar(setting)
-
-    # -- values
-
-    def single(self, setting: ast.Setting) -> ast.Expr:
-        if len(setting.values) != 1:
-            raise error("A1003", f"`{setting.key.text}` takes one value", setting.span)
-        return setting.values[0]
-
-    def where(self, setting: ast.Setting) -> Span:
-        return setting.values[0].span if setting.values else setting.span
+        section.values[key] = handler(setting) if handler else self.scalar(setting)
 
     def scalar(self, setting: ast.Setting) -> Any:
         return self.value(self.single(setting), words=_words(setting.key.text))
-
-    def value(self, e: ast.Expr, words: tuple[str, ...] = ()) -> Any:
-        """A static value; where words are possible, a bare name is one of them."""
-        if words and isinstance(e, ast.NoneLit):
-            return "none"
-        if words and isinstance(e, ast.Name):
-            if e.text not in words:
-                raise error(
-                    "A1004",
-                    f"`{e.text}` is not one of {_listed(words)}",
-                    e.span,
-                    help=did_you_mean(e.text, words),
-                )
-            return e.text
-        return _plain(Evaluator().eval(e))
-
-    def choice(self, e: ast.Expr, models: Mapping[str, type[Declared]], what: str) -> Declared:
-        """`name` or `name(settings)` where the name is one of several."""
-        head, arguments = (e.function, e.arguments) if isinstance(e, ast.Call) else (e, ())
-        if not isinstance(head, ast.Name):
-            raise error(
-                "A1004",
-                f"expected {_a(what)}, such as `{next(iter(models))}`",
-                e.span,
-                help=f"one of {_listed(models)}",
-            )
-        if head.text not in models:
-            raise error(
-                "A1004",
-                f"`{head.text}` is not {_a(what)}",
-                head.span,
-                help=did_you_mean(head.text, models) or f"there are {_listed(models)}",
-            )
-        return self.part(head.text, models[head.text], arguments, e.span)
-
-    def part(self, name: str, model: type[Declared], arguments: Iterable[ast.Argument], span: Span) -> Declared:
-        """Settings in parentheses (or after `early_stop`), positional or by name."""
-        known = [field for field in model.model_fields if field != "kind"]
-        given: dict[str, Any] = {}
-        places: dict[str, Span] = {}
-        for position, argument in enumerate(arguments):
-            if argument.name is None and position >= len(known):
-                raise error("A1005", f"`{name}` takes {_count(len(known))}", argument.span, help=_takes(name, known))
-            key = argument.name or known[position]
-            if key not in known:
-                raise error(
-                    "A1005",
-                    f"`{name}` has no setting `{key}`",
-                    argument.span,
-                    help=did_you_mean(key, known) or _takes(name, known),
-                )
-            if key in given:
-                raise error(
-                    "A1005", f"`{key}` is given twice", argument.span, labels=[Label(places[key], "first here")]
-                )
-            places[key] = argument.value.span
-            given[key] = self.value(argument.value, words=(*get_args(Metric), "loss") if key == "metric" else ())
-        return self.build(model, given, places, span, name)
-
-    def build(
-        self, model: type[Declared], given: dict[str, Any], places: dict[str, Span], span: Span, name: str
-    ) -> Any:
-        try:
-            return model(**given)
-        except Invalid as failure:
-            for fault in failure.errors():
-                key = str(fault["loc"][0]) if fault["loc"] else ""
-                if fault["type"] == "missing" and len(fault["loc"]) == 1:
-                    self.sink.extend(error("A1005", f"`{name}` needs `{key}`", span, help=f"write `{name}({key}=…)`"))
-                else:
-                    self.sink.extend(error("A1005", f"`{key}` {_reason(fault)}", places.get(key, span)))
-            raise Poisoned from None
 
     # -- settings with a form of their own
 
@@ -242,7 +202,7 @@ class _Reader:
         for e in setting.values:
             word = self.value(e, words=get_args(Metric))
             if not isinstance(word, str):
-                raise error("A1004", f"a metric is one of {_listed(get_args(Metric))}", e.span)
+                raise error("A1004", f"a metric is one of {listed(get_args(Metric))}", e.span)
             _fits(word, task, e.span)
             chosen.append(word)
         return tuple(dict.fromkeys(chosen))
@@ -251,50 +211,65 @@ class _Reader:
         file = self.value(self.single(setting))
         if not isinstance(file, str) or not file:
             raise error("A1003", "`init` takes a checkpoint or a published name in quotes", self.where(setting))
-        return Init(file=file, excepted=tuple(self.path(e) for e in setting.excepted))
+        return Init(file=file, excepted=self.module_paths(setting.excepted))
 
-    def path(self, e: ast.Expr) -> str:
-        """A module's dotted path as written: `fc`, `layer4.0`, a quoted name, a string."""
-        if isinstance(e, ast.Attribute):
-            return f"{self.path(e.value)}.{e.name}"
-        if isinstance(e, ast.Name):
-            return e.text
-        if isinstance(e, ast.String):
-            return e.value
-        raise error("A1003", "expected the name of a module, such as `fc` or `layer4.0`", e.span)
+    def augmentation(self, e: ast.Expr) -> Any:
+        found = self.choice(e, AUGMENTATIONS, "augmentation")
+        problem = found.problem()  # type: ignore[attr-defined]
+        if problem:
+            raise error("A1005", f"`{found.kind}` {problem}", e.span)  # type: ignore[attr-defined]
+        return found
 
-    def consistent(self, found: TrainPlan) -> None:
-        """Settings that only make sense together."""
-        held = found.validation + found.test
-        if held >= 1:
+    def freeze(self, setting: ast.Setting) -> Freeze:
+        words = [
+            e.text if isinstance(e, ast.Name) else "none" if isinstance(e, ast.NoneLit) else "" for e in setting.values
+        ]
+        whole = next((word for word in words if word in ("all", "none")), None)
+        if whole is not None and len(words) > 1:
             raise error(
-                "A1007",
-                f"validation and test together take {held:g} of the examples: nothing is left to learn from",
-                found.place("test") or found.place("validation"),
+                "A1003", f"`{whole}` stands alone: nothing can be added to it", setting.values[words.index(whole)].span
             )
-        watching = [key for key, on in _watching(found) if on]
-        if found.validation == 0 and watching:
+        if whole == "none" and setting.excepted:
+            raise error("A1003", "`freeze none` takes no `except`", setting.excepted[0].span)
+        paths = self.module_paths(() if whole else setting.values, setting.excepted)
+        split = len(paths) - len(setting.excepted)
+        return Freeze(paths=paths[:split], all=whole == "all", excepted=paths[split:])
+
+    def module_paths(self, *written: tuple[ast.Expr, ...]) -> tuple[str, ...]:
+        """Paths into the module tree, each of which leads somewhere."""
+        expressions = [e for some in written for e in some]
+        found: list[str] = []
+        for e in expressions:
+            self.attempt(lambda e=e: found.append(self.tree.check(self.path(e), e.span)))  # type: ignore[misc]
+        if len(found) < len(expressions):
+            raise Poisoned
+        return tuple(found)
+
+    def rates(self, setting: ast.Setting) -> tuple[tuple[str, float], ...]:
+        if not setting.assignments:
+            help = "the rate of everything else is the optimizer's: `optimizer adam(lr=1e-3)`"
             raise error(
-                "A1007",
-                f"`{watching[0]}` watches the validation part, and there is none",
-                self.places[watching[0]],
-                labels=[Label(self.places["validation"], "set to nothing here")],
+                "A1003", f"`lr` gives modules rates of their own, as in `lr {_sample('lr')}`", setting.span, help=help
             )
-        if found.early_stop is not None and found.early_stop.metric not in (None, "loss"):
-            _fits(str(found.early_stop.metric), find_task(self.program), self.places["early_stop"])
+        found: dict[str, float] = {}
+        for assignment in setting.assignments:
+            self.attempt(partial(self.rate, assignment, found))
+        if len(found) < len(setting.assignments):
+            raise Poisoned
+        return tuple(found.items())
 
-
-def _watching(found: TrainPlan) -> tuple[tuple[str, bool], ...]:
-    return ("early_stop", found.early_stop is not None), ("schedule", isinstance(found.schedule, Plateau))
-
-
-def _refuse(code: str, what: str, span: Span) -> None:
-    raise error(
-        code,
-        f"{what} is not supported yet",
-        span,
-        help="for now a `train` block trains everything in one go, as it starts",
-    )
+    def rate(self, assignment: ast.Argument, found: dict[str, float]) -> None:
+        path, span = str(assignment.name), assignment.span
+        place = Span(span.source, span.start, span.start + len(span.text.partition("=")[0].rstrip()))
+        if path in found:
+            raise error("A1002", f"`{path}` has two learning rates", place, help="keep one")
+        self.tree.check(path, place)
+        value = self.value(assignment.value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise error(
+                "A1003", f"the learning rate of `{path}` should be a number greater than 0", assignment.value.span
+            )
+        found[path] = float(value)
 
 
 def _fits(metric: str, task: Task, span: Span) -> None:
@@ -306,28 +281,22 @@ def _fits(metric: str, task: Task, span: Span) -> None:
         TaskKind.REGRESSION: "this network predicts numbers",
         TaskKind.NONE: "no output of this network has the shape of a target",
     }
-    advice = f"there are {_listed(task.metrics)}" if task.metrics else "leave `metric` out: the loss is always reported"
+    advice = f"there are {listed(task.metrics)}" if task.metrics else "leave `metric` out: the loss is always reported"
     why = "regression" if metric in REGRESSION_METRICS else "classification"
     raise error("A1006", f"`{metric}` is a metric of {why}, and {kinds[task.kind]}", span, help=advice)
 
 
+_WORDS = {
+    "precision": ("fp32", "bf16", "fp16"),
+    "normalize": ("standard", "imagenet", "none"),
+    "frozen_stats": ("keep", "update"),
+    "class_weights": ("balanced", "none"),
+    "sampler": ("balanced", "none"),
+}
+
+
 def _words(key: str) -> tuple[str, ...]:
-    return {"precision": ("fp32", "bf16", "fp16"), "normalize": ("standard", "imagenet", "none")}.get(key, ())
-
-
-def _plain(value: Any) -> Any:
-    """Ranges and nested tuples as what pydantic knows; everything else as it is."""
-    if isinstance(value, (tuple, list, range)):
-        return [_plain(v) for v in value]
-    return value
-
-
-def _reason(fault: Any) -> str:
-    """pydantic's reason as the end of a sentence that starts with the setting's name."""
-    found = fault.get("input")
-    shown = repr(found) if isinstance(found, (int, float, str, bool, list, tuple)) else type(found).__name__
-    reason = str(fault["msg"]).removeprefix("Input ").removeprefix("should ").removeprefix("Value error, ")
-    return f"should {reason}, found {shown[:80]}"
+    return _WORDS.get(key, ())
 
 
 def _help(key: str) -> str:
@@ -347,22 +316,11 @@ def _sample(key: str) -> str:
         "precision": "bf16",
         "shuffle": "true",
         "normalize": "standard",
+        "freeze": "all except fc",
+        "frozen_stats": "update",
+        "lr": "layer4=1e-4, fc=1e-3",
+        "class_weights": "balanced",
+        "sampler": "balanced",
         "init": '"weights.safetensors" except fc',
     }
     return samples.get(key, "1")
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"`{n}`" for n in names)
-
-
-def _takes(name: str, known: list[str]) -> str:
-    return f"`{name}` takes {_listed(known)}" if known else f"`{name}` takes no settings"
-
-
-def _count(n: int) -> str:
-    return f"{n} setting{'s' if n != 1 else ''}" if n else "no settings"
-
-
-def _a(what: str) -> str:
-    return f"an {what}" if what[0] in "aeiou" else f"a {what}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from .augmentations import Augmentation
 from .data_sources import DataSource
 from .declared import Declared, Field
+from .learning import Freeze
 from .source import Span
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -14,6 +16,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Decay = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Metric = Literal["accuracy", "top5", "f1", "precision", "recall", "auroc", "mse", "mae", "rmse", "r2"]
 Betas = tuple[Fraction, Fraction]
+_NORMS = "Whether weight decay reaches norms and biases too: tensors of fewer than two axes."
 
 
 class _Part(Declared):
@@ -27,6 +30,7 @@ class SGD(_Part):
     momentum: Fraction = Field(0.0, description="Share of the last step that is kept.")
     nesterov: bool = Field(False, description="Look ahead by the momentum.")
     weight_decay: Decay = Field(0.0, description="L2 penalty, as in PyTorch.")
+    decay_norms: bool = Field(True, description=_NORMS)
     kind: Literal["sgd"] = "sgd"
 
 
@@ -37,6 +41,7 @@ class Adam(_Part):
     betas: Betas = Field((0.9, 0.999), description="Decay of the running mean and of the running square.")
     eps: Rate = Field(1e-8, description="Added to the denominator.")
     weight_decay: Decay = Field(0.0, description="L2 penalty, as in PyTorch.")
+    decay_norms: bool = Field(True, description=_NORMS)
     kind: Literal["adam"] = "adam"
 
 
@@ -47,6 +52,7 @@ class AdamW(_Part):
     betas: Betas = Field((0.9, 0.999), description="Decay of the running mean and of the running square.")
     eps: Rate = Field(1e-8, description="Added to the denominator.")
     weight_decay: Decay = Field(1e-2, description="Decoupled weight decay.")
+    decay_norms: bool = Field(True, description=_NORMS)
     kind: Literal["adamw"] = "adamw"
 
 
@@ -58,6 +64,7 @@ class RMSprop(_Part):
     eps: Rate = Field(1e-8, description="Added to the denominator.")
     momentum: Fraction = Field(0.0, description="Share of the last step that is kept.")
     weight_decay: Decay = Field(0.0, description="L2 penalty, as in PyTorch.")
+    decay_norms: bool = Field(True, description=_NORMS)
     kind: Literal["rmsprop"] = "rmsprop"
 
 
@@ -127,22 +134,6 @@ class EarlyStop(_Part):
     least: Decay = Field(0.0, description="A smaller gain does not count as an improvement.")
 
 
-class Shift(_Part):
-    """Moves every image by up to so many pixels each way, its border stretched."""
-
-    pixels: int = Field(ge=1, le=512, description="The farthest that an image is moved, in pixels.")
-    kind: Literal["shift"] = "shift"
-
-
-class Flip(_Part):
-    """Mirrors every other image, left to right."""
-
-    kind: Literal["flip"] = "flip"
-
-
-Augmentation = Shift | Flip
-
-
 class Init(_Part):
     """Weights to start from."""
 
@@ -179,7 +170,32 @@ class TrainPlan(Declared):
         (), description="How images are varied while the network learns from them."
     )
     init: Init | None = Field(None, description="Weights to start from.")
+    freeze: Freeze | None = Field(None, description="Modules that do not learn.")
+    frozen_stats: Literal["keep", "update"] = Field(
+        "keep",
+        description="Whether batch norms that are frozen keep their running statistics and use them, or go on as if "
+        "they learned.",
+    )
+    lr: tuple[tuple[str, Rate], ...] = Field(
+        (),
+        description="Learning rates of modules, where they differ from the optimizer's; the schedule scales them too.",
+    )
+    class_weights: Literal["none", "balanced"] | tuple[Decay, ...] = Field(
+        "none",
+        description="A factor for each class in what is learned from: a list, or as rare as the class is in the "
+        "training part. What is measured stays as it is.",
+    )
+    sampler: Literal["none", "balanced"] = Field(
+        "none", description="Whether an epoch draws every class equally often, with repetition."
+    )
+    phases: tuple[TrainPlan, ...] = Field((), description="What follows one another, where a block has several phases.")
+    name: str = Field("", internal=True, description="The phase's name.")
     places: dict[str, Span] = Field(default_factory=dict, internal=True, description="Where each was said.")
+
+    @property
+    def stages(self) -> tuple[TrainPlan, ...]:
+        """What is done, in order: the phases, or the plan itself."""
+        return self.phases or (self,)
 
     def place(self, key: str) -> Span | None:
         """Where a setting (or `data`, or `network`) stands in the text."""

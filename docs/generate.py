@@ -61,6 +61,7 @@ def train_settings() -> str:
         ("Data", SOURCES),
         ("Optimizers", training.OPTIMIZERS),
         ("Schedules of the learning rate", training.SCHEDULES),
+        ("Augmentation", training.AUGMENTATIONS),
     ):
         lines += ["", f"## {title}"]
         for name, model in models.items():
@@ -76,6 +77,9 @@ SETTINGS = {
     "optimizer": "an optimizer",
     "schedule": "a schedule",
     "early_stop": "patience=…, metric=…, least=…",
+    "augment": "one or more augmentations",
+    "freeze": "all, none or modules; except modules",
+    "lr": "module=…, module=…",
     "init": "file or published name, except modules",
     "metric": "one or more of " + ", ".join(get_args(training_plan.Metric)),
 }

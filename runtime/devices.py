@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from archlang.compiler.diagnostics import error
+from archlang.compiler.source import Span
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -19,16 +20,18 @@ _PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
 }
 
 
-def make_fabric(device: str = "auto", precision: str = "fp32", processes: int = 1) -> Fabric:
+def make_fabric(
+    device: str = "auto", precision: str = "fp32", processes: int = 1, *, span: Span | None = None
+) -> Fabric:
     """A launched Fabric. `device` is auto, cpu, cuda, cuda:N or mps; under torchrun the processes are torchrun's.
 
-    Raises A1042 for what this machine does not have."""
+    span: where the precision was asked for. Raises A1042 for what this machine does not have."""
     from lightning_fabric import Fabric
 
     accelerator, _, number = device.partition(":")
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    _check(accelerator, number, device, precision)
+    _check(accelerator, number, device, precision, span)
     world = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
     devices: int | list[int] = [int(number)] if number and accelerator == "cuda" else 1
     nodes = 1
@@ -50,7 +53,7 @@ def make_fabric(device: str = "auto", precision: str = "fp32", processes: int = 
     return fabric
 
 
-def _check(accelerator: str, number: str, device: str, precision: str) -> None:
+def _check(accelerator: str, number: str, device: str, precision: str, span: Span | None) -> None:
     there = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
@@ -64,5 +67,10 @@ def _check(accelerator: str, number: str, device: str, precision: str) -> None:
         raise error(
             "A1042", f"this machine has {torch.cuda.device_count()} GPUs, numbered from 0", help="see nvidia-smi"
         )
-    if precision == "fp16" and accelerator == "cpu":
-        raise error("A1042", "fp16 needs a GPU", help="write `precision bf16`, which the CPU can do too")
+    if precision == "fp16" and accelerator != "cuda":
+        raise error(
+            "A1042",
+            f"fp16 needs a CUDA GPU, and this runs on `{accelerator}`",
+            span,
+            help="write `precision bf16`, which the CPU can do too",
+        )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from archlang.compiler.learning import rate_of
 from archlang.compiler.training_plan import (
     SGD,
     AdamW,
@@ -23,16 +24,29 @@ from archlang.compiler.training_plan import (
 from torch import nn
 
 
+def parameter_groups(
+    settings: Optimizer, named: Iterable[tuple[str, nn.Parameter]], rates: Iterable[tuple[str, float]] = ()
+) -> list[dict[str, Any]]:
+    """Parameters grouped by learning rate and weight decay, in the order of their first members. rates: learning rates
+    of modules, where they differ from the optimizer's."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    rates = tuple(rates)
+    for key, parameter in named:
+        decay = settings.weight_decay if settings.decay_norms or parameter.ndim > 1 else 0.0
+        groups.setdefault((rate_of(key, rates, settings.lr), decay), []).append(parameter)
+    return [{"params": ps, "lr": lr, "weight_decay": decay} for (lr, decay), ps in groups.items()]
+
+
 def make_optimizer(
-    settings: Optimizer, parameters: Iterable[nn.Parameter], *, fused: bool = True
+    settings: Optimizer, groups: Sequence[dict[str, Any]], *, fused: bool = True
 ) -> torch.optim.Optimizer:
     """PyTorch's own, in its fused form where there is one (a loss scaler forbids it)."""
-    chosen: list[nn.Parameter] = list(parameters)
+    chosen = list(groups)
     options: dict[str, Any] = settings.as_dict()
-    del options["kind"]
+    del options["kind"], options["decay_norms"]
     if isinstance(settings, RMSprop):
         return torch.optim.RMSprop(chosen, **options)
-    if fused and all(p.is_floating_point() for p in chosen):
+    if fused and all(p.is_floating_point() for group in chosen for p in group["params"]):
         options["fused"] = True
     if isinstance(settings, SGD):
         return torch.optim.SGD(chosen, **options)

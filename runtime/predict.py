@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .data import Preprocessing, load
 from .data.arrays import as_tensor, read_arrays
 from .data.feed import Feed
-from .data.images import SUFFIXES, Unreadable, read_image, unreadable
+from .data.images import SUFFIXES, Unreadable, center, read_image, unreadable
 from .data.tables import numbers, read_table
 from .devices import make_fabric
 from .measure import Trainee, measure
@@ -141,10 +141,10 @@ def _pictures(program: Program, path: Path, prep: Preprocessing):
         pixels = []
         for file in chunk:
             try:
-                pixels.append(read_image(file, size, grey))
+                pixels.append(read_image(file, prep.resize or size, grey))
             except Exception as failure:  # Pillow raises what it likes on a broken file
                 unreadable(Unreadable(str(file), str(failure)), None)
-        batch = torch.from_numpy(np.stack(pixels))
+        batch = center(torch.from_numpy(np.stack(pixels)), size)
         if prep.scale == 1.0:
             batch = batch.to(torch.float32) / 255  # trained on values in [0, 1] that were no images
         _check(program, batch.float())

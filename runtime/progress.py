@@ -46,6 +46,12 @@ class Display:
             self.bar.stop()
             self.bar = None
 
+    def total(self, epochs: int, steps: int) -> None:
+        """Another phase: how many epochs the whole run has now, and how many steps each."""
+        self.epochs, self.steps = epochs, steps
+        if self.bar is not None:
+            self.bar.update(self.task, total=steps)
+
     def step(self, epoch: int, step: int, loss: float) -> None:
         """A moment within an epoch; called a few times a second at most."""
         if self.bar is not None:
@@ -91,7 +97,7 @@ class Board:
 
                 self.writer = SummaryWriter(str(self.folder))
             for name, value in row.items():
-                if name != "epoch":
+                if name not in ("epoch", "phase"):
                     self.writer.add_scalar(name.replace(" ", "/"), value, int(row["epoch"]))
         except OSError:
             self.on = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,16 @@ from .files import write_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+class PhaseReport(BaseModel):
+    """One phase of a run: how long it was, and what learned in it how fast."""
+
+    name: str = Field(description="Its name; empty when the block has no phases.")
+    epochs: int = Field(description="Epochs trained.")
+    learning: int = Field(description="Numbers that learned.")
+    frozen: int = Field(description="Trainable numbers that stayed as they were.")
+    rates: list[tuple[float, int]] = Field(description="Each learning rate, and how many numbers had it.")
 
 
 class Report(BaseModel):
@@ -30,6 +41,7 @@ class Report(BaseModel):
     seed: int = Field(description="The seed.")
     device: str = Field(description="Where it ran.")
     history: list[dict[str, float]] = Field(description="One row an epoch: epoch, lr, train loss, validation metrics.")
+    phases: list[PhaseReport] = Field(default_factory=list, description="The phases, in order.")
     files: list[str] = Field(description="What was written.")
     warnings: list[str] = Field(default_factory=list, description="What looked odd before training began.")
 
@@ -80,7 +92,7 @@ def draw_curves(report: Report, path: Path) -> None:
     if not history:
         return
     epochs = [int(row["epoch"]) for row in history]
-    metrics = [key for key in history[-1] if key not in ("epoch", "lr", "loss", "validation loss")]
+    metrics = [key for key in history[-1] if key not in ("epoch", "phase", "lr", "loss", "validation loss")]
     panels = ["loss", *metrics[:1], "lr"]
     figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
@@ -106,6 +118,9 @@ def draw_curves(report: Report, path: Path) -> None:
             axes.set_yscale("log")
         if any(label for _, label, _ in lines):
             axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
+        for before, after in pairwise(history):
+            if before.get("phase") != after.get("phase"):
+                axes.axvline(before["epoch"] + 0.5, color="#e8eaf0", linewidth=6, zorder=0)
         axes.axvline(report.best_epoch, color="#c4c9d4", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         _plain_axes(axes)
     best = report.best_epoch

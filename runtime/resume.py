@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,26 @@ def save_resume(
     save_tensors(tensors, path, {"format": _FORMAT, "state": json.dumps(body)})
 
 
-def load_resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, plan: TrainPlan) -> dict[str, Any]:
-    """Restores what `save_resume` wrote and returns `progress`. Raises A1101 to A1106."""
+@dataclass
+class Resumed:
+    """What `save_resume` wrote, its weights in place. `finish` restores the rest once an optimizer can take it."""
+
+    progress: dict[str, Any]
+    tensors: dict[str, Tensor]
+    groups: list[dict[str, Any]]
+    scalars: dict[str, dict[str, Any]]
+    random: dict[str, Any]
+
+    def finish(self, optimizer: torch.optim.Optimizer) -> None:
+        """Gives an optimizer of the same parameters its state, and brings back the generators of random numbers."""
+        state = _optimizer_state(self.tensors, self.scalars)
+        optimizer.load_state_dict({"state": state, "param_groups": _tuples(self.groups)})
+        generators = {k.removeprefix("random."): v for k, v in self.tensors.items() if k.startswith("random.")}
+        restore_random_state(self.random, generators)
+
+
+def load_resume(path: Path, module: nn.Module, plan: TrainPlan) -> Resumed:
+    """Reads what `save_resume` wrote, and restores the module's weights. Raises A1101 to A1106."""
     if not path.is_file():
         raise error(
             "A1105",
@@ -56,7 +75,7 @@ def load_resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer,
         raise error("A1105", f'"{path}" is not the state of a run', help="weights alone can't be resumed: use `init`")
     try:
         body = json.loads(metadata["state"])
-        theirs, groups, scalars = dict(body["plan"]), body["groups"], dict(body["scalars"])
+        theirs, groups, scalars = dict(body["plan"]), list(body["groups"]), dict(body["scalars"])
         progress, values = dict(body["progress"]), dict(body["random"])
     except (KeyError, TypeError, ValueError) as failure:
         raise error("A1102", f'"{path}" is damaged: {failure}', help="start anew") from None
@@ -64,10 +83,7 @@ def load_resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer,
     weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     check_keys(module, weights, path)
     put(module, weights)
-    optimizer.load_state_dict({"state": _optimizer_state(tensors, scalars), "param_groups": _tuples(groups)})
-    generators = {k.removeprefix("random."): v for k, v in tensors.items() if k.startswith("random.")}
-    restore_random_state(values, generators)
-    return progress
+    return Resumed(progress, tensors, groups, scalars, values)
 
 
 def _optimizer_state(tensors: dict[str, Tensor], scalars: dict[str, dict[str, Any]]) -> dict[int, dict[str, Any]]:
@@ -85,20 +101,32 @@ def _tuples(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _comparable(plan: TrainPlan) -> dict[str, Any]:
-    return json.loads(json.dumps({k: v for k, v in plan.as_dict().items() if k not in _FREE}))
+    """What must not differ: everything but what is free, and how long the phases before the last one are."""
+    shared = {k: v for k, v in plan.as_dict().items() if k not in _FREE and k != "phases"}
+    stages = [{k: v for k, v in stage.as_dict().items() if k not in _FREE} for stage in plan.phases]
+    for stage, said in zip(stages[:-1], plan.phases, strict=False):
+        stage["epochs"] = said.epochs
+    return json.loads(json.dumps({**shared, "phases": stages}))
 
 
 def _same_plan(theirs: dict[str, Any], ours: dict[str, Any], plan: TrainPlan) -> None:
-    differ = [key for key in ours if theirs.get(key) != ours[key]]
-    if not differ:
-        return
-    key = differ[0]
-    raise error(
-        "A1106",
-        f"the run to resume had `{key}` {_brief(theirs.get(key))}, and now it is {_brief(ours[key])}",
-        plan.place(key) or plan.place("network"),
-        help="resume with the settings that it began with, or start anew in another folder",
-    )
+    former, now = theirs.get("phases", []), ours["phases"]
+    if len(former) != len(now):
+        message = f"the run to resume had {len(former) or 'no'} phases, and now there are {len(now) or 'none'}"
+        raise error("A1106", message, plan.place("network"), help=_AGAIN)
+    for before, after, stage in (*zip(former, now, plan.phases, strict=True), (theirs, ours, plan)):
+        differ = [key for key in after if key != "phases" and before.get(key) != after[key]]
+        if differ:
+            key = differ[0]
+            raise error(
+                "A1106",
+                f"the run to resume had `{key}` {_brief(before.get(key))}, and now it is {_brief(after[key])}",
+                stage.place(key) or plan.place("network"),
+                help=_AGAIN,
+            )
+
+
+_AGAIN = "resume with the settings that it began with, or start anew in another folder"
 
 
 def _brief(value: Any) -> str:

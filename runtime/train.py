@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from archlang.compiler.diagnostics import ArchError, Diagnostic, error, plain
+from archlang.compiler.augmentations import Augmentation
+from archlang.compiler.diagnostics import ArchError, error, plain
 from archlang.compiler.graph import Program
 from archlang.compiler.task import TaskKind, find_task
 from archlang.compiler.training_plan import TrainPlan
@@ -21,18 +19,21 @@ from torch import Tensor, nn
 
 from .checkpoint import load_weights, save_weights
 from .data import Data, Split, load
-from .data.augment import augment
+from .data.augment import Augmenter
 from .data.feed import Feed
 from .devices import make_fabric
 from .files import check_writable, write_text
 from .measure import Trainee, measure
 from .metrics import better
-from .optim import Rate, make_optimizer
+from .phases import Phase, make_learner
+from .phases import report as phase_report
 from .progress import Board, Display
 from .report import Report, draw_curves
-from .resume import load_resume, save_resume
+from .resume import Resumed, load_resume, save_resume
 from .seeding import seed_all
+from .signals import Interrupted, Signals
 from .sources import BEST, start_from
+from .weighing import weighed_objective
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -41,20 +42,10 @@ if TYPE_CHECKING:
 LAST, RESUME = "last.safetensors", "resume.safetensors"
 _TICK = 0.5  # seconds between two looks at the loss: each one waits for the device
 _ASK = 20  # steps between two rounds in which processes agree whether to stop
-
-
-class Interrupted(ArchError):
-    """Training was told to stop, and has saved what it had. `exit_code` is what a shell expects of such an end."""
-
-    def __init__(self, number: int, folder: Path, epoch: int, step: int) -> None:
-        self.exit_code = 128 + number
-        super().__init__(
-            Diagnostic(
-                "A1045",
-                f"interrupted in epoch {epoch + 1} after {step} batches; everything is saved",
-                help=f'resume with `--resume` in "{folder}"',
-            )
-        )
+_STATE = (  # how far a run is, for one that takes it up again
+    *("number", "first", "lengths", "epoch", "step", "updates", "trace", "history"),
+    *("best", "best_loss", "best_epoch", "waited", "stop_best", "stopped"),
+)
 
 
 def fit(
@@ -81,14 +72,14 @@ def fit(
 
     module: a generated module, or a function that makes one: it is called after seeding, so that the seed decides the
     initial weights too. out: the folder for `best`, `last` and `resume.safetensors`, `report.json`, `curves.png` and
-    TensorBoard's `logs/`. precision, seed, epochs: override the plan's. data: a file or folder in place of the plan's.
-    processes: how many to train with (under torchrun: torchrun's). init: weights to start from (`find_weights`), and
-    init_except: modules that keep fresh ones, in place of the plan's. metadata: text to store with the weights.
-    Afterwards the module holds the best weights. Raises ArchError, and Interrupted on Ctrl-C.
+    TensorBoard's `logs/`. precision, seed, epochs: override the plan's (epochs: each phase's). data: a file or folder
+    in place of the plan's. processes: how many to train with (under torchrun: torchrun's). init: weights to start from
+    (`find_weights`), and init_except: modules that keep fresh ones, in place of the plan's. metadata: text to store
+    with the weights. Afterwards the module holds the best weights. Raises ArchError, and Interrupted on Ctrl-C.
     """
     changes = {"precision": precision, "seed": seed, "epochs": epochs}
-    plan = plan.replace(**{key: value for key, value in changes.items() if value is not None})
-    fabric = make_fabric(device, plan.precision, processes)
+    plan = _changed(plan, {key: value for key, value in changes.items() if value is not None})
+    fabric = make_fabric(device, plan.precision, processes, span=plan.place("precision") if precision is None else None)
     seed_all(plan.seed)
     examples, parts, notes = load(program, plan, data)
     built = module if isinstance(module, nn.Module) else module()
@@ -106,34 +97,17 @@ def fit(
         compile=compile,
         metadata=metadata or {},
     )
-    with Display(console, progress and fabric.is_global_zero, plan.epochs, run.feed.steps) as display:
+    with Display(console, progress and fabric.is_global_zero, run.epochs, run.phase.feed.steps) as display:
         for note in notes:
             display.say(plain(note))
-        with _Signals() as signals:
+        with Signals() as signals:
             return run.go(display, signals, resume, [plain(n) for n in notes])
 
 
-class _Signals:
-    """Turns Ctrl-C and a request to terminate into a flag; a second one takes effect at once."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> _Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self._caught)
-        return self
-
-    def _caught(self, number: int, frame: FrameType | None) -> None:
-        if self.number:
-            raise KeyboardInterrupt
-        self.number = number
-
-    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+def _changed(plan: TrainPlan, changes: dict[str, Any]) -> TrainPlan:
+    """The plan with other values, in its phases too."""
+    phases = tuple(phase.replace(**changes) for phase in plan.phases)
+    return plan.replace(**changes, phases=phases)
 
 
 class _Run:
@@ -162,77 +136,81 @@ class _Run:
             "seed": str(plan.seed),
             **metadata,
         }
-        self.learning = [p for p in self.module.parameters() if p.requires_grad]
-        scaled = plan.precision == "fp16"
-        raw = make_optimizer(plan.optimizer, self.learning, fused=not scaled)
-        self.raw_optimizer = raw
-        trainee: nn.Module = Trainee(self.module)
-        self.plain = trainee
-        if compile:
-            trainee = torch.compile(trainee)  # type: ignore[assignment]
-        # Fabric's wrappers cost time every step; one process at full or bf16 precision needs none of them.
-        self.wrapped = scaled or fabric.world_size > 1
-        self.trainee: Any = trainee
-        self.optimizer: Any = raw
-        if self.wrapped:
-            self.trainee, self.optimizer = fabric.setup(trainee, raw)
-        self.feed = self._feed("train", plan.batch, shuffle=plan.shuffle, even=True)
+        objective = weighed_objective(program, self.module, plan, data, parts)
+        self.learner = make_learner(self.module, fabric, plan, compile=compile, objective=objective)
+        self.plain = Trainee(self.module) if objective is not None else self.learner.trainee
         held = max(plan.batch, 256) if data.tensors else plan.batch
         self.checks = {
             name: self._feed(name, held) for name in ("train", "validation", "test") if len(parts.part(name))
         }
-        per_epoch = math.ceil(self.feed.steps / plan.accumulate)
-        self.rate = Rate(plan.schedule, plan.optimizer.lr, per_epoch, plan.epochs)
         self.watched = plan.metric[0] if plan.metric and self.task.kind is not TaskKind.NONE else "loss"
-        self.epoch = self.step = self.updates = self.waited = self.best_epoch = 0
+        self.epoch = self.step = self.best_epoch = 0
         self.best: float | None = None
         self.best_loss: float | None = None
-        self.stop_best: float | None = None
         self.trace: list[float] = []
         self.history: list[dict[str, float]] = []
-        self.stopped = False
+        self.lengths: list[int] = []  # epochs of the phases that are over
+        self._enter(0)
 
-    def _feed(self, part: str, batch: int, *, shuffle: bool = False, even: bool = False) -> Feed:
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run, as far as one can know."""
+        done = len(self.lengths)
+        return sum(self.lengths) + sum(stage.epochs for stage in self.plan.stages[done:])
+
+    def _enter(self, number: int) -> None:
+        """Begins a phase: its first epoch is the next one."""
+        self.number, self.first = number, self.epoch
+        self.updates = self.waited = 0
+        self.stop_best: float | None = None
+        self.stopped = False
+        self.phase = Phase(self.plan.stages[number], self.learner, self._feed, self._augmenter)
+
+    def _augmenter(self, how: Sequence[Augmentation]) -> Augmenter:
+        prep = self.data.preprocessing
+        size = prep.size if self.data.pictures is not None else None
+        return Augmenter(how, prep, size=size, classes=self.task.classes or 0, target=self.inputs + self.task.target)
+
+    def _feed(self, part: str, batch: int, **how: Any) -> Feed:
         workers = self.plan.workers
         return Feed(
             self.data,
             self.parts.part(part),
             batch,
             self.fabric.device,
-            shuffle=shuffle,
             seed=self.plan.seed,
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,
-            even=even,
             workers=min(4, os.cpu_count() or 1) if workers is None else workers,
             span=self.plan.place("data"),
+            **how,
         )
 
     # -- the run
 
-    def go(self, display: Display, signals: _Signals, resume: bool, notes: list[str]) -> Report:
+    def go(self, display: Display, signals: Signals, resume: bool, notes: list[str]) -> Report:
         began = time.perf_counter()
         zero = self.fabric.is_global_zero
         if zero:
             check_writable(self.out)
         if resume:
-            self._restore(load_resume(self.out / RESUME, self.module, self.raw_optimizer, self.plan))
+            self._restore(load_resume(self.out / RESUME, self.module, self.plan))
         if self.fabric.global_rank:  # every process draws noise of its own
             seed_all(hash((self.plan.seed, self.fabric.global_rank, self.updates)) % 2**32)
         board = Board(self.out / "logs", zero)
         try:
-            while self.epoch < self.plan.epochs and not self.stopped:
-                self._epoch(display, signals)
-                self._epoch_ended(display, board)
+            self._all(display, signals, board)
         except torch.cuda.OutOfMemoryError:
             raise error(
                 "A1041",
-                f"the GPU ran out of memory at a batch of {self.plan.batch}",
-                self.plan.place("batch") or self.plan.place("network"),
+                f"the GPU ran out of memory at a batch of {self.phase.plan.batch}",
+                self.phase.plan.place("batch") or self.plan.place("network"),
                 help="make `batch` smaller and `accumulate` larger by as much, or write `precision bf16`",
             ) from None
         finally:
             board.close()
+            for parameter in self.learner.named.values():
+                parameter.requires_grad_(True)
         self.fabric.barrier()
         if zero or self.fabric.world_size > 1:
             load_weights(self.module, self.out / BEST)
@@ -243,19 +221,40 @@ class _Run:
         display.report(report)
         return report
 
-    def _epoch(self, display: Display, signals: _Signals) -> None:
+    def _all(self, display: Display, signals: Signals, board: Board) -> None:
+        """The rest of the run, from the phase and epoch that it is at."""
+        while True:
+            said = self.phase.told()
+            if said is not None:
+                display.say(said)
+            while self.epoch - self.first < self.phase.plan.epochs and not self.stopped:
+                self._epoch(display, signals)
+                self._epoch_ended(display, board)
+            if self.number + 1 == len(self.plan.stages):
+                return
+            self.lengths.append(self.epoch - self.first)
+            self._enter(self.number + 1)
+            display.total(self.epochs, self.phase.feed.steps)
+
+    def _epoch(self, display: Display, signals: Signals) -> None:
         """The rest of an epoch, from `self.step` on."""
-        plan, trainee, optimizer, feed = self.plan, self.trainee, self.optimizer, self.feed
-        accumulate, steps, rate, groups = plan.accumulate, feed.steps, self.rate, self.raw_optimizer.param_groups
+        phase, plan = self.phase, self.phase.plan
+        trainee, optimizer, feed, accumulate, steps = (
+            phase.trainee,
+            phase.optimizer,
+            phase.feed,
+            plan.accumulate,
+            phase.feed.steps,
+        )
         last = steps - steps % accumulate  # where the group of batches begins that comes up short
-        mixed = plan.precision != "fp32" and not self.wrapped
+        mixed = plan.precision != "fp32" and not self.learner.wrapped
         pending: list[Tensor] = []
         due = time.perf_counter() + _TICK
-        trainee.train()
-        self._set_rate(groups)
+        phase.train()
+        phase.set_rate(self.updates)
         for step, batch in enumerate(feed.epoch(self.epoch, self.step), self.step):
-            if plan.augment:
-                batch = (augment(batch[0], plan.augment), *batch[1:])
+            if phase.augment is not None:
+                batch = phase.augment(batch)
             closes = (step + 1) % accumulate == 0 or step + 1 == steps
             if mixed:
                 with self.fabric.autocast():
@@ -265,16 +264,15 @@ class _Run:
             pending.append(loss.detach())
             if accumulate > 1:
                 loss = loss / (accumulate if step < last else steps - last)
-            self._backward(loss, closes)
+            phase.backward(loss, closes)
             if not closes:
                 continue
-            if plan.clip is not None:
-                self._clip(plan.clip)
+            phase.clip()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             self.updates += 1
-            if rate.varies:
-                self._set_rate(groups)
+            if phase.rate.varies:
+                phase.set_rate(self.updates)
             if signals.number or self.fabric.world_size > 1:
                 number = self._told_to_stop(signals, step)
                 if number:
@@ -289,29 +287,11 @@ class _Run:
                 due = time.perf_counter() + _TICK
         self._drain(pending)
 
-    def _set_rate(self, groups: list[dict[str, Any]]) -> None:
-        lr = self.rate.at(self.updates)
-        for group in groups:
-            group["lr"] = lr
-
-    def _backward(self, loss: Tensor, closes: bool) -> None:
-        if not self.wrapped:
-            loss.backward()
-            return
-        with self.fabric.no_backward_sync(self.trainee, enabled=not closes and self.fabric.world_size > 1):
-            self.fabric.backward(loss)
-
-    def _clip(self, bound: float) -> None:
-        if self.wrapped:
-            self.fabric.clip_gradients(self.trainee, self.optimizer, max_norm=bound, error_if_nonfinite=False)
-        else:
-            nn.utils.clip_grad_norm_(self.learning, bound)
-
-    def _told_to_stop(self, signals: _Signals, step: int) -> int:
+    def _told_to_stop(self, signals: Signals, step: int) -> int:
         """The signal's number; processes ask one another now and then, so that all stop at the same step."""
         if self.fabric.world_size == 1:
             return signals.number
-        if (step + 1) % _ASK and step + 1 != self.feed.steps:
+        if (step + 1) % _ASK and step + 1 != self.phase.feed.steps:
             return 0
         flag = torch.tensor(float(signals.number), device=self.fabric.device)
         return int(self.fabric.all_reduce(flag, reduce_op="max"))  # type: ignore[arg-type]
@@ -332,7 +312,7 @@ class _Run:
         return error(
             "A1040",
             f"{what} {where}",
-            self.plan.place("optimizer") or self.plan.place("network"),
+            self.phase.plan.place("optimizer") or self.plan.place("network"),
             help=f"{kept}try a smaller `lr`, `clip 1.0`, or look for extreme values in the data",
         )
 
@@ -340,16 +320,19 @@ class _Run:
 
     def _epoch_ended(self, display: Display, board: Board) -> None:
         where = f"after epoch {self.epoch + 1}"
-        if not all(bool(torch.isfinite(p).all()) for p in self.learning):
+        if not all(bool(torch.isfinite(p).all()) for p in self.phase.learning):
             raise self._diverged(where, "a weight became infinite or not a number")
-        row: dict[str, float] = {"epoch": self.epoch + 1, "lr": self.raw_optimizer.param_groups[0]["lr"]}
+        row: dict[str, float] = {"epoch": self.epoch + 1}
+        if self.plan.phases:
+            row["phase"] = self.number + 1
+        row["lr"] = self.phase.raw_optimizer.param_groups[0]["lr"]
         row["loss"] = sum(self.trace) / len(self.trace)
         if "validation" in self.checks:
             found = self._measure("validation", self.plan.metric)
             if not math.isfinite(found["loss"]):
                 raise self._diverged(where, f"the validation loss became {found['loss']}")
             row |= {f"validation {name}": value for name, value in found.items()}
-            self.rate.epoch_ended(found["loss"])
+            self.phase.rate.epoch_ended(found["loss"])
         best = self._is_best(row)
         self._maybe_stop(row)
         self.history.append(row)
@@ -370,7 +353,7 @@ class _Run:
         return False
 
     def _maybe_stop(self, row: dict[str, float]) -> None:
-        stop = self.plan.early_stop
+        stop = self.phase.plan.early_stop
         if stop is None:
             return
         name = stop.metric or self.watched
@@ -382,7 +365,7 @@ class _Run:
         self.stopped = self.waited >= stop.patience
 
     def _measure(self, part: str, names: tuple[str, ...]) -> dict[str, float]:
-        stop = self.plan.early_stop
+        stop = self.phase.plan.early_stop
         extra = (stop.metric,) if stop is not None and stop.metric not in (None, "loss") else ()
         names = tuple(dict.fromkeys((*names, *extra)))
         feed = self.checks[part]
@@ -391,32 +374,24 @@ class _Run:
     def _save(self) -> None:
         if not self.fabric.is_global_zero:
             return
-        save_resume(self.out / RESUME, self.module, self.raw_optimizer, self.plan, self._progress())
+        save_resume(self.out / RESUME, self.module, self.phase.raw_optimizer, self.plan, self._progress())
         save_weights(self.module, self.out / LAST, self.metadata)
 
     def _progress(self) -> dict[str, Any]:
-        names = (
-            "epoch",
-            "step",
-            "updates",
-            "waited",
-            "best_epoch",
-            "best",
-            "best_loss",
-            "stop_best",
-            "trace",
-            "history",
-            "stopped",
-        )
-        return {**{name: getattr(self, name) for name in names}, "rate": self.rate.state()}
+        return {**{name: getattr(self, name) for name in _STATE}, "rate": self.phase.rate.state()}
 
-    def _restore(self, progress: dict[str, Any]) -> None:
-        self.rate.restore(progress.pop("rate"))
-        for name, value in progress.items():
-            setattr(self, name, value)
+    def _restore(self, resumed: Resumed) -> None:
+        progress = resumed.progress
+        if progress["number"]:
+            self._enter(progress["number"])
+        self.phase.rate.restore(progress["rate"])
+        for name in _STATE:
+            setattr(self, name, progress[name])
+        resumed.finish(self.phase.raw_optimizer)
 
     def _report(self, seconds: float, notes: list[str]) -> Report:
         names = [BEST, LAST, RESUME, "report.json", "curves.png"]
+        lengths = [*self.lengths, self.epoch - self.first]
         return Report(
             network=self.plan.network,
             data=self.data.origin,
@@ -424,12 +399,13 @@ class _Run:
             metrics={name: self._measure(name, self.plan.metric) for name in self.checks},
             epochs=len(self.history),
             best_epoch=self.best_epoch,
-            stopped_early=self.stopped,
+            stopped_early=any(n < s.epochs for n, s in zip(lengths, self.plan.stages, strict=True)),
             seconds=round(seconds, 3),
-            parameters=sum(p.numel() for p in self.learning),
+            parameters=self.learner.size,
             seed=self.plan.seed,
             device=str(self.fabric.device),
             history=self.history,
+            phases=[phase_report(s, self.learner, n) for n, s in zip(lengths, self.plan.stages, strict=True)],
             files=[str(self.out / name) for name in names],
             warnings=notes,
         )

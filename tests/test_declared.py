@@ -163,7 +163,8 @@ def built(kind: type[Declared], values: dict[str, Any]) -> Declared | None:
 
 def drawn(kind: type[Declared]) -> st.SearchStrategy[dict[str, Any]]:
     required = {n: plausible(s.annotation, s.metadata) for n, s in kind.model_fields.items() if s.is_required()}
-    optional = {n: plausible(s.annotation, s.metadata) for n, s in kind.model_fields.items() if not s.is_required()}
+    flat = {n: s for n, s in kind.model_fields.items() if kind not in get_args(s.annotation)}  # plans hold plans
+    optional = {n: plausible(s.annotation, s.metadata) for n, s in flat.items() if not s.is_required()}
     return st.fixed_dictionaries(required, optional=optional)
 
 

@@ -18,7 +18,8 @@ def test_everything_said(tmp_path):
     """
     _, plan = compiled(classifier(), "iris", body, tmp_path)
     told = plan.as_dict()
-    assert told["optimizer"] == {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0, "kind": "sgd"}
+    stated = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0, "decay_norms": True, "kind": "sgd"}
+    assert told["optimizer"] == stated
     assert told["schedule"] == {"warmup": 2, "floor": 0.01, "kind": "cosine"}
     assert (plan.epochs, plan.batch, plan.accumulate, plan.validation, plan.test) == (7, 32, 2, 0.25, 0.1)
     assert (plan.seed, plan.split_seed, plan.metric, plan.clip) == (3, 4, ("f1", "accuracy"), 1.0)
@@ -36,6 +37,23 @@ def test_defaults_come_from_the_task(tmp_path):
 def test_one_phase_is_the_block_itself(tmp_path):
     _, plan = compiled(classifier(), "iris", "batch 8 phase only { epochs 3 optimizer adamw(lr=1e-2) }", tmp_path)
     assert (plan.batch, plan.epochs, plan.optimizer.kind, plan.optimizer.lr) == (8, 3, "adamw", 1e-2)
+
+
+def test_phases_add_to_the_block(tmp_path):
+    body = """
+      optimizer adamw(lr=1e-4, decay_norms=false)  batch 8  freeze linear1.bias
+      phase head { freeze all except linear2  epochs 2  optimizer sgd(0.1) }
+      phase all  { lr linear1=1e-5, `linear2.bias`=1e-3  epochs 3 }
+    """
+    _, plan = compiled(classifier(), "iris", body, tmp_path)
+    head, rest = plan.stages
+    assert (head.name, head.epochs, head.batch, head.optimizer.kind) == ("head", 2, 8, "sgd")
+    assert head.freeze.as_dict() == {"paths": (), "all": True, "excepted": ("linear2",)}
+    assert [head.freeze.covers(key) for key in ("linear1.weight", "linear2.bias")] == [True, False]
+    assert (rest.name, rest.epochs, rest.optimizer.decay_norms) == ("all", 3, False)
+    assert rest.freeze.paths == ("linear1.bias",)
+    assert rest.lr == (("linear1", 1e-5), ("linear2.bias", 1e-3))
+    assert plan.epochs == 5
 
 
 WRONG = [
@@ -59,7 +77,7 @@ WRONG = [
     ("optimizer adam(lr=-1)", "A1005", "-1", "greater than 0"),
     ("optimizer adam(betas=[0.9])", "A1005", "[0.9]", "betas"),
     ("optimizer adam(lr=1, lr=2)", "A1005", "lr=2", "twice"),
-    ("optimizer rmsprop(1, 0, 1, 0, 0, 7)", "A1005", "7", "5 settings"),
+    ("optimizer rmsprop(1, 0, 1, 0, 0, true, 7)", "A1005", "7", "6 settings"),
     ("schedule step", "A1005", "step", "every"),
     ("augment flop", "A1004", "flop", "flip"),
     ("augment shift", "A1005", "shift", "pixels"),
@@ -70,10 +88,38 @@ WRONG = [
     ("validation 0 early_stop 3", "A1007", "3", "validation"),
     ("validation 0 schedule plateau", "A1007", "plateau", "validation"),
     ("epochs foo", "A0201", "foo", "foo"),
-    ("phase a { epochs 1 } phase b { epochs 2 }", "A0910", "b", "phases"),
     ("set resolution=8", "A0911", "set", "set"),
     ("fade alpha=2", "A0912", "fade", "fade"),
-    ("freeze all except linear1", "A0913", "freeze", "freeze"),
+    ("freeze all except linear3", "A1008", "linear3", "linear2"),
+    ("freeze liner1", "A1008", "liner1", "linear1"),
+    ("freeze linear1.wieght", "A1008", "linear1.wieght", "linear1.weight"),
+    ('init "w.safetensors" except fc', "A1008", "fc", "`Net` has `linear1`, `linear2`"),
+    ("freeze all", "A1009", "all", "nothing is left"),
+    ("freeze linear1, linear2", "A1009", "linear1", "nothing is left"),
+    ("freeze linear1 except linear2", "A1009", "linear1", "exception"),
+    ("freeze all, linear1", "A1003", "all", "alone"),
+    ("freeze none except linear1", "A1003", "linear1", "except"),
+    ("freeze 3", "A1003", "3", "layer4.0"),
+    ("lr 1e-3", "A1003", "lr 1e-3", "optimizer"),
+    ("lr linear9=1e-3", "A1008", "linear9", "linear"),
+    ("lr linear1.weigth = 1e-3", "A1008", "linear1.weigth", "linear1.weight"),
+    ("lr linear1=-1", "A1003", "-1", "greater than 0"),
+    ("lr linear1=1, linear1=2", "A1002", "linear1", "two"),
+    ("freeze linear1 lr linear1.bias=1", "A1007", "lr linear1.bias=1", "frozen"),
+    ("phase a { epochs 1 } phase a { epochs 2 }", "A1032", "a", "two phases"),
+    ("phase a { epochs 1 } phase b { batch 2 }", "A1033", "b", "epochs"),
+    ("phase a { epochs 1 seed 2 } phase b { epochs 2 }", "A1034", "seed", "before"),
+    ("phase a { epochs 1 freeze fc } phase b { epochs 2 }", "A1008", "fc", "linear1"),
+    ("epochs 1 phase a { batch 0 } phase b { batch 2 }", "A1003", "0", "greater than or equal to 1"),
+    ("class_weights [1, 2]", "A1035", "[1, 2]", "3 classes"),
+    ("class_weights [0, 0, 0]", "A1035", "[0, 0, 0]", "nothing is left"),
+    ("class_weights [1, -2, 1]", "A1003", "[1, -2, 1]", "greater than"),
+    ("class_weights even", "A1004", "even", "balanced"),
+    ("sampler even", "A1004", "even", "balanced"),
+    ("frozen_stats drop", "A1004", "drop", "keep"),
+    ("augment color_jitter", "A1005", "color_jitter", "brightness"),
+    ("augment random_resized_crop(scale=[0.9, 0.1])", "A1005", "random_resized_crop(scale=[0.9, 0.1])", "greater"),
+    ("augment rotate(200)", "A1005", "200", "180"),
 ]
 
 

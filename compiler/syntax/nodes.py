@@ -231,8 +231,17 @@ class Nodes(Literals):
     def on_setting_assigns(self, at: Span, key: ast.Ident, *assignments: ast.Argument) -> ast.Setting:
         return ast.Setting(key, (), assignments, span=at)
 
-    def on_assign(self, at: Span, name: str, value: ast.Expr) -> ast.Argument:
-        return ast.Argument(name, value, span=at)
+    def on_assign(self, at: Span, name: ast.Expr, value: ast.Expr) -> ast.Argument:
+        return ast.Argument(self._path(name), value, span=at)
+
+    def _path(self, e: ast.Expr) -> str:
+        """A setting's name, or a module's path: `patience`, `layer4.0`, a quoted name."""
+        if isinstance(e, ast.Name):
+            return e.text
+        if isinstance(e, ast.Attribute):
+            return f"{self._path(e.value)}.{e.name}"
+        self.report("A0125", "only a name can be set", e.span, "such as `patience=3`, or a module's: `layer4.0=1e-4`")
+        return ""
 
     def on_phase(self, at: Span, name: ast.Ident, *body: Any) -> ast.Phase:
         for part in body:

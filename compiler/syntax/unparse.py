@@ -226,9 +226,16 @@ def _key_rule(node: ast.KeyRule) -> str:
 
 def _setting(node: ast.Setting) -> str:
     if node.assignments:
-        return f"{node.key.text} {', '.join(f'{a.name}={at(a.value, TEST)}' for a in node.assignments)}"
+        return f"{node.key.text} {', '.join(f'{_path(a.name)}={at(a.value, TEST)}' for a in node.assignments)}"
     text = f"{node.key.text} {', '.join(at(v, TEST) for v in node.values)}"
     return text + (f" except {', '.join(at(v, TEST) for v in node.excepted)}" if node.excepted else "")
+
+
+def _path(name: str | None) -> str:
+    """The name of a setting, or a module's path."""
+    parts = (name or "").split(".")
+    plain = all(_IDENTIFIER.fullmatch(part) or (part.isascii() and part.isdigit()) for part in parts[1:])
+    return quoted(name or "", plain and bool(_IDENTIFIER.fullmatch(parts[0])))
 
 
 def _ident(node: ast.Ident) -> str:

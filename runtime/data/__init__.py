@@ -47,7 +47,10 @@ def _read(program: Program, plan: TrainPlan, override: Path | None) -> Data:
     if isinstance(source, Images):
         path = locate(program, source.folder, override, span)
         size, grey = _image_form(program, source)
-        return images.load_images(path, size, grey, span)
+        if source.resize is not None and source.resize < size:
+            message = f"images resized to {source.resize} are too small for a middle of {size}"
+            raise error("A1037", message, span, help=f"write `resize={size * 8 // 7}`, or leave it out")
+        return images.load_images(path, size, grey, span, source.resize)
     if isinstance(source, Csv):
         path = locate(program, source.file, override, span)
         wants = target_type(program, 0).dtype if program.target_nodes() else "float"

@@ -44,6 +44,7 @@ class Preprocessing(BaseModel):
     separator: str = Field(",", description="What stands between a table's columns.")
     array: str = Field("x", description="Name of the array of inputs in an npz archive.")
     size: int | None = Field(None, description="Height and width of images, in pixels.")
+    resize: int | None = Field(None, description="What the shorter side is brought to before the middle is cut out.")
     grey: bool = Field(False, description="Images have one channel.")
 
     def apply(self, x: Tensor) -> Tensor:
@@ -58,6 +59,22 @@ class Preprocessing(BaseModel):
         factor = (self.scale / std).view(shape)
         shift = (torch.tensor(self.mean, device=x.device) / std).view(shape)
         return x * factor - shift
+
+    def undo(self, x: Tensor) -> Tensor:
+        """Images [B, C, H, W] as they were before, in [0, 1]."""
+        if not self.mean:
+            return x
+        return x * _channels(self.std, x) + _channels(self.mean, x)
+
+    def redo(self, x: Tensor) -> Tensor:
+        """What `undo` undid."""
+        if not self.mean:
+            return x
+        return (x - _channels(self.mean, x)) / _channels(self.std, x)
+
+
+def _channels(values: tuple[float, ...], x: Tensor) -> Tensor:
+    return torch.tensor(values, device=x.device).view(1, -1, 1, 1)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from archlang.compiler.source import Span
 from torch import Tensor
 
 from .base import Data
-from .images import Unreadable, unreadable
+from .images import Unreadable, center, unreadable
 
 _SHARE = 0.25  # of the device's free memory that a data set may take
 
@@ -34,14 +34,19 @@ class Feed:
         rank: int = 0,
         world: int = 1,
         even: bool = False,
+        balanced: bool = False,
+        whole: bool = False,
         workers: int = 0,
         span: Span | None = None,
     ) -> None:
         """`even`: every process gets the same number of examples of every batch, and a last batch of one is left out,
-        so that gradients can be averaged and batch statistics exist."""
+        so that gradients can be averaged and batch statistics exist. `balanced`: every class is drawn equally often,
+        with repetition. `whole`: pictures come as large as they were read, for what varies them to cut from."""
         self.data, self.batch, self.device, self.span = data, batch, device, span
         self.shuffle, self.seed, self.rank, self.world, self.even = shuffle, seed, rank, world, even
         self.rows = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        self.whole = whole
+        self.chances = _chances(data, rows) if balanced else None
         sizes = [min(batch, len(rows) - i) for i in range(0, len(rows), batch)]
         if even:
             sizes = [s - s % world for s in sizes]
@@ -76,10 +81,13 @@ class Feed:
 
     def _plan(self, number: int) -> list[Tensor]:
         rows = self.rows
-        if self.shuffle:
+        if self.shuffle or self.chances is not None:
             mixed = np.random.SeedSequence((self.seed, number)).generate_state(1)
             generator = torch.Generator().manual_seed(int(mixed[0]))
-            rows = rows[torch.randperm(len(rows), generator=generator)]
+            if self.chances is None:
+                rows = rows[torch.randperm(len(rows), generator=generator)]
+            else:
+                rows = rows[torch.multinomial(self.chances, len(rows), replacement=True, generator=generator)]
         whole = [rows[i * self.batch : i * self.batch + size] for i, size in enumerate(self.sizes)]
         return [b[self.rank :: self.world] for b in whole] if self.world > 1 else whole
 
@@ -104,6 +112,8 @@ class Feed:
             if isinstance(item, Unreadable):
                 unreadable(item, self.span)
             x, y = (t.to(self.device, non_blocking=True) for t in item)
+            if prep.size is not None and not self.whole:
+                x = center(x, prep.size)
             yield (prep.apply(x), y)[: self.data.arity]
 
 
@@ -129,6 +139,13 @@ def _quiet(_: int) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _chances(data: Data, rows: np.ndarray) -> Tensor:
+    """How likely each row is drawn, so that every class is as likely as any other."""
+    assert data.labels is not None, "asked for when the data were matched"
+    labels = torch.from_numpy(np.asarray(data.labels)[rows]).long()
+    return (1.0 / torch.bincount(labels).clamp(min=1).double())[labels]
 
 
 def _fits(tensors: tuple[Tensor, ...], device: torch.device) -> bool:

@@ -31,12 +31,15 @@ class Unreadable:
 
 @dataclass
 class Pictures:
-    """A data set for DataLoader: row numbers to uint8 [B, C, size, size] and int64 [B]."""
+    """A data set for DataLoader: row numbers to uint8 [B, C, side, side] and int64 [B].
+
+    side: `resize` where that is given, so that what varies images has more to cut from; `center` gives the rest."""
 
     paths: list[str]
     labels: Tensor
     size: int
     grey: bool
+    resize: int | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -45,10 +48,11 @@ class Pictures:
         return self.__getitems__([row])
 
     def __getitems__(self, rows: Sequence[int]) -> tuple[Tensor, Tensor] | Unreadable:
-        batch = np.empty((len(rows), 1 if self.grey else 3, self.size, self.size), dtype=np.uint8)
+        side = self.resize or self.size
+        batch = np.empty((len(rows), 1 if self.grey else 3, side, side), dtype=np.uint8)
         for i, row in enumerate(rows):
             try:
-                batch[i] = read_image(Path(self.paths[row]), self.size, self.grey)
+                batch[i] = read_image(Path(self.paths[row]), side, self.grey)
             except Exception as failure:  # Pillow raises what it likes on a broken file
                 return Unreadable(self.paths[row], str(failure)[:200])
         return torch.from_numpy(batch), self.labels[torch.as_tensor(rows)]
@@ -67,9 +71,18 @@ def read_image(path: Path, size: int, grey: bool) -> np.ndarray:
             with_alpha = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", with_alpha.size, "white"), with_alpha)
         upright = upright.convert("L" if grey else "RGB")
-        fitted = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(fitted)
+        short = min(upright.size)
+        width, height = (max(size, size * side // short) for side in upright.size)
+        fitted = upright.resize((width, height), Image.Resampling.BILINEAR)
+        left, top = round((width - size) / 2), round((height - size) / 2)
+        pixels = np.asarray(fitted.crop((left, top, left + size, top + size)))
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
+
+
+def center(x: Tensor, size: int) -> Tensor:
+    """The middle of images [B, C, H, W], [B, C, size, size]."""
+    top, left = ((side - size) // 2 for side in x.shape[-2:])
+    return x[..., top : top + size, left : left + size]
 
 
 def _deep(image: PILImage) -> PILImage:
@@ -81,7 +94,7 @@ def _deep(image: PILImage) -> PILImage:
     return Image.fromarray((pixels / top * 255).clip(0, 255).astype(np.uint8), "L")
 
 
-def load_images(path: Path, size: int, grey: bool, span: Span | None) -> Data:
+def load_images(path: Path, size: int, grey: bool, span: Span | None, resize: int | None = None) -> Data:
     """One subfolder a class, in the order of their names. Only headers are read here."""
     if not path.is_dir():
         raise error("A1012", f'"{path.name}" is a file; images come in a folder with a subfolder for each class', span)
@@ -109,9 +122,11 @@ def load_images(path: Path, size: int, grey: bool, span: Span | None) -> Data:
         inputs=(Column("image", (1 if grey else 3, size, size), "float"),),
         targets=(Column("class", (), "int"),),
         size=len(paths),
-        pictures=Pictures(paths, torch.from_numpy(classes), size, grey),
+        pictures=Pictures(paths, torch.from_numpy(classes), size, grey, resize),
         labels=classes,
-        preprocessing=Preprocessing(classes=tuple(f.name for f in folders), size=size, grey=grey, scale=1 / 255),
+        preprocessing=Preprocessing(
+            classes=tuple(f.name for f in folders), size=size, resize=resize, grey=grey, scale=1 / 255
+        ),
     )
 
 

@@ -40,9 +40,13 @@ def match(program: Program, plan: TrainPlan, data: Data) -> list[Diagnostic]:
             continue
         for node, column in zip(nodes, given, strict=True):
             _fit(program, node, column, what=what, data=data, span=span, sink=sink)
-    if plan.augment and data.inputs[0].dtype == "float" and len(data.inputs[0].shape) != 3:
+    varied = next((stage for stage in plan.stages if stage.augment), None)
+    if varied is not None and data.inputs[0].dtype == "float" and len(data.inputs[0].shape) != 3:
         message = f"`augment` varies images, and {data.origin} gives {data.inputs[0]}"
-        sink.extend(error("A1031", message, plan.place("augment"), help="leave `augment` out"))
+        sink.extend(error("A1031", message, varied.place("augment"), help="leave `augment` out"))
+    if data.labels is None and any(stage.sampler == "balanced" for stage in plan.stages):
+        place = next(stage.place("sampler") for stage in plan.stages if stage.sampler == "balanced")
+        sink.extend(error("A1038", f"{data.origin} gives no class for each example to balance", place))
     if not sink.failed:
         _classes(program, data, span, sink)
     sink.raise_if_failed()

@@ -1,0 +1,98 @@
+"""Settings of a `train` block that only make sense together, and with the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .augmentations import CutMix, Mixup
+from .diagnostics import Diagnostic, Label
+from .graph import Program
+from .learning import Freeze, Tree, within
+from .task import TaskKind, find_task
+from .training_plan import Plateau, TrainPlan
+from .weighing import class_losses, takes_shares
+
+
+def check_block(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
+    """What is wrong with the settings that all phases share."""
+    held = found.validation + found.test
+    if held >= 1:
+        yield Diagnostic(
+            "A1007",
+            f"validation and test together take {held:g} of the examples: nothing is left to learn from",
+            found.place("test") or found.place("validation"),
+        )
+    if found.class_weights != "none":
+        yield from _class_weights(found, program)
+
+
+def check_stage(stage: TrainPlan, program: Program, tree: Tree) -> Iterator[Diagnostic]:
+    """What is wrong with the settings of a phase, those that it shares included."""
+    watching = {"early_stop": stage.early_stop is not None, "schedule": isinstance(stage.schedule, Plateau)}
+    for key, on in watching.items():
+        if stage.validation == 0 and on:
+            labels = (Label(stage.places["validation"], "set to nothing here"),)
+            message = f"`{key}` watches the validation part, and there is none"
+            yield Diagnostic("A1007", message, stage.places[key], labels)
+            break
+    if stage.freeze is not None:
+        yield from _freeze(stage, stage.freeze, program, tree)
+    if stage.lr:
+        yield from _rates(stage, tree)
+    blends = [one.kind for one in stage.augment if isinstance(one, (Mixup, CutMix))]
+    task = find_task(program)
+    if blends and not (task.kind is TaskKind.MULTICLASS and task.classes is not None and takes_shares(program)):
+        yield Diagnostic(
+            "A1036",
+            f"`{blends[0]}` blends targets, and only `cross_entropy` of one class an example takes blended ones",
+            stage.place("augment"),
+            help="leave it out, or learn with `(logits, label) -> cross_entropy` alone, without `ignore`",
+        )
+
+
+def _freeze(stage: TrainPlan, freeze: Freeze, program: Program, tree: Tree) -> Iterator[Diagnostic]:
+    span = stage.place("freeze")
+    for path in freeze.excepted:
+        if not freeze.all and not any(within(key, freeze.paths) for key in tree.parameters if within(key, (path,))):
+            yield Diagnostic("A1009", f"`{path}` is not among what is frozen: the exception changes nothing", span)
+    if not any(freeze.covers(key) for key in tree.parameters):
+        if freeze.paths or freeze.all:
+            yield Diagnostic("A1009", "this freezes nothing that learns", span, help="write `freeze none`")
+    elif all(freeze.covers(key) for key in tree.parameters):
+        last = tree.parameters[-1].rpartition(".")[0]
+        help = f"leave something out, as in `freeze all except {last}`" if last else None
+        yield Diagnostic(
+            "A1009", f"everything in `{program.name}` is frozen: nothing is left to learn", span, help=help
+        )
+
+
+def _rates(stage: TrainPlan, tree: Tree) -> Iterator[Diagnostic]:
+    for path, _ in stage.lr:
+        keys = [key for key in tree.parameters if within(key, (path,))]
+        if not keys:
+            yield Diagnostic("A1009", f"`{path}` has a learning rate, and nothing in it learns", stage.place("lr"))
+        elif stage.freeze is not None and all(map(stage.freeze.covers, keys)):
+            frozen = stage.place("freeze")
+            labels = (Label(frozen, "frozen here"),) if frozen is not None else ()
+            yield Diagnostic("A1007", f"`{path}` has a learning rate, and is frozen", stage.place("lr"), labels)
+
+
+def _class_weights(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
+    span, losses, task = found.place("class_weights"), class_losses(program), find_task(program)
+    if not losses:
+        help = "for yes-or-no, give `bce_with_logits` a `pos_weight`"
+        yield Diagnostic(
+            "A1035", f"`class_weights` weighs `cross_entropy`, and `{program.name}` has none", span, help=help
+        )
+        return
+    given = [program.graph[number].span for number, op in losses.items() if op.weight is not None]
+    if given:
+        labels = tuple(Label(place, "weighs classes itself") for place in given if place is not None)
+        yield Diagnostic("A1035", "the loss and `class_weights` both weigh the classes", span, labels, "keep one")
+    weights = found.class_weights
+    if isinstance(weights, tuple):
+        if task.classes is not None and len(weights) != task.classes:
+            message = f"`class_weights` lists {len(weights)} factors, and the network scores {task.classes} classes"
+            yield Diagnostic("A1035", message, span, help="one factor a class, in the order of their names")
+        elif not any(weights):
+            yield Diagnostic("A1035", "every class has the weight 0: nothing is left to learn", span)

@@ -1,0 +1,153 @@
+"""One phase of a run: what learns in it, by which optimizer, on which batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from archlang.compiler.learning import Freeze
+from archlang.compiler.training_plan import TrainPlan
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from .data.augment import Augmenter
+from .data.feed import Feed
+from .measure import Trainee
+from .optim import Rate, make_optimizer, parameter_groups
+from .report import PhaseReport
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass
+class Learner:
+    """A module that learns, as all phases have it.
+
+    named: its parameters by key, those that the module itself keeps from learning left out. trainee: what computes the
+    objective. compiled: the same, faster. wrapped: whether Fabric's wrappers are needed; they cost time every step, and
+    one process at full or bf16 precision needs none of them."""
+
+    module: nn.Module
+    named: dict[str, nn.Parameter]
+    trainee: nn.Module
+    compiled: Any
+    fabric: Fabric
+    wrapped: bool
+
+    @property
+    def size(self) -> int:
+        """How many numbers can learn."""
+        return sum(p.numel() for p in self.named.values())
+
+
+class Phase:
+    """One phase: made when it begins, so that its optimizer starts afresh."""
+
+    def __init__(
+        self, plan: TrainPlan, learner: Learner, feed: Callable[..., Feed], augmenter: Callable[..., Augmenter]
+    ) -> None:
+        self.plan, self.learner = plan, learner
+        freeze = plan.freeze or Freeze()
+        for key, parameter in learner.named.items():
+            parameter.requires_grad_(not freeze.covers(key))
+            parameter.grad = None
+        self.resting = _resting(learner.module, freeze) if plan.frozen_stats == "keep" else []
+        self.learning = [p for p in learner.named.values() if p.requires_grad]
+        scaled = plan.precision == "fp16"
+        chosen = [(key, p) for key, p in learner.named.items() if p.requires_grad]
+        self.groups = parameter_groups(plan.optimizer, chosen, plan.lr)
+        self.rates = [(float(g["lr"]), sum(p.numel() for p in g["params"])) for g in self.groups]
+        self.raw_optimizer = make_optimizer(plan.optimizer, self.groups, fused=not scaled)
+        self.trainee, self.optimizer = learner.compiled, self.raw_optimizer
+        if learner.wrapped:
+            self.trainee, self.optimizer = learner.fabric.setup(learner.compiled, self.raw_optimizer)
+        self.augment = augmenter(plan.augment) if plan.augment else None
+        balanced = plan.sampler == "balanced"
+        whole = self.augment is not None
+        self.feed = feed("train", plan.batch, shuffle=plan.shuffle, even=True, balanced=balanced, whole=whole)
+        per_epoch = math.ceil(self.feed.steps / plan.accumulate)
+        self.rate = Rate(plan.schedule, plan.optimizer.lr, per_epoch, plan.epochs)
+
+    def train(self) -> None:
+        """Puts the module into training mode: all but the batch norms that rest."""
+        self.trainee.train()
+        for module in self.resting:
+            module.eval()
+
+    def set_rate(self, update: int) -> None:
+        """Every group's learning rate for a step: its own, as the schedule scales all of them."""
+        lr = self.rate.at(update)
+        for (own, _), group in zip(self.rates, self.raw_optimizer.param_groups, strict=True):
+            group["lr"] = lr if own == self.rate.base else own * (lr / self.rate.base)
+
+    def backward(self, loss: Tensor, closes: bool) -> None:
+        if not self.learner.wrapped:
+            loss.backward()
+            return
+        fabric = self.learner.fabric
+        with fabric.no_backward_sync(self.trainee, enabled=not closes and fabric.world_size > 1):
+            fabric.backward(loss)
+
+    def clip(self) -> None:
+        """Bounds the norm of the gradient, where the plan says so."""
+        bound = self.plan.clip
+        if bound is None:
+            return
+        if self.learner.wrapped:
+            fabric = self.learner.fabric
+            fabric.clip_gradients(self.trainee, self.optimizer, max_norm=bound, error_if_nonfinite=False)
+        else:
+            nn.utils.clip_grad_norm_(self.learning, bound)
+
+    def told(self) -> str | None:
+        """What there is to say when it begins."""
+        learning = sum(p.numel() for p in self.learning)
+        if not self.plan.name and learning == self.learner.size:
+            return None
+        name = f"phase {self.plan.name}: " if self.plan.name else ""
+        what = (
+            "everything learns"
+            if learning == self.learner.size
+            else f"{learning:,} of {self.learner.size:,} parameters learn"
+        )
+        return f"{name}{what}"
+
+
+def report(plan: TrainPlan, learner: Learner, epochs: int) -> PhaseReport:
+    """A phase that may be long over, for the report."""
+    freeze = plan.freeze or Freeze()
+    chosen = [(key, p) for key, p in learner.named.items() if not freeze.covers(key)]
+    groups = parameter_groups(plan.optimizer, chosen, plan.lr)
+    rates: dict[float, int] = {}
+    for group in groups:
+        rates[group["lr"]] = rates.get(group["lr"], 0) + sum(p.numel() for p in group["params"])
+    learning = sum(rates.values())
+    return PhaseReport(
+        name=plan.name, epochs=epochs, learning=learning, frozen=learner.size - learning, rates=list(rates.items())
+    )
+
+
+def make_learner(
+    module: nn.Module, fabric: Fabric, plan: TrainPlan, *, compile: bool, objective: Callable | None
+) -> Learner:
+    """A module on its device, ready for phases."""
+    named = {key: p for key, p in module.named_parameters() if p.requires_grad}
+    trainee: nn.Module = Trainee(module, objective)
+    compiled: Any = trainee
+    if compile:
+        import torch
+
+        compiled = torch.compile(trainee)
+    return Learner(module, named, trainee, compiled, fabric, plan.precision == "fp16" or fabric.world_size > 1)
+
+
+def _resting(module: nn.Module, freeze: Freeze) -> list[nn.Module]:
+    """Norms with running statistics that are frozen: they use what they have, and learn nothing of new data."""
+    return [
+        inner
+        for name, inner in module.named_modules()
+        if isinstance(inner, _NormBase) and inner.track_running_stats and freeze.covers(f"{name}.running_mean")
+    ]
