@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..graph import Graph, Kind, Program, Ref
-from ..ops import get
+from ..ops import require
 from ..ops.base import Glyph, Op
 from .rewrite import each_graph, put
 
@@ -24,7 +24,7 @@ _VIEWS = ("identity", "rearrange", "flatten", "reshape", "transpose", "unsqueeze
 def in_place(program: Program) -> Program:
     """With elementwise ops overwriting what they alone read. Only without gradients."""
     owned: dict[int, bool] = {}
-    views = tuple(get(name) for name in _VIEWS)
+    views = tuple(require(name) for name in _VIEWS)
     return each_graph(program, lambda graph: _overwrite(graph, owned, views))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..graph import Graph, Instance, Layer, Node, Program
-from ..ops import get
+from ..ops import require
 from ..ops.base import Op
 
 
@@ -64,7 +64,7 @@ def silence(graph: Graph, number: int) -> None:
     that does nothing keeps its place."""
     module = graph[number].module
     if graph[number].level:
-        replace_op(graph, number, get("identity")())
+        replace_op(graph, number, require("identity")())
         return
     (ref,) = graph.operands(number)
     for _, user, position in graph.users(number):
