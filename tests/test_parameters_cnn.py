@@ -8,6 +8,8 @@ from typing import Any
 import archlang
 import pytest
 import torch
+from archlang.compiler.diagnostics import ArchError
+from archlang.compiler.elaborate import limits
 from archlang.runtime.module import build
 from oracles import ORACLES, Oracle, library
 from parity import families, on_meta
@@ -77,3 +79,11 @@ def test_an_illegal_value_is_told_with_a_place(name: str, parameters: dict[str, 
     for diagnostic in refusal.value.diagnostics:
         assert diagnostic.code.startswith("A")
         assert diagnostic.message
+
+
+def test_a_network_of_too_many_different_blocks_is_refused(monkeypatch):
+    monkeypatch.setattr(limits, "BLOCKS", 20)
+    archlang.compile("cnn/densenet:DenseNet121", layers=[19])
+    with pytest.raises(ArchError) as caught:
+        archlang.compile("cnn/densenet:DenseNet121", layers=[30])
+    assert [d.code for d in caught.value.diagnostics] == ["A0801"]

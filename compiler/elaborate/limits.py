@@ -13,6 +13,7 @@ from .values import Poisoned
 
 STEPS = 500_000  # evaluations of an expression, in one file
 NODES = 100_000  # nodes of one graph
+BLOCKS = 3_000  # blocks that differ in arguments or in what enters them
 ITEMS = 100_000  # elements of a list, or turns of a loop
 TEXT = 100_000  # characters of a string made by an expression
 BITS = 63  # of an integer
@@ -24,6 +25,7 @@ class Budget:
     """Counts evaluation steps."""
 
     steps: int = 0
+    blocks: int = 0
     spent: bool = False
 
     def spend(self, amount: int, span: Span) -> None:
@@ -37,6 +39,21 @@ class Budget:
                 f"this program takes more than {STEPS:,} steps to evaluate",
                 span,
                 help="the limit keeps a spec from running without end; make its loops smaller",
+            )
+
+
+    def spend_block(self, name: str, span: Span) -> None:
+        """One more block that has to be elaborated."""
+        self.blocks += 1
+        if self.blocks > BLOCKS:
+            if self.spent:
+                raise Poisoned
+            self.spent = True
+            raise error(
+                "A0801",
+                f"with `{name}`, this program has more than {BLOCKS:,} blocks that differ",
+                span,
+                help="blocks with equal arguments and operands count once; make its loops smaller",
             )
 
 

@@ -130,6 +130,7 @@ class Session:
             )
         if len(self.stack) >= limits.DEPTH:
             raise error("A0804", f"blocks stand in blocks more than {limits.DEPTH} deep", span)
+        self.budget.spend_block(target.name, span)
         self.stack.append((target, span))
         try:
             body = Body(self, target.file, Graph(target.name, "block", arguments, span=target.item.span), starts=starts)
