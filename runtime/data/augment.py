@@ -75,7 +75,7 @@ class Augmenter:
                 return crop(x, one.pad)
             case RandomResizedCrop():
                 boxes = random_boxes(len(x), x.shape[-2:], one.scale, one.ratio, device=x.device)
-                return resized(x, boxes, self.size or x.shape[-1], self.size or x.shape[-2])
+                return resized(x, boxes, self.size or x.shape[-2], self.size or x.shape[-1])
             case Rotate():
                 return rotate(x, (torch.rand(len(x), device=x.device) * 2 - 1) * one.degrees)
             case ColorJitter():
