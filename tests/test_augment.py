@@ -16,7 +16,7 @@ X = torch.rand(5, 3, 20, 28, generator=torch.Generator().manual_seed(0))
 
 def transforms():
     library("torchvision")
-    import torchvision.transforms.v2.functional as functional
+    from torchvision.transforms.v2 import functional
 
     return functional
 
