@@ -146,3 +146,12 @@ def difference(ours: Any, theirs: Any) -> float:
     assert ours.shape == theirs.shape
     scale = theirs.abs().max().item()
     return (ours - theirs).abs().max().item() / (scale or 1.0)
+
+
+def rows(text: str) -> dict[str, dict[str, str]]:
+    """The rows of the page: by spec and configuration, each cell under its column's title."""
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")
+    ]
+    titles = lines[0]
+    return {f"{cells[0]}:{cells[1]}": dict(zip(titles, cells, strict=True)) for cells in lines[2:]}
