@@ -52,7 +52,7 @@ def test_transfer_beats_the_beginning(run, tmp_path):
     assert head["fc.weight"].shape == (3, 32)
     (phase,) = reports["head"]["phases"]
     assert (phase["learning"], phase["rates"]) == (99, [[0.02, 99]])
-    assert reports["everything"]["phases"][0]["rates"] == [[0.001, 14144], [0.02, 99]]
+    assert reports["everything"]["phases"][0]["rates"] == [[0.001, 14128], [0.02, 99]]
     told = reports["steps"]["phases"]
     assert [p["name"] for p in told] == ["head", "top", "all"]
     assert told[1]["rates"] == [[0.001, 9280], [0.005, 99]]
