@@ -69,8 +69,8 @@ class Frontend:
             listing = ", ".join(f"`{n}`" for n in networks) or "none"
             where = kind.item.name.span if kind is not None else None
             raise error("A0704", what, where, help=did_you_mean(name, networks) or f"its networks: {listing}")
-        trained = {trained_name(t) for t in self.scope.trains} & networks.keys()
-        for pool in (list(networks), sorted(trained)):
+        trained = {trained_name(t) for t in self.scope.trains}
+        for pool in (list(networks), sorted(name for name in networks if name in trained)):
             if len(pool) == 1:
                 return networks[pool[0]]
         if not networks:
@@ -205,7 +205,8 @@ def compile_program(
     """One network of a source, checked, contracts included. Raises ArchError with everything found."""
     front = Frontend(source, base)
     front.sink.raise_if_failed()
-    program, stated = None, {}
+    program: Program | None = None
+    stated: dict[str, Any] = {}
     try:
         target = front.choose(name)
         stated, spans = front.trained(target.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from archlang.compiler.diagnostics import error
@@ -36,4 +37,5 @@ def weighed_objective(
         weights = tuple(len(parts.train) / ((counts > 0).sum() * n) if n else 0.0 for n in counts.tolist())
         weights = tuple(float(w) for w in weights)
     other = weighed(program, weights)
-    return partial(module_class(other, emit(other)).objective, module)  # type: ignore[arg-type]
+    made: Any = module_class(other, emit(other))
+    return partial(made.objective, module)
