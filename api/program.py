@@ -95,6 +95,22 @@ class Compiled:
 
         return for_inference(self.program, self.module(weights=weights, weights_except=weights_except), level)
 
+    def export(
+        self, output: Path_, *, weights: Path_ | None = None, weights_except: Sequence[str] = ()
+    ) -> dict[str, int]:
+        """Writes the network, rewritten for evaluation, for programs without archlang: `.onnx` for ONNX runtimes,
+        `.pt2` for `torch.export.load`. Sizes that the spec leaves open, such as the batch, stay open.
+
+        weights, weights_except: as in `module`. Returns the open sizes that the file had to fix. Raises ArchError."""
+        from archlang.runtime.export import save_onnx, save_program
+
+        forms = {".onnx": save_onnx, ".pt2": save_program}
+        save = forms.get(Path(output).suffix.lower())
+        if save is None:
+            text = f"`{os.fspath(output)}` does not say which format to write"
+            raise error("A1238", text, help="endings: `.onnx`, `.pt2`")
+        return save(self.program, self.module(weights=weights, weights_except=weights_except), Path(output))
+
     def summary(self, depth: int | None = 0) -> str:
         """A table of layers: shapes, parameters, FLOPs. depth: how many levels of blocks to open, None for all."""
         from .table import plain_table

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "Train a network as its `train` block says.",
     "eval": "Measure a trained network on held-out data.",
     "predict": "Apply a trained network to new data.",
+    "export": "Write a network for programs without archlang: ONNX, torch.export.",
     "render": "Draw a network: SVG, PNG, PDF, DOT, Mermaid or HTML.",
     "fmt": "Format specs.",
     "ops": "List the layers of the language, or describe one.",
