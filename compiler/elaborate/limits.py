@@ -41,7 +41,6 @@ class Budget:
                 help="the limit keeps a spec from running without end; make its loops smaller",
             )
 
-
     def spend_block(self, name: str, span: Span) -> None:
         """One more block that has to be elaborated."""
         self.blocks += 1

@@ -48,7 +48,7 @@ def emit(program: Program) -> Emitted:
     lines = Lines()
     lines.add(_header(program))
     lines.add(writer.imports())
-    if any(graph.folds for graph in program.graph.graphs()):
+    if _folds(program):
         lines.add(FOLDING.split("\n"))
     lines.extend(body)
     places = {i: origins for i, origins in enumerate(lines.origins, 1) if origins}
@@ -61,7 +61,14 @@ def _header(program: Program) -> list[str]:
     source = f" of {program.source_name}" if program.source_name else ""
     line = comment(program.name + source)[: 86 - len(origin)] + origin
     doc = docstring(program.doc or "", 0)
-    return [f"# {line}", *([""] if not doc else []), *doc, *([""] if doc else [])]
+    lines = [f"# {line}"]
+    if _folds(program):
+        lines.append("# For evaluation only. A checkpoint of the network loads with `load_state_dict`.")
+    return [*lines, *([""] if not doc else []), *doc, *([""] if doc else [])]
+
+
+def _folds(program: Program) -> bool:
+    return any(graph.folds for graph in program.graph.graphs())
 
 
 class _Writer:
