@@ -150,7 +150,10 @@ class Declared:
         return type(self) is type(other) and self._values() == other._values()
 
     def __hash__(self) -> int:
-        return hash((type(self), *self._values().values()))
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = self.__dict__["_hash"] = hash((type(self), *self._values().values()))
+        return found
 
     def __repr__(self) -> str:
         shown = [f"{k}={v!r}" for k, v in self._values().items() if not type(self).model_fields[k].internal]

@@ -50,8 +50,12 @@ class Floor:
     above: Dim
     below: int | Dim
 
-    def __str__(self) -> str:
+    @cached_property
+    def _text(self) -> str:  # sizes are put in order by it
         return f"{_wrap(self.above)} // {_wrap(self.below)}"
+
+    def __str__(self) -> str:
+        return self._text
 
 
 Atom = Symbol | Floor

@@ -19,7 +19,7 @@ from .names import FileScope
 from .session import Session, bind_parameters
 from .stages import StageEvaluator
 from .starts import Starts
-from .values import Global, Recipe, Tensor, Weight, describe
+from .values import Global, Recipe, Tensor, Weight, describe, freeze
 
 _SCALARS = (bool, int, float, Dim)
 
@@ -110,6 +110,9 @@ class ScopeEvaluator(StageEvaluator):
         for a, value in zip(call.arguments, [*args, *(v for _, v in kwargs)], strict=True):
             if isinstance(value, (Tensor, Weight)):
                 raise error("A0403", f"{describe(value)} can't be given to a static function", a.span)
+        asked = (id(item), freeze(enumerate(args)), freeze(kwargs))
+        if asked in self.session.answers:
+            return self.session.answers[asked]
         spans: dict[Any, Span] = {}
         for i, a in enumerate(call.arguments):
             spans[a.name if a.name is not None else i] = a.span
@@ -125,9 +128,12 @@ class ScopeEvaluator(StageEvaluator):
                     call.span,
                 )
             )
-            return inner.eval(item.value)
+            answer = inner.eval(item.value)
         finally:
             self.session.functions.pop()
+        if isinstance(answer, (*_SCALARS, str)):
+            self.session.answers[asked] = answer
+        return answer
 
     def default(self, target: Global, param: ast.Param, so_far: dict[str, Any]) -> Any:
         """A parameter's default, in the scope of its file and the parameters before it."""

@@ -53,6 +53,7 @@ class Session:
     bound: dict[tuple, tuple[dict[str, Any], tuple]] = field(default_factory=dict)
     stack: list[tuple[Global, Span]] = field(default_factory=list)
     functions: list[Global] = field(default_factory=list)
+    answers: dict[tuple, Any] = field(default_factory=dict)  # of static functions, by their arguments
     labels: dict[int, frozenset[str]] = field(default_factory=dict)  # plain labels of a definition's body
     starts: dict[Span, ast.InitStmt] = field(default_factory=dict)  # every `init` statement that was in force
     started: set[Span] = field(default_factory=set)  # those of them that some layer took

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from .. import ops
@@ -97,6 +98,7 @@ class Starts:
         return tuple(found)
 
 
+@cache
 def trained(kind: type[Op]) -> tuple[str, ...]:
     """Names of the trained tensors that layers of a kind can have."""
     found: dict[str, None] = {}

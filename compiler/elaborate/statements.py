@@ -56,22 +56,6 @@ class Body(ScopeEvaluator):
         self.published = Publications()
         self._top: set[int] = set()  # the `init` statements that stand at the top
         self.failed = False  # some statement could not be run; its error is in the sink
-        self._run: dict[type, Callable[[Any], None]] = {
-            ast.InputStmt: self._input,
-            ast.ParamStmt: self._param,
-            ast.ConstStmt: self._const,
-            ast.BindStmt: self._bind,
-            ast.ModuleStmt: self._module,
-            ast.ForStmt: self._for,
-            ast.IfStmt: lambda s: self.run(s.yes if self.truth(s.condition) else s.no),
-            ast.OutputStmt: self._output,
-            ast.LossStmt: self._loss,
-            ast.EntryStmt: self._entry,
-            ast.InitStmt: self._init,
-            ast.PretrainedStmt: self.publish,
-            ast.NamesStmt: self.publish,
-            ast.ExpectStmt: lambda s: self.expects.append((s, self.static_names())),
-        }
 
     # -- running
 
@@ -84,7 +68,7 @@ class Body(ScopeEvaluator):
                 if later is not None:
                     code, what, help = later
                     raise error(code, f"{what} is not supported yet", statement.span, help=help)
-                self._run[type(statement)](statement)
+                _RUN[type(statement)](self, statement)
             except ArchError as failure:
                 self.session.sink.extend(failure)
                 self._poison(statement)
@@ -380,6 +364,25 @@ class Body(ScopeEvaluator):
             raise error("A0504", f"entry `{name}` has no output", s.name.span, help="say what leaves it: `output y`")
         graph.values = {n: v.ref for n, v in inner.names.items() if isinstance(v, Tensor) and v.home == id(graph)}
         self.entries[name] = graph
+
+
+_RUN: dict[type, Callable[[Body, Any], None]] = {
+    ast.InputStmt: Body._input,
+    ast.ParamStmt: Body._param,
+    ast.ConstStmt: Body._const,
+    ast.BindStmt: Body._bind,
+    ast.ModuleStmt: Body._module,
+    ast.ForStmt: Body._for,
+    ast.IfStmt: lambda self, s: self.run(s.yes if self.truth(s.condition) else s.no),
+    ast.OutputStmt: Body._output,
+    ast.LossStmt: Body._loss,
+    ast.EntryStmt: Body._entry,
+    ast.InitStmt: Body._init,
+    ast.PretrainedStmt: Body.publish,
+    ast.NamesStmt: Body.publish,
+    ast.ExpectStmt: lambda self, s: self.expects.append((s, self.static_names())),
+}
+"""What runs each kind of statement."""
 
 
 def _constant(value: Any, s: ast.ConstStmt) -> tuple:

@@ -27,24 +27,6 @@ class Evaluator:
     def __init__(self, budget: Budget | None = None) -> None:
         self.budget = budget or Budget()
         self.names: dict[str, Any] = {}
-        self._methods: dict[type, Callable[[Any], Any]] = {
-            ast.Number: self._number,
-            ast.String: lambda e: e.value,
-            ast.Bool: lambda e: e.value,
-            ast.NoneLit: lambda e: None,
-            ast.Name: self._name,
-            ast.ListExpr: lambda e: tuple(self.eval(item) for item in e.items),
-            ast.TupleExpr: lambda e: tuple(self.eval(item) for item in e.items),
-            ast.Comprehension: self._comprehension,
-            ast.Unary: self._unary,
-            ast.Binary: self._binary,
-            ast.IfExpr: self._if,
-            ast.Range: self._range,
-            ast.Call: self._call,
-            ast.Attribute: self._attribute,
-            ast.Index: self._index,
-            ast.Pipe: self.pipe,
-        }
 
     # -- what subclasses decide
 
@@ -102,7 +84,7 @@ class Evaluator:
     def eval(self, e: ast.Expr) -> Any:
         """The value of an expression. Raises ArchError, or Poisoned when it rests on an error already reported."""
         self.budget.spend(1, e.span)
-        value = self._methods[type(e)](e)
+        value = _METHODS[type(e)](self, e)
         if value is POISON:
             raise Poisoned
         return value
@@ -453,6 +435,27 @@ class Evaluator:
 
 def _no_power(e: ast.Binary) -> Any:
     raise error("A0303", "a power needs a known exponent", e.right.span, help=_UNKNOWN_SIZE)
+
+
+_METHODS: dict[type, Callable[[Evaluator, Any], Any]] = {
+    ast.Number: Evaluator._number,
+    ast.String: lambda _, e: e.value,
+    ast.Bool: lambda _, e: e.value,
+    ast.NoneLit: lambda _, e: None,
+    ast.Name: Evaluator._name,
+    ast.ListExpr: lambda self, e: tuple([self.eval(item) for item in e.items]),
+    ast.TupleExpr: lambda self, e: tuple([self.eval(item) for item in e.items]),
+    ast.Comprehension: Evaluator._comprehension,
+    ast.Unary: Evaluator._unary,
+    ast.Binary: Evaluator._binary,
+    ast.IfExpr: Evaluator._if,
+    ast.Range: Evaluator._range,
+    ast.Call: Evaluator._call,
+    ast.Attribute: Evaluator._attribute,
+    ast.Index: Evaluator._index,
+    ast.Pipe: lambda self, e: self.pipe(e),
+}
+"""What evaluates each kind of expression: one table, for evaluators are made for every block."""
 
 
 class Scope(Evaluator):

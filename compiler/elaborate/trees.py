@@ -28,7 +28,7 @@ def nodes(root: Any) -> Iterator[ast.Node]:
             stack.extend(at)
         elif isinstance(at, ast.Node):
             yield at
-            stack.extend(getattr(at, name) for name in at.__dataclass_fields__ if name != "span")
+            stack.extend([value for name, value in vars(at).items() if name != "span"])
 
 
 def bound_names(s: ast.Stmt) -> Iterator[str]:

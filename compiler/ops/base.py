@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from math import inf
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -291,11 +292,13 @@ class Op(Declared):
         return None
 
     @classmethod
+    @cache
     def fields(cls) -> tuple[str, ...]:
         """Names of the settings, in positional order."""
         return tuple(cls.model_fields)
 
     @classmethod
+    @cache
     def axis_settings(cls) -> frozenset[str]:
         """Names of the settings that name axes."""
         return frozenset(
