@@ -7,14 +7,13 @@ Both run in one process, in turns, under `torch.inference_mode`; the ratio is of
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import archlang
 import torch
 from archlang.runtime.inference import for_inference
 from archlang.runtime.module import build
-from networks import NETWORKS, in_turn, reference
+from networks import NETWORKS, arguments, in_turn, reference
 from torch import Tensor, nn
 
 
@@ -31,14 +30,7 @@ def runner(net: nn.Module, x: Tensor) -> Callable[[], None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", default=list(NETWORKS), metavar="NETWORK")
-    parser.add_argument("--batch", type=int, nargs="+", default=[8, 32])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = arguments(__doc__)
     for name in options.networks:
         theirs = reference(name).to(options.device).eval()
         program = archlang.compile(NETWORKS[name]).program

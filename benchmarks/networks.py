@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -19,6 +22,19 @@ NETWORKS = {
     "ConvNeXt-T": "cnn/convnext:ConvNeXtTiny",
     "MobileNet v2": "cnn/mobilenet_v2:MobileNetV2_100",
 }
+
+
+def arguments(doc: str | None) -> argparse.Namespace:
+    """What the command line asks for: networks, batch sizes, rounds, threads (set at once) and the device."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", default=list(NETWORKS), metavar="NETWORK")
+    parser.add_argument("--batch", type=int, nargs="+", default=[8, 32])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    return options
 
 
 def reference(name: str):

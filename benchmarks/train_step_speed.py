@@ -8,14 +8,13 @@ torchvision's module says how far the ratio can be trusted. Usage:
 
 from __future__ import annotations
 
-import argparse
 import copy
 from collections.abc import Callable
 
 import archlang
 import torch
 from archlang.runtime.module import build
-from networks import NETWORKS, in_turn, reference
+from networks import NETWORKS, arguments, in_turn, reference
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,14 +34,7 @@ def stepper(net: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", default=list(NETWORKS), metavar="NETWORK")
-    parser.add_argument("--batch", type=int, nargs="+", default=[8, 32])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = arguments(__doc__)
     for name in options.networks:
         theirs = reference(name).to(options.device).train()
         ours = build(archlang.compile(NETWORKS[name]).program).to(options.device).train()
