@@ -362,14 +362,14 @@ def substitute(size: int | Dim, values: Mapping[str, int | Dim]) -> int | Dim:
         return size
     given = {name: values[name] for name in size.symbols if name in values}
     if all(isinstance(value, int) for value in given.values()) and len(given) == len(size.symbols):
-        return _number(size, given)
+        return evaluate(size, given)
     if all(isinstance(value, Dim) and value.is_symbol(name) for name, value in given.items()):
         return size
     return rebuild(size, lambda atom: given.get(atom.name) if isinstance(atom, Symbol) else None)
 
 
-def _number(size: int | Dim, values: Mapping[str, int | Dim]) -> int:
-    """The size when every symbol is a number."""
+def evaluate(size: int | Dim, values: Mapping[str, int | Dim]) -> int:
+    """The size, every symbol of which `values` gives as a number."""
     if isinstance(size, int):
         return size
     total = 0
@@ -379,7 +379,7 @@ def _number(size: int | Dim, values: Mapping[str, int | Dim]) -> int:
                 factor = values[atom.name]
                 assert isinstance(factor, int)
             else:
-                factor = _number(atom.above, values) // _number(atom.below, values)
+                factor = evaluate(atom.above, values) // evaluate(atom.below, values)
             product *= factor**power
         total += product
     return total

@@ -14,7 +14,7 @@ from archlang.compiler.analysis.cost import nominal_sizes
 from archlang.compiler.diagnostics import ArchError, error
 from archlang.compiler.graph import Program
 from archlang.compiler.passes import PORTABLE
-from archlang.compiler.sizes import substitute, symbols
+from archlang.compiler.sizes import evaluate, symbols
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -80,7 +80,7 @@ def trace(program: Program, trained: nn.Module) -> tuple[ExportedProgram, dict[s
     open_sizes = {name for t in types for size in t.shape for name in symbols(size)}
     # at least 2: torch takes a size of 1 for one that is always 1
     sizes = {name: max(nominal.get(name, _UNNAMED), 2) for name in sorted(open_sizes)}
-    shapes = [[substitute(size, sizes) for size in t.shape] for t in types]
+    shapes = [[evaluate(size, sizes) for size in t.shape] for t in types]
     examples: list[Tensor] = [torch.zeros(s, dtype=_DTYPES[t.dtype]) for s, t in zip(shapes, types, strict=True)]
     free = tuple(tuple(Dim.STATIC if isinstance(size, int) else Dim.AUTO for size in t.shape) for t in types)
     with _refusals(program, "torch.export"), torch.inference_mode(False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .. import ops
@@ -54,16 +54,15 @@ class Starts:
     def declare(self, statement: ast.InitStmt, scope: Evaluator) -> None:
         """Puts a body's own rule in force. Raises ArchError for a layer or weight that is not there."""
         layer, weight = statement.layer.text, statement.weight.text
-        kind = ops.get(layer)
-        if kind is None or not trained(kind):
-            known = [name for name in ops.names() if trained(ops.require(name))]
-            what = "has no weights" if kind is not None else "is no layer"
+        if not trained(layer):
+            known = [name for name in ops.names() if trained(name)]
+            what = "has no weights" if ops.get(layer) is not None else "is no layer"
             listing = ", ".join(f"`{name}`" for name in known)
             help = did_you_mean(layer, known) or f"layers with weights: {listing}"
             raise error("A0208", f"`{layer}` {what}", statement.layer.span, help=help)
-        if weight not in trained(kind):
-            listing = ", ".join(f"`{name}`" for name in trained(kind))
-            help = did_you_mean(weight, trained(kind)) or f"its weights: {listing}"
+        if weight not in trained(layer):
+            listing = ", ".join(f"`{name}`" for name in trained(layer))
+            help = did_you_mean(weight, trained(layer)) or f"its weights: {listing}"
             raise error("A0405", f"`{layer}` has no weight `{weight}`", statement.weight.span, help=help)
         key = layer, weight
         if key in self.own:
@@ -98,9 +97,12 @@ class Starts:
         return tuple(found)
 
 
-@cache
-def trained(kind: type[Op]) -> tuple[str, ...]:
-    """Names of the trained tensors that layers of a kind can have."""
+@lru_cache(maxsize=256)
+def trained(layer: str) -> tuple[str, ...]:
+    """Names of the trained tensors that layers of a kind can have; none where there is no such kind."""
+    kind = ops.get(layer)
+    if kind is None:
+        return ()
     found: dict[str, None] = {}
     for example in kind.examples:
         for spec in kind(**example.settings).weights(example.input_types()):
