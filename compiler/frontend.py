@@ -128,9 +128,9 @@ class Frontend:
         for s in configuration.body:
             if isinstance(s, ast.ExpectStmt):
                 body.expects.append((s, body.static_names()))
-            elif isinstance(s, (ast.PretrainedStmt, ast.NamesStmt)):
+            elif isinstance(s, (ast.PretrainedStmt, ast.NamesStmt, ast.BiasStmt)):
                 try:
-                    body.published.declare(s, body)
+                    body.claim(s) if isinstance(s, ast.BiasStmt) else body.published.declare(s, body)
                 except ArchError as failure:
                     self.sink.extend(failure)
             elif type(s) in LATER:
@@ -140,9 +140,9 @@ class Frontend:
                 self.sink.extend(
                     error(
                         "A0508",
-                        "a configuration holds contracts, and says where its weights are published",
+                        "a configuration holds contracts and claims, and says where its weights are published",
                         s.span,
-                        help="`expect`, `pretrained`, `names`; what changes the network goes into its definition",
+                        help="`expect`, `bias`, `pretrained`, `names`; what changes the network goes into its definition",
                     )
                 )
 
@@ -263,6 +263,11 @@ def _contracts(program: Program, sink: Sink, *, given: bool = False) -> None:
     from .analysis.contracts import check_contracts
 
     for diagnostic in check_contracts(program, given=given):
+        sink.add(diagnostic)
+    from .analysis.biases import diagnostics, prove
+
+    program.findings = prove(program)
+    for diagnostic in diagnostics(program.findings):
         sink.add(diagnostic)
 
 

@@ -22,6 +22,8 @@ from .source import Span
 from .types import TensorType
 
 if TYPE_CHECKING:
+    from .analysis.biases.findings import Finding
+    from .claims import Claim
     from .key_names import KeyTable
     from .pretrained import Published
     from .syntax import ast
@@ -108,6 +110,18 @@ class Instance:
     span: Span | None = None
 
 
+class Claimed(NamedTuple):
+    """A claim about a body: of which value (`ref`, called `value`; None for the whole program), over which axes of the
+    inputs (none named: all that are places). `assumed`: its author vouches for what can't be proved."""
+
+    claim: Claim
+    value: str | None
+    ref: Ref | None
+    axes: tuple[str, ...]
+    assumed: bool
+    span: Span
+
+
 class Fold(NamedTuple):
     """A batch norm that a rewrite made part of the layer before it: paths of both, and what is added to the variance.
     A checkpoint still has the norm's tensors; they become part of the layer's as it is loaded."""
@@ -127,7 +141,7 @@ class Graph:
     values: names bound at the end of the body, for contracts: `features` → where it is.
     checks: questions about sizes that only a run can answer, in terms of this graph's symbols, with where each arose.
     nominal: sizes that symbols have for costs and figures (`H~224`).
-    folds: what rewrites for evaluation made of its norms.
+    folds: what rewrites for evaluation made of its norms. claims: inductive biases that the body claims.
     """
 
     name: str
@@ -144,6 +158,7 @@ class Graph:
     checks: list[tuple[Check, Span | None]] = field(default_factory=list)
     nominal: dict[str, int] = field(default_factory=dict)
     folds: tuple[Fold, ...] = ()
+    claims: list[Claimed] = field(default_factory=list)
     span: Span | None = None
 
     def add(self, node: Node, operands: Sequence[Ref] = (), kinds: Sequence[EdgeKind] = ()) -> int:
@@ -291,7 +306,8 @@ class Program:
     about it.
 
     parameters: the static parameters, as resolved. pretrained: where weights are published, by name. names: tables that
-    rename the keys of published weights. trains: the `train` blocks of the file that name this network. channels_last:
+    rename the keys of published weights. trains: the `train` blocks of the file that name this network. findings: what
+    came of the inductive biases that it and its blocks claim. channels_last:
     images and filters keep the channels of a position side by side in memory.
     """
 
@@ -304,6 +320,7 @@ class Program:
     pretrained: dict[str, Published] = field(default_factory=dict)
     names: dict[str, KeyTable] = field(default_factory=dict)
     trains: list[ast.Train] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     channels_last: bool = False
     source_text: str = ""
     source_name: str = ""

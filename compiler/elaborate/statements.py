@@ -14,6 +14,7 @@ from ..sizes import Dim
 from ..source import Span
 from ..syntax import ast
 from ..types import Axis, TensorType
+from .biases import read_claim
 from .indices import IndexGrid, grid_code
 from .labels import Labels
 from .names import FileScope
@@ -29,7 +30,6 @@ LATER = {
     ast.SampleStmt: ("A0904", "`sample`", "noise and generative models come in a later version"),
     ast.GateStmt: ("A0905", "`gate`", "write it without `gate` for now; its bounds are proved in a later version"),
     ast.StateStmt: ("A0902", "`state`", "recurrent cells come in a later version"),
-    ast.BiasStmt: ("A0906", "`bias`", "claims are proved in a later version; leave them out until then"),
     ast.PlayerStmt: ("A0903", "a player", "games come in a later version"),
     ast.PairStmt: ("A0903", "`pair`", "games come in a later version"),
 }
@@ -188,6 +188,10 @@ class Body(ScopeEvaluator):
             what = "pretrained" if isinstance(s, ast.PretrainedStmt) else "names"
             raise error("A0523", f"`{what}` belongs to a network or a configuration, not a {self.graph.kind}", s.span)
         self.published.declare(s, self)
+
+    def claim(self, s: ast.BiasStmt) -> None:
+        """What a body claims of its values."""
+        self.graph.claims.append(read_claim(s, self))
 
     def _own_weight(self, name: str, spec: WeightSpec, type_: TensorType, span: Span) -> None:
         self.labels.claim(name, span)
@@ -380,6 +384,7 @@ _RUN: dict[type, Callable[[Body, Any], None]] = {
     ast.InitStmt: Body._init,
     ast.PretrainedStmt: Body.publish,
     ast.NamesStmt: Body.publish,
+    ast.BiasStmt: Body.claim,
     ast.ExpectStmt: lambda self, s: self.expects.append((s, self.static_names())),
 }
 """What runs each kind of statement."""

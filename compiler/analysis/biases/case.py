@@ -1,0 +1,110 @@
+"""A claim on the bench: what a prover may ask, and how it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ...claims import Claim
+from ...graph import Claimed, Graph, Kind, Program, Ref
+from ..receptive import Receptive, View, is_batch, positional_axes
+from .findings import Caveat, Culprit, Finding, Verdict
+
+
+@dataclass
+class Case:
+    """One claim about one graph."""
+
+    program: Program
+    graph: Graph
+    claimed: Claimed
+    receptive: Receptive
+
+    @property
+    def claim(self) -> Any:
+        return self.claimed.claim
+
+    @property
+    def ref(self) -> Ref:
+        """The value that it is claimed of."""
+        assert self.claimed.ref is not None, "a claim about a program has no value"
+        return self.claimed.ref
+
+    @cached_property
+    def view(self) -> View:
+        """What the value sees of the graph's inputs."""
+        return self.receptive.views(self.graph)[self.ref]
+
+    @cached_property
+    def axes(self) -> tuple[tuple[int, int], ...]:
+        """The axes that it is claimed over, as (position of the input, its axis). Without names: all that are places,
+        or all but the batch when none is."""
+        sources = [i for i, n in enumerate(self.graph.inputs) if self.graph[n].kind is Kind.INPUT]
+        types = {i: self.graph[self.graph.inputs[i]].types[0] for i in sources}
+        if self.claimed.axes:
+            wanted = self.claimed.axes
+            return tuple((i, a) for i in sources for a, name in enumerate(types[i].names) if name in wanted)
+        pairs = [(i, a) for i in sources for a in range(types[i].rank) if not is_batch(self.graph, i, a)]
+        places = [pair for pair in positional_axes(self.graph, self.receptive) if pair in pairs]
+        return tuple(places or pairs)
+
+    @cached_property
+    def axis_names(self) -> tuple[str, ...]:
+        named = (self.axis_name(*pair) for pair in self.axes)
+        return self.claimed.axes or tuple(dict.fromkeys(named))
+
+    def axis_name(self, source: int, axis: int) -> str:
+        """What an input's axis is called, or its number where it has no name."""
+        return self.graph[self.graph.inputs[source]].types[0].names[axis] or str(axis)
+
+    def input_name(self, source: int) -> str:
+        return self.graph[self.graph.inputs[source]].name
+
+    def finding(
+        self,
+        verdict: Verdict,
+        message: str,
+        *,
+        caveats: tuple[Caveat, ...] = (),
+        culprit: Culprit | None = None,
+        help: str | None = None,
+        figures: dict[str, Any] | None = None,
+    ) -> Finding:
+        if verdict is Verdict.UNKNOWN and self.claimed.assumed:
+            verdict = Verdict.ASSUMED
+        about_axes = self.claim.about == "axes"
+        return Finding(
+            self.graph.name,
+            self.claim,
+            verdict,
+            message,
+            self.claimed.value,
+            self.claimed.ref,
+            self.axes if about_axes else (),
+            self.axis_names if about_axes else (),
+            caveats,
+            culprit,
+            help,
+            figures or {},
+            self.claimed.span,
+        )
+
+    def proved(self, message: str, *caveats: Caveat, **figures: Any) -> Finding:
+        return self.finding(Verdict.PROVED, message, caveats=caveats, figures=figures)
+
+
+Prover = Callable[[Case], Finding]
+PROVERS: dict[type[Claim], Prover] = {}
+"""What proves each kind of claim."""
+
+
+def prover(kind: type[Claim]) -> Callable[[Prover], Prover]:
+    """Registers the prover of a kind of claim."""
+
+    def register(function: Prover) -> Prover:
+        PROVERS[kind] = function
+        return function
+
+    return register

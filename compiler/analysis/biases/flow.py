@@ -1,0 +1,1 @@
+"""Claims about what flows to a value, whatever the axes: bottleneck, residual path, gates, latents, games."""

@@ -1,0 +1,1 @@
+"""Claims about the order of an axis' positions: causality, permutations, recurrences."""

@@ -1,0 +1,1 @@
+"""Claims about places: locality, translation, weight sharing, context, hierarchy."""
