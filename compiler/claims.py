@@ -1,4 +1,4 @@
-"""The inductive biases that a spec can claim: their names and settings. What each means is proved in `analysis.biases`."""
+"""The inductive biases that a spec can claim: their names and settings. `analysis.biases` proves them."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class Frontend:
                         "A0508",
                         "a configuration holds contracts and claims, and says where its weights are published",
                         s.span,
-                        help="`expect`, `bias`, `pretrained`, `names`; what changes the network goes into its definition",
+                        help="`expect`, `bias`, `pretrained`, `names`; what changes the network goes to its definition",
                     )
                 )
 
