@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from math import lcm
 
 
 class Sees(StrEnum):
@@ -21,12 +22,15 @@ class Sees(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """An output position `o` sees, of an input axis: positions `stride·o + [lo, hi]` (window), everything up to or from
-    its own place (prefix, suffix), or everything (all).
+    """What an output position `o` sees of an input axis: positions `stride·o + [lo, hi]` (window), everything up to
+    `stride·o + hi` or from `stride·o + lo` (prefix, suffix), or everything (all).
 
     uniform: every output position applies the same function, up to the stride.
     symmetric: the result is unchanged when the positions seen, other than its own, are permuted.
+    steady: of `all`: the result is unchanged when what it sees moves along the axis by `period`, borders aside.
+    period: the smallest move of the input that a uniform relation follows; the output moves by `period / stride`.
     padded: at the border the window reads padding instead of data.
+    loose: more than is seen: the true relation may be smaller, so what fails here need not be false.
     """
 
     sees: Sees = Sees.WINDOW
@@ -35,19 +39,41 @@ class Relation:
     hi: Fraction = Fraction(0)
     uniform: bool = True
     symmetric: bool = False
+    steady: bool = False
+    period: int = 1
     padded: bool = False
+    loose: bool = False
 
     @property
     def width(self) -> int | None:
         """Number of input positions in the window; None when it is no window."""
         return int(self.hi - self.lo) + 1 if self.sees is Sees.WINDOW else None
 
+    @property
+    def follows_shifts(self) -> bool:
+        """When the input moves by a multiple of `period`, does the output move with it (stay, where no axis of the
+        output is related), borders aside?"""
+        return self.uniform and (self.sees is not Sees.ALL or self.symmetric or self.steady)
+
+    @property
+    def follows_permutations(self) -> bool:
+        """When positions of the input change places, do those of the output (stays, where no axis is related)?"""
+        if self.sees is Sees.WINDOW:
+            return self.uniform and self.stride == 1 and self.lo == self.hi == 0
+        return self.uniform and self.symmetric
+
     def __str__(self) -> str:
-        flags = [
-            f for f, on in (("uniform", self.uniform), ("symmetric", self.symmetric), ("padded", self.padded)) if on
-        ]
-        body = f"window({self.stride}, {self.lo}, {self.hi})" if self.sees is Sees.WINDOW else str(self.sees)
+        flags = [f for f in ("uniform", "symmetric", "steady", "padded", "loose") if getattr(self, f)]
+        body = str(self.sees)
+        if self.sees is Sees.WINDOW:
+            body = f"window({self.stride}, {self.lo}, {self.hi})"
+        elif self.sees is not Sees.ALL and (self.stride, self._edge) != (1, 0):
+            body = f"{self.sees}({self.stride}, {self._edge})"
         return " ".join([body, *flags])
+
+    @property
+    def _edge(self) -> Fraction:
+        return self.hi if self.sees is Sees.PREFIX else self.lo
 
 
 POINTWISE = Relation()
@@ -55,12 +81,15 @@ POINTWISE = Relation()
 
 def window(stride: int | Fraction, lo: int | Fraction, hi: int | Fraction, **flags: bool) -> Relation:
     """positions `stride·o + [lo, hi]`; `stride` may be a fraction (upsampling)."""
-    return Relation(Sees.WINDOW, Fraction(stride), Fraction(lo), Fraction(hi), **flags)
+    step = Fraction(stride)
+    return Relation(Sees.WINDOW, step, Fraction(lo), Fraction(hi), period=max(1, step.numerator), **flags)
 
 
-def everything(*, uniform: bool = False, symmetric: bool = False) -> Relation:
+def everything(
+    *, uniform: bool = False, symmetric: bool = False, steady: bool = False, loose: bool = False
+) -> Relation:
     """All positions of the axis: attention, a linear layer over it, a global pooling."""
-    return Relation(Sees.ALL, uniform=uniform, symmetric=symmetric)
+    return Relation(Sees.ALL, uniform=uniform, symmetric=symmetric, steady=steady, loose=loose)
 
 
 def prefix(*, uniform: bool = True) -> Relation:
@@ -79,51 +108,41 @@ def compose(outer: Relation, inner: Relation) -> Relation:
         return outer
     uniform = outer.uniform and inner.uniform
     padded = outer.padded or inner.padded
-    if outer.sees is Sees.WINDOW and inner.sees is Sees.WINDOW:
+    stride = outer.stride * inner.stride
+    period = lcm(inner.period, (outer.period * inner.stride).numerator) or 1
+    # A layer that sees all of an axis sees what every position of that axis saw.
+    loose = outer.loose or (inner.loose and outer.sees is not Sees.ALL)
+    sides = {outer.sees, inner.sees} - {Sees.WINDOW}
+    if not sides or sides in ({Sees.PREFIX}, {Sees.SUFFIX}):
         ends = sorted((inner.stride * outer.lo, inner.stride * outer.hi))
-        stride, lo, hi = outer.stride * inner.stride, ends[0] + inner.lo, ends[1] + inner.hi
-        return Relation(Sees.WINDOW, stride, lo, hi, uniform, padded=padded)
-    one_sided = {outer.sees, inner.sees} - {Sees.WINDOW}
-    if one_sided == {Sees.PREFIX} and _stays(outer, inner, up=False):
-        return Relation(Sees.PREFIX, uniform=uniform, padded=padded)
-    if one_sided == {Sees.SUFFIX} and _stays(outer, inner, up=True):
-        return Relation(Sees.SUFFIX, uniform=uniform, padded=padded)
-    return Relation(Sees.ALL, uniform=uniform, symmetric=uniform and _orderless(outer, inner), padded=padded)
-
-
-def _orderless(*relations: Relation) -> bool:
-    """Do all commute with permutations of the axis?"""
-    return all(
-        r.symmetric or (r.sees is Sees.WINDOW and r.stride == 1 and r.lo == r.hi == 0 and r.uniform) for r in relations
-    )
-
-
-def _stays(outer: Relation, inner: Relation, *, up: bool) -> bool:
-    """Do the windows of the two keep to one side of their own position, at stride 1?"""
-    for relation in (outer, inner):
-        if relation.sees is Sees.WINDOW:
-            beyond = relation.lo < 0 if up else relation.hi > 0
-            if beyond or relation.stride != 1:
-                return False
-    return True
+        lo, hi = ends[0] + inner.lo, ends[1] + inner.hi
+        kind = sides.pop() if sides else Sees.WINDOW
+        return Relation(kind, stride, lo, hi, uniform, period=period, padded=padded, loose=loose)
+    symmetric = outer.follows_permutations and inner.follows_permutations
+    steady = outer.follows_shifts and inner.follows_shifts
+    return Relation(Sees.ALL, stride, Fraction(0), Fraction(0), uniform, symmetric, steady, period, padded, loose)
 
 
 def union(left: Relation, right: Relation) -> Relation:
     """What a value sees that depends on the axis along two paths."""
     if left == right:
         return left
-    uniform = left.uniform and right.uniform
+    uniform = left.uniform and right.uniform and left.stride == right.stride
     padded = left.padded or right.padded
+    period = lcm(left.period, right.period)
     kinds = {left.sees, right.sees}
-    if kinds == {Sees.WINDOW}:
-        if left.stride == right.stride:
-            lo, hi = min(left.lo, right.lo), max(left.hi, right.hi)
-            return Relation(Sees.WINDOW, left.stride, lo, hi, uniform, padded=padded)
-        return Relation(Sees.ALL, padded=padded, uniform=False)
-    for side, up in ((Sees.PREFIX, False), (Sees.SUFFIX, True)):
-        if side in kinds and kinds <= {side, Sees.WINDOW} and _stays(left, right, up=up):
-            return Relation(side, uniform=uniform, padded=padded)
-    return Relation(Sees.ALL, uniform=uniform, symmetric=uniform and _orderless(left, right), padded=padded)
+    one_sided = kinds - {Sees.WINDOW}
+    if left.stride == right.stride and (not one_sided or one_sided in ({Sees.PREFIX}, {Sees.SUFFIX})):
+        lo, hi = min(left.lo, right.lo), max(left.hi, right.hi)
+        kind = one_sided.pop() if one_sided else Sees.WINDOW
+        loose = left.loose or right.loose
+        return Relation(kind, left.stride, lo, hi, uniform, period=period, padded=padded, loose=loose)
+    sure = any(r.sees is Sees.ALL and not r.loose for r in (left, right)) or kinds == {Sees.PREFIX, Sees.SUFFIX}
+    symmetric = uniform and left.follows_permutations and right.follows_permutations
+    steady = uniform and left.follows_shifts and right.follows_shifts
+    return Relation(
+        Sees.ALL, left.stride, Fraction(0), Fraction(0), uniform, symmetric, steady, period, padded, not sure
+    )
 
 
 # (output, its axis or None when reduced away, operand, its axis) → relation. Pairs left out are unrelated.

@@ -222,7 +222,8 @@ def test_causal_relations_stay_causal_and_break_when_they_look_ahead():
     assert compose(prefix(), past).sees is Sees.PREFIX
     assert compose(past, prefix()).sees is Sees.PREFIX
     assert union(prefix(), POINTWISE).sees is Sees.PREFIX
-    assert compose(prefix(), ahead).sees is Sees.ALL
+    assert (compose(prefix(), past).hi, compose(prefix(), ahead).hi, compose(ahead, prefix()).hi) == (0, 1, 1)
+    assert compose(prefix(), suffix()).sees is Sees.ALL
     assert union(prefix(), suffix()).sees is Sees.ALL
     attention = union(POINTWISE, everything(uniform=True, symmetric=True))
     assert attention.symmetric and attention.uniform

@@ -248,7 +248,8 @@ def _check_shift(case: Case, mine: dict, out: int, out_axis: int) -> None:
 
 @examples
 def test_symmetric(name: str, number: int) -> None:
-    """A result symmetric in an axis is unchanged, at each position, when the other positions are permuted."""
+    """A result symmetric in an axis is unchanged, at each position, when the other positions are permuted, in all
+    operands that it sums over together."""
     case = case_of(name, number)
     for (out, out_axis, operand, axis), relation in case.op.relations(case.inputs, case.outputs).items():
         size = int(case.inputs[operand].shape[axis])
@@ -259,7 +260,9 @@ def test_symmetric(name: str, number: int) -> None:
         order = torch.arange(size)
         order[others] = torch.tensor(others[1:] + others[:1])
         tensors = list(case.tensors)
-        tensors[operand] = tensors[operand].index_select(axis, order)
+        together = [group for group in case.op.contracted(case.inputs) if (operand, axis) in group]
+        for i, a in {(operand, axis)}.union(*together):
+            tensors[i] = tensors[i].index_select(a, order)
         before, after = case.run()[out], case.run(tensors)[out]
         if out_axis is not None:
             before, after = before.select(out_axis, own), after.select(out_axis, own)

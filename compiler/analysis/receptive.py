@@ -17,15 +17,21 @@ from ..types import TensorType
 # (axis of the value, or None when every position sees it; position of the input in `graph.inputs`; axis of the input)
 Table = dict[tuple[int | None, int, int], Relation]
 Reach = int | Literal["all"]
+# For relations that go hand in hand with other axes of inputs: those, as (position of the input, its axis)
+Partners = dict[tuple[int | None, int, int], frozenset[tuple[int, int]]]
+# The same between a node's results and its operands
+Joint = dict[tuple[int, int | None, int, int], frozenset[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
 class View:
     """What one value sees. `varies`: axes along which it holds something else at every place whatever the inputs are
-    (a position embedding does), so that nothing that it takes part in is uniform along them."""
+    (a position embedding does), so that nothing that it takes part in is uniform along them. `partners`: other axes of
+    inputs with which a relation goes hand in hand: they must move along for it to be uniform, symmetric or steady."""
 
     relations: Table = field(default_factory=dict)
     varies: frozenset[int] = frozenset()
+    partners: Partners = field(default_factory=dict)
 
 
 class Receptive:
@@ -66,49 +72,117 @@ class Receptive:
                 for result, summary in enumerate(summaries)
                 for (axis, operand, operand_axis), relation in summary.relations.items()
             }
+            joint = {
+                (result, *key): partners
+                for result, summary in enumerate(summaries)
+                for key, partners in summary.partners.items()
+            }
             own = [summary.varies for summary in summaries]
-            return _compose_all(relations, own, operands, len(node.types))
+            return _compose_all(relations, joint, own, operands, len(node.types))
         assert node.op is not None
-        types = [graph.type(ref) for ref in graph.operands(number)]
+        types = tuple(graph.type(ref) for ref in graph.operands(number))
         plain = len(types) - len(node.replaced)
-        relations = dict(node.op.relations(tuple(types[:plain]), node.types))
+        relations = dict(node.op.relations(types[:plain], node.types))
+        joint = _hand_in_hand(relations, node.op.contracted(types[:plain])) if plain > 1 else {}
         for operand in range(plain, len(types)):  # a weight that is computed reaches every position
             for axis in range(types[operand].rank):
-                relations |= {(r, None, operand, axis): everything(uniform=True) for r in range(len(node.types))}
+                relations |= {(r, None, operand, axis): everything() for r in range(len(node.types))}
         constant = not types and not node.op.random
         own = [_long_axes(t) if constant else frozenset() for t in node.types]
-        return _compose_all(relations, own, operands, len(node.types))
+        return _compose_all(relations, joint, own, operands, len(node.types))
 
 
 def _long_axes(t: TensorType) -> frozenset[int]:
     return frozenset(a for a, size in enumerate(t.shape) if size != 1)
 
 
-def _compose_all(relations: Relations, own: list[frozenset[int]], operands: list[View], results: int) -> list[View]:
+def _hand_in_hand(relations: Relations, contracted: Iterable[frozenset[tuple[int, int]]]) -> Joint:
+    """The axes of operands that meet: in one axis of a result, or in a sum over both."""
+    meeting: dict[tuple[int, int | None], set[tuple[int, int]]] = {}
+    for result, axis, operand, operand_axis in relations:
+        if axis is not None:
+            meeting.setdefault((result, axis), set()).add((operand, operand_axis))
+    joint: Joint = {}
+    for key in relations:
+        here = key[2:]
+        others = set(meeting[key[:2]]) if key[1] is not None else set()
+        others.update(*(group for group in contracted if here in group))
+        others.discard(here)
+        if others:
+            joint[key] = frozenset(others)
+    return joint
+
+
+class _Composer:
     """The views of a node's results: its relations after its operands' views."""
-    tables: list[Table] = [{} for _ in range(results)]
+
+    def __init__(self, operands: list[View], results: int) -> None:
+        self.operands = operands
+        self.tables: list[Table] = [{} for _ in range(results)]
+        self.partners: list[Partners] = [{} for _ in range(results)]
+        self.sources: dict[tuple[int, int | None], list[tuple[int, int]]] = {}
+        for operand, view in enumerate(operands):
+            for axis, source, source_axis in view.relations:
+                self.sources.setdefault((operand, axis), []).append((source, source_axis))
+
+    def see(self, result: int, axis: int | None, relation: Relation, operand: int, operand_axis: int | None) -> None:
+        """A result's axis sees an operand's axis; what every position of the operand sees, where that is None."""
+        view = self.operands[operand]
+        for source in self.sources.get((operand, operand_axis), ()):
+            seen = compose(relation, view.relations[operand_axis, *source])
+            if axis is None and seen.sees is Sees.ALL and seen.stride != 1:
+                seen = replace(seen, stride=Fraction(1))  # no axis of the result has steps
+            _see(self.tables[result], (axis, *source), seen)
+
+    def pair(
+        self, result: int, axis: int | None, operand: int, operand_axis: int | None, others: Iterable[tuple[int, int]]
+    ) -> None:
+        """Notes with which sources the relations just seen go hand in hand."""
+        own = self.sources.get((operand, operand_axis), [])
+        met = set(own) if operand_axis is not None else set()
+        for other in others:
+            met.update(self.sources.get(other, ()))
+        for source in own:
+            found = met | self.operands[operand].partners.get((operand_axis, *source), frozenset())
+            found.discard(source)
+            if found:
+                known = self.partners[result].get((axis, *source), frozenset())
+                self.partners[result][axis, *source] = known | found
+
+    def fixed(self, places: Iterable[tuple[int, int]]) -> bool:
+        """Does one of these axes of operands hold something of its own at every place?"""
+        return any(axis in self.operands[operand].varies for operand, axis in places)
+
+
+def _compose_all(
+    relations: Relations, joint: Joint, own: list[frozenset[int]], operands: list[View], results: int
+) -> list[View]:
+    composer = _Composer(operands, results)
     varies = [set(axes) for axes in own]
-    by_operand: dict[tuple[int, int | None], list[tuple[int, int]]] = {}
-    for operand, view in enumerate(operands):
-        for axis, source, source_axis in view.relations:
-            by_operand.setdefault((operand, axis), []).append((source, source_axis))
     for (result, axis, operand, operand_axis), relation in relations.items():
-        view = operands[operand]
-        for source, source_axis in by_operand.get((operand, operand_axis), ()):
-            seen = compose(relation, view.relations[operand_axis, source, source_axis])
-            _see(tables[result], (axis, source, source_axis), seen)
-        if axis is not None and operand_axis in view.varies:
+        others = joint.get((result, axis, operand, operand_axis), ())
+        if axis is None and composer.fixed(others):
+            relation = _anchored(relation)
+        composer.see(result, axis, relation, operand, operand_axis)
+        composer.pair(result, axis, operand, operand_axis, others)
+        if axis is not None and operand_axis in operands[operand].varies:
             varies[result].add(axis)
-    for operand, view in enumerate(operands):  # what every position of an operand sees, every position of a result sees
-        for source, source_axis in by_operand.get((operand, None), ()):
-            seen = view.relations[None, source, source_axis]
-            for table in tables:
-                _see(table, (None, source, source_axis), seen)
-    for table, axes in zip(tables, varies, strict=True):
+    for operand in range(len(operands)):  # what every position of an operand sees, every position of a result sees
+        if (operand, None) in composer.sources:
+            for result in range(results):
+                composer.see(result, None, POINTWISE, operand, None)
+                composer.pair(result, None, operand, None, ())
+    for table, axes in zip(composer.tables, varies, strict=True):
         for key, relation in table.items():
             if key[0] in axes and relation.uniform:
-                table[key] = replace(relation, uniform=False, symmetric=False)
-    return [View(table, frozenset(axes)) for table, axes in zip(tables, varies, strict=True)]
+                table[key] = _anchored(relation)
+    found = zip(composer.tables, varies, composer.partners, strict=True)
+    return [View(table, frozenset(axes), partners) for table, axes, partners in found]
+
+
+def _anchored(relation: Relation) -> Relation:
+    """A relation that takes part in something that is different at every place."""
+    return replace(relation, uniform=False, symmetric=False, steady=False)
 
 
 def _see(table: Table, key: tuple[int | None, int, int], relation: Relation) -> None:
@@ -118,7 +192,8 @@ def _see(table: Table, key: tuple[int | None, int, int], relation: Relation) -> 
 def after(view: View, inputs: list[View]) -> View:
     """What a value of a block sees once the block's inputs see this."""
     relations: Relations = {(0, axis, source, a): r for (axis, source, a), r in view.relations.items()}
-    return _compose_all(relations, [view.varies], inputs, 1)[0]
+    joint: Joint = {(0, *key): partners for key, partners in view.partners.items()}
+    return _compose_all(relations, joint, [view.varies], inputs, 1)[0]
 
 
 def whole(view: View, source: int, source_axis: int) -> Relation | None:

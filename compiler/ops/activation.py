@@ -348,7 +348,7 @@ class _AlongAxis(_Activation):
         return super().infer(inputs, need)
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
-        return pointwise(inputs[0], changed={self._axis(inputs[0]): everything(uniform=True)})
+        return pointwise(inputs[0], changed={self._axis(inputs[0]): everything(uniform=True, symmetric=True)})
 
 
 class Softmax(_AlongAxis):
@@ -417,7 +417,7 @@ class Glu(_AlongAxis):
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         axis = self._axis(inputs[0])
         half: int | Dim = outputs[0].shape[axis]
-        seen: Relation = window(1, 0, half) if isinstance(half, int) else everything()
+        seen: Relation = window(1, 0, half, loose=True) if isinstance(half, int) else everything(loose=True)
         return pointwise(inputs[0], changed={axis: seen})
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:

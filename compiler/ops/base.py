@@ -262,6 +262,10 @@ class Op(Declared):
         """Which positions each result axis sees of each operand axis."""
         raise NotImplementedError
 
+    def contracted(self, inputs: tuple[TensorType, ...]) -> tuple[frozenset[tuple[int, int]], ...]:
+        """Axes of several operands, as (operand, axis), over whose products it sums: they belong together."""
+        return ()
+
     def flops(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> int | Dim:
         """Floating-point operations of products and convolutions, two a multiply-add (the convention of
         torch.utils.flop_counter: everything else counts zero)."""

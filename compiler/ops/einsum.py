@@ -138,9 +138,17 @@ class Einsum(Op):
                 if label in right:
                     table[0, right.index(label), i, axis] = POINTWISE
                 else:
-                    alone = sum(label in s for s in sides) == 1
-                    table[0, None, i, axis] = everything(uniform=True, symmetric=alone)
+                    table[0, None, i, axis] = everything(uniform=True, symmetric=True)
         return table
+
+    def contracted(self, inputs: tuple[TensorType, ...]) -> tuple[frozenset[tuple[int, int]], ...]:
+        sides, right, _ = self.solve(inputs, Need())
+        places: dict[str, set[tuple[int, int]]] = {}
+        for i, side in enumerate(sides):
+            for axis, label in enumerate(side):
+                if label not in right:
+                    places.setdefault(label, set()).add((i, axis))
+        return tuple(frozenset(group) for group in places.values() if len(group) > 1)
 
     def flops(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> int | Dim:
         sides, right, sizes = self.solve(inputs, Need())

@@ -91,7 +91,7 @@ class Concat(_Join):
         table: Relations = {}
         offset: int | Dim = 0
         for i, x in enumerate(inputs):
-            here = window(1, -offset, -offset, uniform=False) if isinstance(offset, int) else everything()
+            here = window(1, -offset, -offset, uniform=False) if isinstance(offset, int) else everything(loose=True)
             table |= pointwise(x, operand=i, changed={axis: here} if len(inputs) > 1 else None)
             offset = x.shape[axis] + offset
         return table
@@ -180,7 +180,7 @@ class Split(Op):
         table: Relations = {}
         start: int | Dim = 0
         for i, part in enumerate(self._sizes(x.shape[axis])):
-            here = window(1, start, start) if isinstance(start, int) else everything()
+            here = window(1, start, start) if isinstance(start, int) else everything(loose=True)
             table |= pointwise(x, output=i, changed={axis: here})
             start = part + start
         return table

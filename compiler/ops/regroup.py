@@ -41,7 +41,7 @@ def taken(sizes: Sequence[int | Dim], part: int) -> Relation:
     """What one part sees of the axis that it is split off from: the outermost one sees blocks, each in its place."""
     inner, outer = _product(sizes[part + 1 :]), _product(sizes[:part])
     if outer != 1 or not isinstance(inner, int):
-        return everything()
+        return everything(loose=True)
     return window(inner, 0, inner - 1)
 
 
@@ -49,12 +49,13 @@ def joined(sizes: Sequence[int | Dim], part: int) -> Relation:
     """What a composed axis sees of one of its parts: each position of the outermost one is repeated along it."""
     inner, outer = _product(sizes[part + 1 :]), _product(sizes[:part])
     if outer != 1 or not isinstance(inner, int):
-        return everything()
-    return window(Fraction(1, inner), -Fraction(inner - 1, inner), 0)
+        return everything(loose=True)
+    return window(Fraction(1, inner), -Fraction(inner - 1, inner), 0, loose=inner != 1)
 
 
 def regroup_relations(parts: Parts, result: Names) -> Relations:
-    """Relations of every result axis to the operand axes whose parts it holds."""
+    """Relations of every result axis to the operand axes whose parts it holds. Of an axis that is split only the
+    outermost part tells: what an element sees lies within the block that its place along that part sees."""
     parts, result = merge(parts, result)
     sizes = {part.name: part.size for axis in parts for part in axis}
     home = {part.name: (a, i) for a, row in enumerate(parts) for i, part in enumerate(row)}
@@ -62,6 +63,8 @@ def regroup_relations(parts: Parts, result: Names) -> Relations:
     for out, names in enumerate(result):
         for place, name in enumerate(names):
             axis, i = home[name]
+            if i > 0:
+                continue
             inner = taken([p.size for p in parts[axis]], i)
             relation = compose(joined([sizes[n] for n in names], place), inner)
             key = (0, out, 0, axis)

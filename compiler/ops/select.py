@@ -86,7 +86,7 @@ class Index(Op):
             if drop:
                 table[0, None, 0, axis] = everything(uniform=True)
                 continue
-            table[0, out, 0, axis] = window(1, low, low) if isinstance(low, int) else everything()
+            table[0, out, 0, axis] = window(1, low, low) if isinstance(low, int) else everything(loose=True)
             out += 1
         return table
 
@@ -283,7 +283,12 @@ class Roll(_Along):
     axis: Annotated[AxisRef, Field(description="the axis, by name or position")]
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
-        return pointwise(inputs[0], changed={self._axis(inputs[0]): everything()} if self.shift != 0 else None)
+        return pointwise(
+            inputs[0],
+            changed={self._axis(inputs[0]): everything(uniform=True, steady=True, loose=True)}
+            if self.shift != 0
+            else None,
+        )
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return ranges
@@ -304,7 +309,7 @@ class Flip(_Along):
     axis: Annotated[AxisRef, Field(description="the axis, by name or position")]
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
-        return pointwise(inputs[0], changed={self._axis(inputs[0]): everything()})
+        return pointwise(inputs[0], changed={self._axis(inputs[0]): everything(loose=True)})
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return ranges

@@ -196,10 +196,12 @@ class Reshape(_Shape):
         for left, right in _groups(before, after):
             for i, axis in enumerate(left):
                 for j, out in enumerate(right):
-                    relation: Relation = everything()
+                    relation: Relation = everything(loose=True)
                     if len(right) == 1:
                         relation = joined([before[a] for a in left], i)
-                    elif len(left) == 1:
+                    elif len(left) == 1:  # the outermost part tells all, as in `regroup_relations`
+                        if j > 0:
+                            continue
                         relation = taken([after[a] for a in right], j)
                     table[0, out, 0, axis] = relation
                 if not right:

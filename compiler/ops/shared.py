@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from math import sqrt
 from typing import Annotated, Literal
@@ -144,7 +145,8 @@ def border_window(mode: str, stride: int, lo: int, hi: int, pads: tuple[int, int
     """The window [lo, hi] over an axis padded like this: what padding copies from the data widens it."""
     left, right = pads
     if mode == "circular" and (left or right):
-        return everything(uniform=True)
+        around = everything(uniform=True, steady=True, loose=True)
+        return replace(around, stride=Fraction(stride), period=stride)
     low, high = lo, hi
     if mode == "reflect":
         low, high = min(lo, hi - 2 * right), max(hi, left) if left else hi
