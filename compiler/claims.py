@@ -15,9 +15,11 @@ CLAIMS: dict[str, type[Claim]] = {}
 class Claim(Called):
     """Base of every claim: its fields are its settings, in positional order; its docstring says when it holds.
 
-    about: what it is said of: a `value` over `axes` of the inputs, a `value` alone, or the whole `program`."""
+    about: what it is said of: a `value` over `axes` of the inputs, a `value` alone, or the whole `program`. order: does
+    it suppose that the order of an axis' positions means something (True), or nothing (False)?"""
 
     about: ClassVar[str] = "axes"
+    order: ClassVar[bool | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -36,6 +38,7 @@ class Locality(Claim):
     """A place of the value sees one window of each axis, no wider than `window` positions where that is given."""
 
     name = "locality"
+    order = True
     window: Positive | None = Field(None, description="the widest window allowed, in positions of the input")
 
 
@@ -44,6 +47,7 @@ class TranslationEquivariance(Claim):
     or a multiple of that."""
 
     name = "translation_equivariance"
+    order = True
     stride: Positive | None = Field(None, description="the smallest move of the input that the value follows")
 
 
@@ -51,6 +55,7 @@ class TranslationInvariance(Claim):
     """When the input moves along the axis, the value stays as it is, borders aside."""
 
     name = "translation_invariance"
+    order = True
     stride: Positive | None = Field(None, description="the smallest move of the input that leaves the value as it is")
 
 
@@ -64,24 +69,28 @@ class Causality(Claim):
     """Nothing sees beyond its own position along the axis."""
 
     name = "causality"
+    order = True
 
 
 class Sequential(Claim):
     """A recurrence runs along the axis."""
 
     name = "sequential"
+    order = True
 
 
 class PermutationEquivariance(Claim):
     """When the positions of the axis change places, those of the value do so too, and nothing else changes."""
 
     name = "permutation_equivariance"
+    order = False
 
 
 class PermutationInvariance(Claim):
     """The value is the same in whatever order the positions of the axis come."""
 
     name = "permutation_invariance"
+    order = False
 
 
 class GlobalContext(Claim):
@@ -96,6 +105,7 @@ class Hierarchy(Claim):
     `stages` resolutions."""
 
     name = "hierarchy"
+    order = True
     stages: Positive = Field(2, description="different resolutions on the way, at least")
 
 

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
 
 from .declared import Declared, Field
 
 
+class Nature(StrEnum):
+    """What the axes of an example mean, as far as the source tells."""
+
+    TABLE = "table"
+    IMAGES = "images"
+    ARRAYS = "arrays"
+
+
 class _Source(Declared):
     """Base of the data sources. A subclass's fields, `kind` left out, are its settings in positional order."""
+
+    nature: ClassVar[Nature] = Nature.TABLE
 
     kind: str
 
 
 class Digits(_Source):
     """1,797 handwritten digits of ten classes that come with scikit-learn, grey, resized bilinearly to a square."""
+
+    nature = Nature.IMAGES
 
     size: int = Field(8, ge=4, le=512, description="Height and width in pixels; the originals are 8 by 8.")
     kind: Literal["digits"] = "digits"
@@ -47,6 +60,8 @@ class Diabetes(_Source):
 class Images(_Source):
     """A folder with one subfolder of pictures a class; classes are numbered in the order of their names."""
 
+    nature = Nature.IMAGES
+
     folder: str = Field(min_length=1, description="The folder, relative to the spec's.")
     size: int | None = Field(
         None, ge=1, le=4096, description="Height and width in pixels; by default what the network's input has."
@@ -78,6 +93,8 @@ class Csv(_Source):
 
 class Npz(_Source):
     """A NumPy archive with one array for the inputs and one for the targets, examples along the first axis."""
+
+    nature = Nature.ARRAYS
 
     file: str = Field(min_length=1, description="The file, relative to the spec's folder.")
     input: str = Field("x", min_length=1, description="Name of the array of inputs.")

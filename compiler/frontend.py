@@ -278,6 +278,9 @@ def trained_name(train: ast.Train) -> str | None:
 
 
 def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) -> None:
+    if not front.scope.trains:
+        return
+    from .analysis.biases.data import contradictions
     from .training import plan
 
     networks = front.networks()
@@ -290,9 +293,13 @@ def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) ->
             continue
         try:
             arguments, spans = front.arguments(train)
-            program = front.program(networks[name], arguments, spans) if arguments else checked.programs.get(name)
+            program = checked.programs.get(name)
+            if arguments:
+                program = front.program(networks[name], arguments, spans)
+                _contracts(program, front.sink, given=True)
             if program is not None:
-                plan(train, program)
+                for warning in contradictions(plan(train, program), program):
+                    front.sink.add(warning)
         except ArchError as failure:
             front.sink.extend(failure)
         except Poisoned:

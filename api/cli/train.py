@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from . import terminal
 from .common import json_option, load_program, ops_option, parameter_option, print_json, target_argument
 
 EPILOG = """\b
@@ -62,12 +63,14 @@ def command(
 
     The folder then holds best.safetensors and last.safetensors (the weights), report.json, curves.png, and logs for
     TensorBoard. Ctrl-C saves everything; `--resume` goes on. The same seed gives the same weights."""
+    from archlang.compiler.analysis.biases.data import contradictions
     from archlang.training import BEST, plan_for, run_folder
 
     if resume and output is None:
         raise click.UsageError("`--resume` needs the folder of the run: `-o FOLDER`.")
     _, program = load_program(target, parameters)
     plan = plan_for(program, on)
+    terminal.show(contradictions(plan, program))
     if init_except and init is None and plan.init is None:
         raise click.UsageError("`--init-except` needs weights to start from: `--init SOURCE`.")
     folder = Path(output) if output is not None else run_folder(program.name)
