@@ -36,7 +36,7 @@ def contradictions(plan: TrainPlan, program: Program) -> Iterator[Diagnostic]:
             f"`{finding}` and the data contradict each other: `{source.kind}` gives {positions}",
             plan.place("data"),
             labels,
-            help="a bias that the data does not have costs accuracy: build the network without it, or train on other data",
+            help="a bias that the data does not have costs accuracy: drop it from the network, or train on other data",
             severity=Severity.WARNING,
         )
 
