@@ -9,8 +9,8 @@ by path, so sharing is two nodes with one path.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -194,6 +194,11 @@ class Graph:
         """What a node consumes, in operand order."""
         return [ref for _, ref, _ in self._incoming(number)]
 
+    def operand_types(self, number: int) -> tuple[TensorType, ...]:
+        """Types of what a node's op works on, in operand order: what replaces its weights is left out."""
+        refs = self.operands(number)
+        return tuple(self.type(ref) for ref in refs[: len(refs) - len(self[number].replaced)])
+
     def operand_kinds(self, number: int) -> list[EdgeKind]:
         """The kind of each operand's edge, in operand order."""
         return [kind for _, _, kind in self._incoming(number)]
@@ -284,6 +289,15 @@ class Graph:
             if isinstance(owner, Layer):
                 return next((spec for spec in owner.made if spec.name == rest), None)
         return None
+
+    def relative(
+        self, arguments: dict[str, Any], changed: Mapping[int, Node], modules: dict[str, Layer | Instance]
+    ) -> Graph:
+        """The same finished graph for other arguments, with other nodes in some places. The two share their edges."""
+        other = nx.MultiDiGraph()
+        other._node = {**self.nx._node, **{number: {"node": node} for number, node in changed.items()}}
+        other._adj, other._pred = self.nx._adj, self.nx._pred
+        return replace(self, arguments=arguments, nx=other, modules=modules)
 
     def flatten(self) -> Graph:
         """One graph without calls: every block inlined, names and levels prefixed by where the block stood."""

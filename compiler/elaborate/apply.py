@@ -14,10 +14,11 @@ from ..ops.base import Op, Refusal, WeightSpec
 from ..source import Span
 from ..syntax import ast
 from .builtins import BUILTINS
+from .families import Handed, read_by_defaults
 from .labels import Labels
 from .modules import Below
 from .repeats import Place
-from .session import Session, bind_parameters
+from .session import Made, Session, bind_parameters
 from .settings import check_start, make_op, named_settings, read_init
 from .starts import Starts
 from .tensors import TensorEvaluator
@@ -29,7 +30,8 @@ class Use:
     """One use of a layer, block or module.
 
     path: where its weights live; the label, when it has one. extra: what comes `with` it, by name. spans: those of its
-    settings, by name and position. module: the shared instance, when it is one.
+    settings, by name and position. handed: parameters of the body around it that stand among them, keyed alike.
+    module: the shared instance, when it is one.
     """
 
     span: Span
@@ -38,6 +40,7 @@ class Use:
     extra: dict[str, tuple[Tensor, Span]] = field(default_factory=dict)
     operands: list[Tensor] = field(default_factory=list)
     spans: dict[Any, Span] = field(default_factory=dict)
+    handed: dict[int | str, str] = field(default_factory=dict)
     module: Module | None = None
 
     @property
@@ -55,6 +58,8 @@ class Applier(TensorEvaluator):
         self.labels = labels
         self.starts = starts or Starts(session)
         self.passed: dict[str, Layer | Instance] = {}  # module parameters used here, and as what
+        self.unread: set[str] = set()  # parameters that are numbers and at whose value nothing has looked
+        self.handed: dict[int, Handed] = {}  # by node: what of these it was given
 
     def use(self, stage: ast.Apply, value: Any, before: Span, use: Use) -> Any:
         """Sends a value (`before` is where it came from) through a layer, a block or a module."""
@@ -72,10 +77,12 @@ class Applier(TensorEvaluator):
                 )
             use.path, use.module = target.path, target
             return self._send(target.recipe, use)
-        args, kwargs, spans = self.arguments(target.target, stage.arguments)
+        args, kwargs, spans = self.arguments(target.target, stage.arguments, use.handed)
         recipe = _with_settings(target, args, kwargs, stage.span)
         if target.args:
             spans = {(k + len(target.args) if isinstance(k, int) else k): s for k, s in spans.items()}
+            self._read(use.handed.values())
+            use.handed = {}
         use.spans = spans
         return self._send(recipe, use)
 
@@ -128,9 +135,10 @@ class Applier(TensorEvaluator):
         return "`archc ops` lists the layers" if name not in BUILTINS else None
 
     def arguments(
-        self, target: Global | type[Op], arguments: Sequence[ast.Argument]
+        self, target: Global | type[Op], arguments: Sequence[ast.Argument], handed: dict[int | str, str] | None = None
     ) -> tuple[tuple, tuple, dict[Any, Span]]:
-        """Settings evaluated; their spans by position and name. Axis names and starts are read as such."""
+        """Settings evaluated; their spans by position and name. Axis names and starts are read as such. `handed` takes
+        note of the parameters that are handed on unread."""
         op = target if isinstance(target, type) else None
         fields = op.fields() if op else ()
         axes = op.axis_settings() if op else frozenset()
@@ -144,6 +152,9 @@ class Applier(TensorEvaluator):
                 value = self._axis_setting(a.value)
             elif op is not None and name is not None and (name == "init" or name.endswith("_init")) and name in fields:
                 value = read_init(a.value, self)
+            elif handed is not None and isinstance(a.value, ast.Name) and a.value.text in self.unread:
+                value = self.names[a.value.text]
+                handed[position if a.name is None else a.name] = a.value.text
             else:
                 value = self.eval(a.value)
                 if isinstance(value, (Tensor, Weight)):
@@ -215,7 +226,7 @@ class Applier(TensorEvaluator):
             use.path = self.labels.automatic(use.place.prefix, op.name)
         if use.path is not None:
             self._own(use.path, Layer(made, types, kept, use.span), use.span, use.module)
-        return self.apply(
+        results = self.apply(
             made,
             use.operands,
             use.span,
@@ -225,6 +236,27 @@ class Applier(TensorEvaluator):
             replaced=replaced,
             spans=use.spans,
         )
+        if use.handed:
+            self._hand(results[0].ref.node, op.fields(), use.handed)
+        return results
+
+    def _hand(
+        self, number: int, known: Sequence[str], handed: dict[int | str, str], callee: Made | None = None
+    ) -> None:
+        """Notes which settings of a node are parameters of this body. A block that looked at one has read it."""
+        settings = {known[key] if isinstance(key, int) else key: parameter for key, parameter in handed.items()}
+        if callee is not None:
+            told = read_by_defaults(callee.item, settings)
+            self._read(p for s, p in settings.items() if told or s not in callee.numbers)
+        self.handed[number] = Handed(settings, callee)
+
+    def bind_local(self, name: str, value: Any) -> Any:
+        self.unread.discard(name)  # the name means something else for a while
+        return super().bind_local(name, value)
+
+    def _read(self, parameters: Iterable[str]) -> None:
+        """The values of these parameters decide something here."""
+        self.unread.difference_update(parameters)
 
     def _op_operands(self, op: Op, use: Use) -> tuple[tuple[str, Tensor], ...]:
         """Checks the number of operands, moves those given by name into place, returns what replaces weights."""
@@ -305,6 +337,8 @@ class Applier(TensorEvaluator):
         assert isinstance(target, Global)
         if isinstance(target.item, ast.Configuration):
             target, recipe = self.configured(target, recipe, use.span)
+            self._read(use.handed.values())
+            use.handed = {}
         item = target.item
         assert isinstance(item, ast.Definition)
         if item.kind == "cell":
@@ -331,6 +365,8 @@ class Applier(TensorEvaluator):
             span=use.span,
         )
         number = self.add(node, [t.ref for t in operands])
+        if use.handed:
+            self._hand(number, [p.name for p in item.params], use.handed, call.made)
         return tuple(Tensor(Ref(number, i), t, use.span, id(self.graph)) for i, t in enumerate(call.results))
 
     def _arguments_of(

@@ -9,6 +9,7 @@ from ..graph import EdgeKind, Node, Ref
 from .values import Tensor
 
 if TYPE_CHECKING:
+    from .families import Handed
     from .stages import StageEvaluator
 
 
@@ -64,7 +65,9 @@ def repeat_turn(body: StageEvaluator, turn: Turn, place: Place, times: int) -> T
                 entering if r is None else Ref(r.node + k * length, r.result) if inside else r
                 for r, inside in copy.operands
             ]
-            body.add(copy.node(by), refs, copy.kinds)
+            number = body.add(copy.node(by), refs, copy.kinds)
+            if copy.handed is not None:
+                body.handed[number] = copy.handed
         entering = Ref(turn.left.ref.node + k * length, turn.left.ref.result)
     place.count += times * step
     return replace(turn.left, ref=entering)
@@ -95,6 +98,7 @@ class _Copy:
     paths: dict[str, _Path]
     operands: list[tuple[Ref | None, bool]]
     kinds: list[EdgeKind]
+    handed: Handed | None
 
     @classmethod
     def of(cls, body: StageEvaluator, number: int, turn: Turn, prefix: str, numbers: set[str]) -> _Copy:
@@ -105,7 +109,7 @@ class _Copy:
         operands = [
             (None if ref == turn.entered.ref else ref, ref.node >= turn.start) for ref in body.graph.operands(number)
         ]
-        return cls(given, moving, operands, body.graph.operand_kinds(number))
+        return cls(given, moving, operands, body.graph.operand_kinds(number), body.handed.get(number))
 
     def node(self, by: int) -> Node:
         for key, path in self.paths.items():

@@ -43,6 +43,7 @@ class ScopeEvaluator(StageEvaluator):
 
     def lookup(self, name: str, span: Span) -> Any:
         if name in self.names:
+            self.unread.discard(name)
             return self.names[name]
         found = self.file.names.get(name)
         if found is not None:

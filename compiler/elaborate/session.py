@@ -8,12 +8,13 @@ from typing import Any
 
 from ..diagnostics import ArchError, Diagnostic, Label, Sink, did_you_mean, error
 from ..graph import Graph, Instance, Layer
-from ..ops.base import Check, Op
+from ..ops.base import Check, Need, Op
 from ..sizes import Dim, Symbol, symbol
 from ..source import Span
 from ..syntax import ast
 from ..types import Axis, TensorType
 from . import limits
+from .families import Families, Handed
 from .limits import Budget
 from .starts import Key, Starts
 from .trees import walk
@@ -24,10 +25,14 @@ from .values import POISON, Global, Indexed, Module, Recipe, Tensor, Weight, des
 class Made:
     """A block elaborated for certain arguments and operand types, in the block's own symbols."""
 
+    item: ast.Definition
     graph: Graph
     passed: dict[str, Layer | Instance]  # module parameters that it used, and as what
     failed: bool = False
     taken: frozenset[Key] = frozenset()  # `init` rules of its callers that it took
+    key: tuple = ()  # what it was elaborated for, see `Session.call`
+    handed: dict[int, Handed] = field(default_factory=dict)  # by node
+    numbers: frozenset[str] = frozenset()  # parameters that were handed on and decided nothing
 
 
 @dataclass(eq=False)
@@ -46,6 +51,7 @@ class Session:
     sink: Sink
     budget: Budget = field(default_factory=Budget)
     blocks: dict[tuple, Made] = field(default_factory=dict)
+    families: Families = field(default_factory=Families)
     calls: dict[tuple, Call] = field(default_factory=dict)
     inferred: dict[tuple[Op, tuple[TensorType, ...]], tuple[tuple[TensorType, ...], list[Check]]] = field(
         default_factory=dict
@@ -85,7 +91,11 @@ class Session:
             inner = (id(target.item), frozen, tuple((t.shape, t.dtype) for t in canonical), starts.frozen())
             made = self.blocks.get(inner)
             if made is None:
+                made = self.families.member(self, inner, arguments, span)
+            if made is None:
                 made = self._elaborate(target, arguments, canonical, starts.below(), span)
+                made.key = inner
+                self.families.add(made)
                 self.blocks[inner] = made
             results = tuple(self._result(made, o, outward, operands) for o in made.graph.outputs)
             self.calls[key] = Call(made, tuple(outward.items()), results)
@@ -133,12 +143,25 @@ class Session:
             raise error("A0804", f"blocks stand in blocks more than {limits.DEPTH} deep", span)
         self.budget.spend_block(target.name, span)
         self.stack.append((target, span))
+        said = len(self.sink.found)
         try:
             body = Body(self, target.file, Graph(target.name, "block", arguments, span=target.item.span), starts=starts)
             body.run_block(target.definition, arguments, operands)
         finally:
             self.stack.pop()
-        return Made(body.graph, body.passed, body.failed, frozenset(starts.taken))
+        made = Made(target.definition, body.graph, body.passed, body.failed, frozenset(starts.taken))
+        if not body.failed and len(self.sink.found) == said and not body.graph.module_parameters:
+            made.handed, made.numbers = body.handed, frozenset(body.unread)
+        return made
+
+    def infer(self, op: Op, operands: tuple[TensorType, ...]) -> tuple[tuple[TensorType, ...], list[Check]]:
+        """Types of an op's results and the questions left to the run, asked once. Raises Refusal, SizeLimit."""
+        known = self.inferred.get((op, operands))
+        if known is None:
+            need = Need()
+            known = op.infer(operands, need), need.open
+            self.inferred[op, operands] = known
+        return known
 
 
 def _canonical(

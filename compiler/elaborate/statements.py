@@ -103,6 +103,8 @@ class Body(ScopeEvaluator):
             if isinstance(value, Module):
                 value = Module(name, value.recipe, spans[name], foreign=True)
             self.fix(name, value, "a parameter", spans[name])
+            if type(value) is float:
+                self.unread.add(name)
         self.graph.module_parameters = tuple(n for n, v in arguments.items() if isinstance(v, Module))
 
     def _finish(self, item: ast.Definition, body: Sequence[ast.Stmt]) -> None:

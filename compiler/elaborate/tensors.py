@@ -8,7 +8,7 @@ from typing import Any
 from .. import ops
 from ..diagnostics import Label, error
 from ..graph import EdgeKind, Graph, Kind, Node, Ref
-from ..ops.base import Check, Need, Op, Refusal
+from ..ops.base import Check, Op, Refusal
 from ..sizes import Dim, SizeLimit
 from ..source import Span
 from ..syntax import ast
@@ -126,21 +126,15 @@ class TensorEvaluator(Evaluator):
         self, op: Op, types: Sequence[TensorType], operands: Sequence[Tensor], span: Span, spans: dict[Any, Span]
     ) -> tuple[TensorType, ...]:
         """Types of an op's results; a refusal becomes a diagnostic that shows where each operand came from."""
-        key = (op, tuple(types))
-        known = self.session.inferred.get(key)
-        if known is None:
-            need = Need()
-            try:
-                result = op.infer(key[1], need)
-            except Refusal as refusal:
-                raise self._refused(op, refusal, operands, span, spans) from None
-            except SizeLimit as failure:
-                raise error("A0803", f"this can't be computed: {failure}", span) from None
-            known = (result, need.open)
-            self.session.inferred[key] = known
-        for check in known[1]:
+        try:
+            results, checks = self.session.infer(op, tuple(types))
+        except Refusal as refusal:
+            raise self._refused(op, refusal, operands, span, spans) from None
+        except SizeLimit as failure:
+            raise error("A0803", f"this can't be computed: {failure}", span) from None
+        for check in checks:
             self.check(check, span)
-        return known[0]
+        return results
 
     @staticmethod
     def _refused(op: Op, refusal: Refusal, operands: Sequence[Tensor], span: Span, spans: dict[Any, Span]):
