@@ -11,6 +11,9 @@ from fractions import Fraction
 from math import lcm
 
 
+Exact = int | Fraction  # whole numbers are ints: arithmetic with fractions takes ten times as long
+
+
 class Sees(StrEnum):
     """The shapes a relation can take."""
 
@@ -34,9 +37,9 @@ class Relation:
     """
 
     sees: Sees = Sees.WINDOW
-    stride: Fraction = Fraction(1)
-    lo: Fraction = Fraction(0)
-    hi: Fraction = Fraction(0)
+    stride: Exact = 1
+    lo: Exact = 0
+    hi: Exact = 0
     uniform: bool = True
     symmetric: bool = False
     steady: bool = False
@@ -72,7 +75,7 @@ class Relation:
         return " ".join([body, *flags])
 
     @property
-    def _edge(self) -> Fraction:
+    def _edge(self) -> Exact:
         return self.hi if self.sees is Sees.PREFIX else self.lo
 
 
@@ -81,8 +84,11 @@ POINTWISE = Relation()
 
 def window(stride: int | Fraction, lo: int | Fraction, hi: int | Fraction, **flags: bool) -> Relation:
     """positions `stride·o + [lo, hi]`; `stride` may be a fraction (upsampling)."""
-    step = Fraction(stride)
-    return Relation(Sees.WINDOW, step, Fraction(lo), Fraction(hi), period=max(1, step.numerator), **flags)
+    return Relation(Sees.WINDOW, _exact(stride), _exact(lo), _exact(hi), period=max(1, stride.numerator), **flags)
+
+
+def _exact(number: Exact) -> Exact:
+    return number.numerator if number.denominator == 1 else number
 
 
 def everything(
@@ -102,30 +108,30 @@ def suffix(*, uniform: bool = True) -> Relation:
 
 def compose(outer: Relation, inner: Relation) -> Relation:
     """What the result of `outer` after `inner` sees of `inner`'s input."""
-    if outer == POINTWISE:
+    if outer is POINTWISE:
         return inner
-    if inner == POINTWISE:
+    if inner is POINTWISE:
         return outer
     uniform = outer.uniform and inner.uniform
     padded = outer.padded or inner.padded
-    stride = outer.stride * inner.stride
+    stride = _exact(outer.stride * inner.stride)
     period = lcm(inner.period, (outer.period * inner.stride).numerator) or 1
     # A layer that sees all of an axis sees what every position of that axis saw.
     loose = outer.loose or (inner.loose and outer.sees is not Sees.ALL)
     sides = {outer.sees, inner.sees} - {Sees.WINDOW}
     if not sides or sides in ({Sees.PREFIX}, {Sees.SUFFIX}):
         ends = sorted((inner.stride * outer.lo, inner.stride * outer.hi))
-        lo, hi = ends[0] + inner.lo, ends[1] + inner.hi
+        lo, hi = _exact(ends[0] + inner.lo), _exact(ends[1] + inner.hi)
         kind = sides.pop() if sides else Sees.WINDOW
         return Relation(kind, stride, lo, hi, uniform, period=period, padded=padded, loose=loose)
     symmetric = outer.follows_permutations and inner.follows_permutations
     steady = outer.follows_shifts and inner.follows_shifts
-    return Relation(Sees.ALL, stride, Fraction(0), Fraction(0), uniform, symmetric, steady, period, padded, loose)
+    return Relation(Sees.ALL, stride, 0, 0, uniform, symmetric, steady, period, padded, loose)
 
 
 def union(left: Relation, right: Relation) -> Relation:
     """What a value sees that depends on the axis along two paths."""
-    if left == right:
+    if left is right or left == right:
         return left
     uniform = left.uniform and right.uniform and left.stride == right.stride
     padded = left.padded or right.padded
@@ -140,9 +146,7 @@ def union(left: Relation, right: Relation) -> Relation:
     sure = any(r.sees is Sees.ALL and not r.loose for r in (left, right)) or kinds == {Sees.PREFIX, Sees.SUFFIX}
     symmetric = uniform and left.follows_permutations and right.follows_permutations
     steady = uniform and left.follows_shifts and right.follows_shifts
-    return Relation(
-        Sees.ALL, left.stride, Fraction(0), Fraction(0), uniform, symmetric, steady, period, padded, not sure
-    )
+    return Relation(Sees.ALL, left.stride, 0, 0, uniform, symmetric, steady, period, padded, not sure)
 
 
 # (output, its axis or None when reduced away, operand, its axis) → relation. Pairs left out are unrelated.

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import Literal
 
 from ..graph import Graph, Kind, Node, Program, Ref
-from ..relations import POINTWISE, Relation, Relations, Sees, compose, everything, union
+from ..relations import POINTWISE, Exact, Relation, Relations, Sees, compose, everything, union
 from ..types import TensorType
 
 # (axis of the value, or None when every position sees it; position of the input in `graph.inputs`; axis of the input)
@@ -32,6 +31,12 @@ class View:
     relations: Table = field(default_factory=dict)
     varies: frozenset[int] = frozenset()
     partners: Partners = field(default_factory=dict)
+
+    @property
+    def simple(self) -> bool:
+        """Does every axis see one axis of one input at most, by itself?"""
+        keyed = [axis for axis, _, _ in self.relations if axis is not None]
+        return not self.partners and len(set(keyed)) == len(keyed)
 
 
 class Receptive:
@@ -83,6 +88,8 @@ class Receptive:
         types = tuple(graph.type(ref) for ref in graph.operands(number))
         plain = len(types) - len(node.replaced)
         relations = dict(node.op.relations(types[:plain], node.types))
+        if len(types) == len(node.types) == 1 and _keeps_axes(relations, types[0].rank) and operands[0].simple:
+            return [_in_place(relations, operands[0])]
         joint = _hand_in_hand(relations, node.op.contracted(types[:plain])) if plain > 1 else {}
         for operand in range(plain, len(types)):  # a weight that is computed reaches every position
             for axis in range(types[operand].rank):
@@ -94,6 +101,23 @@ class Receptive:
 
 def _long_axes(t: TensorType) -> frozenset[int]:
     return frozenset(a for a, size in enumerate(t.shape) if size != 1)
+
+
+def _keeps_axes(relations: Relations, rank: int) -> bool:
+    """Does every axis of the only result see the same axis of the only operand, and no other?"""
+    return len(relations) == rank and all(axis == operand_axis for _, axis, _, operand_axis in relations)
+
+
+def _in_place(relations: Relations, view: View) -> View:
+    """As `_compose_all`, for what most layers are: a result with the axes of one operand, whose view is simple."""
+    table: Table = {}
+    for (axis, source, source_axis), seen in view.relations.items():
+        if axis is not None:
+            seen = compose(relations[0, axis, 0, axis], seen)
+            if axis in view.varies and seen.uniform:
+                seen = _anchored(seen)
+        table[axis, source, source_axis] = seen
+    return View(table, view.varies)
 
 
 def _hand_in_hand(relations: Relations, contracted: Iterable[frozenset[tuple[int, int]]]) -> Joint:
@@ -131,7 +155,7 @@ class _Composer:
         for source in self.sources.get((operand, operand_axis), ()):
             seen = compose(relation, view.relations[operand_axis, *source])
             if axis is None and seen.sees is Sees.ALL and seen.stride != 1:
-                seen = replace(seen, stride=Fraction(1))  # no axis of the result has steps
+                seen = replace(seen, stride=1)  # no axis of the result has steps
             _see(self.tables[result], (axis, *source), seen)
 
     def pair(
@@ -272,7 +296,7 @@ def receptive_field(program: Program | Graph, value: str, axis: str | int | None
     return reach(relation for _, _, relation in relations_along(graph, graph.values[value], axis))
 
 
-def strides(program: Program | Graph, value: str, axis: str | int | None = None) -> list[Fraction]:
+def strides(program: Program | Graph, value: str, axis: str | int | None = None) -> list[Exact]:
     """By how many input positions neighbouring places of a value are apart: each number once, over the axes along which
     it sees a window. Raises KeyError."""
     graph = program.graph if isinstance(program, Program) else program
