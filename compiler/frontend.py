@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .diagnostics import ArchError, Diagnostic, Sink, did_you_mean, error
 from .elaborate.names import FileScope, Loader
@@ -18,6 +19,9 @@ from .elaborate.values import Global, Poisoned, Recipe
 from .graph import Graph, Program
 from .source import Source, Span
 from .syntax import ast
+
+if TYPE_CHECKING:
+    from .analysis.receptive import Receptive
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,13 @@ class Frontend:
         self.session = Session(self.sink)
         key = str((base / source.name).resolve()) if base is not None else source.name
         self.scope: FileScope = Loader(self.sink, base, source.name).load(source, key, base)
+
+    @cached_property
+    def receptive(self) -> Receptive:
+        """What values see, of all blocks of the file that anything was asked about."""
+        from .analysis.receptive import Receptive
+
+        return Receptive()
 
     def networks(self) -> dict[str, Global]:
         """What the file itself declares as entry points."""
@@ -217,7 +228,7 @@ def compile_program(
         pass
     front.sink.raise_if_failed()
     assert program is not None
-    _contracts(program, front.sink, given=bool(parameters or stated))
+    _contracts(front, program, given=bool(parameters or stated))
     front.sink.raise_if_failed()
     return program
 
@@ -250,7 +261,7 @@ def _complete(target: Global) -> bool:
 def _check_one(front: Frontend, target: Global, checked: Checked) -> None:
     try:
         program = front.program(target)
-        _contracts(program, front.sink)
+        _contracts(front, program)
         checked.programs[target.name] = program
     except ArchError as failure:
         front.sink.extend(failure)
@@ -258,17 +269,16 @@ def _check_one(front: Frontend, target: Global, checked: Checked) -> None:
         pass
 
 
-def _contracts(program: Program, sink: Sink, *, given: bool = False) -> None:
+def _contracts(front: Frontend, program: Program, *, given: bool = False) -> None:
     """`given`: with parameters from outside, contracts about the network say nothing."""
+    from .analysis.biases import diagnostics, prove
     from .analysis.contracts import check_contracts
 
-    for diagnostic in check_contracts(program, given=given):
-        sink.add(diagnostic)
-    from .analysis.biases import diagnostics, prove
-
-    program.findings = prove(program)
+    for diagnostic in check_contracts(program, given=given, receptive=front.receptive):
+        front.sink.add(diagnostic)
+    program.findings = prove(program, front.receptive)
     for diagnostic in diagnostics(program.findings):
-        sink.add(diagnostic)
+        front.sink.add(diagnostic)
 
 
 def trained_name(train: ast.Train) -> str | None:
@@ -296,7 +306,7 @@ def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) ->
             program = checked.programs.get(name)
             if arguments:
                 program = front.program(networks[name], arguments, spans)
-                _contracts(program, front.sink, given=True)
+                _contracts(front, program, given=True)
             if program is not None:
                 for warning in contradictions(plan(train, program), program):
                     front.sink.add(warning)

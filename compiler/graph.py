@@ -299,6 +299,11 @@ class Graph:
         other._adj, other._pred = self.nx._adj, self.nx._pred
         return replace(self, arguments=arguments, nx=other, modules=modules)
 
+    @property
+    def structure(self) -> object:
+        """What this graph has in common with those made by `relative`, and with no others: the same object for all."""
+        return self.nx._adj
+
     def flatten(self) -> Graph:
         """One graph without calls: every block inlined, names and levels prefixed by where the block stood."""
         from .flatten import flatten

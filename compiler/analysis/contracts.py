@@ -37,11 +37,11 @@ class _OfTheNetwork(Exception):
     """A quantity was asked for where only contracts about parameters count."""
 
 
-def check_contracts(program: Program, *, given: bool = False) -> list[Diagnostic]:
+def check_contracts(program: Program, *, given: bool = False, receptive: Receptive | None = None) -> list[Diagnostic]:
     """What is wrong with the program's contracts: A0601 it does not hold, A0602 it can't be decided, A0603 nothing is
     called so, A0604 the quantity is asked for in a wrong way, or what evaluating its values gave. With parameters
     `given` from outside, contracts about the network say nothing, and those about parameters alone still hold."""
-    quantities = Quantities(program, given=given)
+    quantities = Quantities(program, given=given, receptive=receptive)
     found: list[Diagnostic] = []
     for statement, names in program.expects:
         try:
@@ -58,9 +58,9 @@ def check_contracts(program: Program, *, given: bool = False) -> list[Diagnostic
 class Quantities:
     """What contracts may ask of a program. Each is computed when it is asked for."""
 
-    def __init__(self, program: Program, *, given: bool = False) -> None:
+    def __init__(self, program: Program, *, given: bool = False, receptive: Receptive | None = None) -> None:
         self.program, self.graph, self.given = program, program.graph, given
-        self.receptive = Receptive()
+        self.receptive = receptive or Receptive()
         self.plain: Mapping[str, Callable[[Span], Any]] = {
             "params": lambda span: self.cost.parameters,
             "loss_params": lambda span: self.cost.loss_parameters,
@@ -150,7 +150,7 @@ class Quantities:
 
     def _stride(self, call: ast.Call) -> int | float:
         name, _ = self.value(call, 2)
-        found = strides(self.graph, name, self._axis(call))
+        found = strides(self.graph, name, self._axis(call), self.receptive)
         if len(found) == 1:
             return int(found[0]) if found[0].denominator == 1 else float(found[0])
         listing = ", ".join(map(str, found))

@@ -40,16 +40,25 @@ class View:
 
 
 class Receptive:
-    """Views of the values of graphs; each graph is worked through once."""
+    """Views of the values of graphs. Each is worked through once, and those that differ in plain numbers together."""
 
     def __init__(self) -> None:
         self._done: dict[int, tuple[Graph, dict[Ref, View]]] = {}
+        self._places: dict[int, list[tuple[int, int]]] = {}
 
     def views(self, graph: Graph) -> dict[Ref, View]:
         """The view of every value of a graph, in terms of the graph's own inputs."""
-        if id(graph) not in self._done:
-            self._done[id(graph)] = (graph, self._work_through(graph))
-        return self._done[id(graph)][1]
+        key = id(graph.structure)
+        if key not in self._done:
+            self._done[key] = (graph, self._work_through(graph))
+        return self._done[key][1]
+
+    def places(self, graph: Graph) -> list[tuple[int, int]]:
+        """As `positional_axes`, which a graph is asked for once."""
+        key = id(graph.structure)
+        if key not in self._places:
+            self._places[key] = positional_axes(graph, self)
+        return self._places[key]
 
     def _work_through(self, graph: Graph) -> dict[Ref, View]:
         views: dict[Ref, View] = {}
@@ -277,7 +286,7 @@ def relations_along(
     if axis is not None:
         pairs = [(i, a) for i, a in pairs if graph[graph.inputs[i]].types[0].find(axis) == a]
     else:
-        places = [pair for pair in positional_axes(graph, receptive) if pair in pairs]
+        places = [pair for pair in receptive.places(graph) if pair in pairs]
         pairs = places or [pair for pair in pairs if not is_batch(graph, *pair)]
     found = [(i, a, whole(view, i, a)) for i, a in pairs]
     return [(i, a, relation) for i, a, relation in found if relation is not None]
@@ -296,9 +305,11 @@ def receptive_field(program: Program | Graph, value: str, axis: str | int | None
     return reach(relation for _, _, relation in relations_along(graph, graph.values[value], axis))
 
 
-def strides(program: Program | Graph, value: str, axis: str | int | None = None) -> list[Exact]:
+def strides(
+    program: Program | Graph, value: str, axis: str | int | None = None, receptive: Receptive | None = None
+) -> list[Exact]:
     """By how many input positions neighbouring places of a value are apart: each number once, over the axes along which
     it sees a window. Raises KeyError."""
     graph = program.graph if isinstance(program, Program) else program
-    found = relations_along(graph, graph.values[value], axis)
+    found = relations_along(graph, graph.values[value], axis, receptive)
     return sorted({relation.stride for _, _, relation in found if relation.sees is Sees.WINDOW})

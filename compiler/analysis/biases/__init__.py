@@ -14,14 +14,15 @@ from .findings import Caveat, Culprit, Finding, Verdict
 __all__ = ["Caveat", "Culprit", "Finding", "Verdict", "diagnostics", "prove"]
 
 
-def prove(program: Program) -> list[Finding]:
-    """A finding for each claim of the network, its entries and all blocks that they use, in the order of the text."""
+def prove(program: Program, receptive: Receptive | None = None) -> list[Finding]:
+    """A finding for each claim of the network, its entries and all blocks that they use. `receptive` may know some of
+    the blocks already."""
     graphs = _graphs(program)
-    if not any(graph.claims for graph in graphs):
+    if not graphs:
         return []
     from . import flow, order, space  # noqa: F401  (they register their provers)
 
-    receptive = Receptive()
+    receptive = receptive or Receptive()
     return [
         PROVERS[type(claimed.claim)](Case(program, graph, claimed, receptive))
         for graph in graphs
@@ -30,9 +31,10 @@ def prove(program: Program) -> list[Finding]:
 
 
 def _graphs(program: Program) -> list[Graph]:
+    """The graphs that claim something; one of those that differ in plain numbers."""
     found: dict[int, Graph] = {}
     for start in (program.graph, *program.entries.values()):
-        found |= {id(graph): graph for graph in start.graphs()}
+        found |= {id(graph.structure): graph for graph in start.graphs() if graph.claims}
     return list(found.values())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...claims import Claim
 from ...graph import Claimed, Graph, Kind, Program, Ref
-from ..receptive import Receptive, View, is_batch, positional_axes
+from ..receptive import Receptive, View, is_batch
 from .findings import Caveat, Culprit, Finding, Verdict
 
 
@@ -47,7 +47,7 @@ class Case:
             wanted = self.claimed.axes
             return tuple((i, a) for i in sources for a, name in enumerate(types[i].names) if name in wanted)
         pairs = [(i, a) for i in sources for a in range(types[i].rank) if not is_batch(self.graph, i, a)]
-        places = [pair for pair in positional_axes(self.graph, self.receptive) if pair in pairs]
+        places = [pair for pair in self.receptive.places(self.graph) if pair in pairs]
         return tuple(places or pairs)
 
     @cached_property
