@@ -60,7 +60,7 @@ def restore(
     from archlang.runtime.sources import find_weights, put_weights
 
     found = find_weights(program, weights if isinstance(weights, str) else Path(weights), progress=progress)
-    module = build(program)
+    module = build(program, started=bool(weights_except))  # else all of it is overwritten
     metadata = put_weights(program, module, found, excepted=weights_except)
     text = metadata.get("preprocessing")
     try:

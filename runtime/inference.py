@@ -18,7 +18,7 @@ def for_inference(
     a level's. No gradients flow into its weights."""
     chosen = LEVELS[level] if passes is None else passes
     if chosen:
-        module = build(optimise(program, chosen))
+        module = build(optimise(program, chosen), started=False)
         module.load_state_dict(trained.state_dict())
         device = next((t.device for t in (*trained.parameters(), *trained.buffers())), None)
         trained = module if device is None else module.to(device)

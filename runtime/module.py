@@ -6,6 +6,7 @@ import hashlib
 import linecache
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from itertools import islice
 from types import ModuleType, TracebackType
@@ -16,15 +17,33 @@ from archlang.compiler.emit.body import Step
 from archlang.compiler.emit.python import Emitted, emit
 from archlang.compiler.graph import Program
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 
-def build(program: Program) -> nn.Module:
+def build(program: Program, *, started: bool = True) -> nn.Module:
     """The module of a program, its weights started as the spec says.
 
     It carries `.program` and `.source` (the generated text). An error while it runs says where in the spec it arose.
+    started: false leaves its parameters as memory happens to be, for a caller who overwrites them all; on the meta
+    device, where there is nothing to fill, they never start.
     """
-    emitted = emit(program)
-    return module_class(program, emitted)()
+    made = module_class(program, emit(program))
+    with nullcontext() if started and torch.get_default_device().type != "meta" else _Unstarted():
+        return made()
+
+
+class _Unstarted(TorchFunctionMode):
+    """While modules are made: what would fill a parameter does nothing. Buffers are computed all the same."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func.__name__.endswith("_") and not func.__name__.endswith("__") and func.__name__ != "requires_grad_":
+            filled = args[0] if args else kwargs.get("tensor")  # in `Tensor.uniform_`, in `nn.init.uniform_`
+            if isinstance(filled, nn.Parameter):
+                return filled
+        return func(*args, **kwargs)
 
 
 def module_class(program: Program, emitted: Emitted) -> type[nn.Module]:
