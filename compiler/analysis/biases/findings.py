@@ -35,6 +35,8 @@ CAVEATS = {
     "batch statistics": "in training, a norm takes its statistics over the batch and all positions",
     "global statistics": "a global reduction joins in: exact where what enters the axis equals what leaves it",
     "activation on the path": "the path passes through an activation, which lets the gradient through in part",
+    "pooling on the path": "the path passes through a pooling or resampling, which mixes neighbours",
+    "constant factor on the path": "the path is scaled by a constant",
 }
 """Every caveat, and what it means."""
 

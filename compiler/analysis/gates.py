@@ -1,0 +1,124 @@
+"""Gates: factors that depend on the input and are proved to lie in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ..graph import Graph, Kind, Ref
+from ..ops.base import Glyph, Interval
+from ..source import Span
+from .labels import beneath, label
+from .paths import Dependence
+from .ranges import Ranges
+
+_PRODUCTS = frozenset({"mul", "einsum"})
+_REACH = frozenset({Glyph.CONV, Glyph.LINEAR, Glyph.NORM, Glyph.ACTIVATION, Glyph.EMBED, Glyph.MERGE})
+_SUMS = frozenset({"add", "sub", "neg"})
+_MOVES = frozenset({Glyph.SHAPE, Glyph.DROPOUT, Glyph.POOL})
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product of two values that depend on an input. path: labels of the blocks it stands in and its own; factor,
+    other: what they are called; bounds: those proved of the factor; certain: could it really lie anywhere in them?"""
+
+    path: str
+    factor: str
+    other: str
+    bounds: Interval
+    certain: bool
+    span: Span | None
+
+    @property
+    def gates(self) -> bool:
+        """Is the factor a gate?"""
+        return self.bounds.lo >= 0 and self.bounds.hi <= 1
+
+    @property
+    def merit(self) -> tuple[bool, bool, float]:
+        """How far from a gate: what may be one after all comes before what is none, and narrow bounds before wide."""
+        return not self.gates, self.certain, self.bounds.hi - self.bounds.lo
+
+
+class Gates:
+    """Looks for products on the way to a value. A block is searched once for each combination of bounds that it is
+    called with and of operands that depend on an input."""
+
+    def __init__(self) -> None:
+        self._ranges, self._depends = Ranges(), Dependence()
+        self._done: dict[tuple[int, frozenset[Ref], frozenset[int]], Product | None] = {}
+
+    def on_the_way(self, graph: Graph, ref: Ref) -> Product | None:
+        """The first gate on the way to a value; where there is none, the product that is closest to one."""
+        inputs = frozenset(i for i, n in enumerate(graph.inputs) if graph[n].kind is Kind.INPUT)
+        return self._best(graph, frozenset({ref}), self._ranges.of(graph), inputs)
+
+    def _best(
+        self, graph: Graph, goals: frozenset[Ref], ranges: dict[Ref, Interval], live: frozenset[int]
+    ) -> Product | None:
+        key = id(ranges), goals, live
+        if key not in self._done:
+            best: Product | None = None
+            for product in self._products(graph, goals, ranges, live):
+                if best is None or product.merit < best.merit:
+                    best = product
+                if product.gates:
+                    break
+            self._done[key] = best
+        return self._done[key]
+
+    def _products(
+        self, graph: Graph, goals: frozenset[Ref], ranges: dict[Ref, Interval], live: frozenset[int]
+    ) -> Iterator[Product]:
+        depends = self._depends.of(graph)
+        needed = graph.needed([goal.node for goal in goals])
+        used = goals.union(*(graph.operands(number) for number in needed))
+        for number in graph.order():
+            node = graph[number]
+            if number not in needed:
+                continue
+            refs = graph.operands(number)
+            known = [bool(depends[ref] & live) for ref in refs]
+            if node.kind is Kind.CALL and node.graph is not None:
+                outputs = {Ref(output) for i, output in enumerate(node.graph.outputs) if Ref(number, i) in used}
+                inner = self._ranges.of(node.graph, [ranges[ref] for ref in refs])
+                fed = frozenset(i for i, depending in enumerate(known) if depending)
+                found = self._best(node.graph, frozenset(outputs), inner, fed) if outputs and fed else None
+                if found is not None:
+                    yield replace(found, path=beneath(label(graph, number), found.path))
+            elif node.op is not None and node.op.name == "glu" and all(known):
+                names = f"sigmoid of one half of `{_name(graph, refs[0])}`", "the other half"
+                yield Product(label(graph, number), *names, Interval(0, 1), True, node.span)
+            elif node.op is not None and node.op.name in _PRODUCTS:
+                yield from _factors(
+                    graph, number, [ref for ref, depending in zip(refs, known, strict=True) if depending], ranges
+                )
+
+
+def _factors(graph: Graph, number: int, refs: list[Ref], ranges: dict[Ref, Interval]) -> Iterator[Product]:
+    """A product once for each of its factors."""
+    for i, ref in enumerate(refs):
+        others = [other for j, other in enumerate(refs) if j != i and other != ref]
+        bounds = ranges[ref]
+        if others and bounds.lo < bounds.hi:
+            names = f"`{_name(graph, ref)}`", f"`{_name(graph, others[0])}`"
+            yield Product(label(graph, number), *names, bounds, _certain(graph, ref), graph[number].span)
+
+
+def _name(graph: Graph, ref: Ref) -> str:
+    names = {value: name for name, value in graph.values.items()}
+    return names.get(ref) or label(graph, ref.node)
+
+
+def _certain(graph: Graph, ref: Ref) -> bool:
+    """Does a value come, unchanged but for its shape, from something that is taken to reach its bounds? A quotient may
+    not, nor may what else relates values to one another."""
+    node = graph[ref.node]
+    if node.kind is Kind.CALL and node.graph is not None:
+        return _certain(node.graph, node.graph.operands(node.graph.outputs[ref.result])[0])
+    if node.op is None:
+        return node.kind is Kind.INPUT
+    if node.op.glyph in _MOVES:
+        return _certain(graph, graph.operands(ref.node)[0])
+    return node.op.name in _SUMS or (node.op.glyph in _REACH and node.op.name != "einsum")

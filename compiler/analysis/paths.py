@@ -1,0 +1,259 @@
+"""Ways through a graph: what a value's gradient passes on its way back to the inputs.
+
+Every step of a path costs something, and the cheapest path is found by dynamic programming along the graph. A block is
+worked through once, from each of its inputs to each of its outputs, and each call composes what was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..graph import Graph, Kind, Ref
+from ..ops.base import Glyph
+from ..source import Span
+from .cost import is_weight_layer, layer_inputs
+from .labels import beneath, label
+
+Cost = tuple[int, ...]
+
+
+class Price(NamedTuple):
+    """What it costs to pass a node: `what` it is, for steps that a message should name."""
+
+    cost: Cost
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a path that is worth naming: labels of the blocks it stands in and its own, what it is, its place."""
+
+    path: str
+    what: str
+    span: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A path from an input, step after step: what it costs, all before its last step, and that step (or the way
+    through a block, with the block's path)."""
+
+    cost: Cost
+    before: Way | None = None
+    last: Step | tuple[str, Way] | None = None
+
+    def steps(self) -> list[Step]:
+        """The steps worth naming, from the input on."""
+        return list(reversed(list(self._backwards(""))))
+
+    def _backwards(self, prefix: str) -> Iterator[Step]:
+        way: Way | None = self
+        while way is not None:
+            if isinstance(way.last, Step):
+                yield Step(beneath(prefix, way.last.path), way.last.what, way.last.span)
+            elif way.last is not None:
+                path, inner = way.last
+                yield from inner._backwards(beneath(prefix, path))
+            way = way.before
+
+
+# What a result of a node costs a path that enters through an operand; None where none can.
+Pricing = Callable[["Passage"], Price | None]
+# From the position of an input in `graph.inputs` to the cheapest way from there.
+Table = dict[int, Way]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A path that enters a node through one of its operands. depends: for each operand, does it depend on an input?"""
+
+    graph: Graph
+    number: int
+    operand: int
+    depends: tuple[bool, ...]
+
+
+class Ways:
+    """The cheapest ways from the inputs to the values of graphs, by some pricing."""
+
+    def __init__(self, pricing: Pricing, free: Cost) -> None:
+        self._pricing, self._free = pricing, free
+        self._done: dict[int, tuple[Graph, dict[Ref, Table]]] = {}
+        self._depends = Dependence()
+
+    def to(self, graph: Graph, ref: Ref) -> Way | None:
+        """The cheapest way from any input (no target) to a value."""
+        table = self.tables(graph)[ref]
+        ways = [way for at, way in sorted(table.items()) if graph[graph.inputs[at]].kind is Kind.INPUT]
+        return min(ways, key=lambda way: way.cost, default=None)
+
+    def tables(self, graph: Graph) -> dict[Ref, Table]:
+        """For every value of a graph, the cheapest way from each of the inputs that have one."""
+        if id(graph.structure) not in self._done:
+            self._done[id(graph.structure)] = graph, self._work_through(graph)
+        return self._done[id(graph.structure)][1]
+
+    def _work_through(self, graph: Graph) -> dict[Ref, Table]:
+        found: dict[Ref, Table] = {}
+        depends = self._depends.of(graph)
+        for number in graph.order():
+            node, refs = graph[number], graph.operands(number)
+            operands = [found[ref] for ref in refs]
+            if node.kind in (Kind.INPUT, Kind.TARGET):
+                found[Ref(number)] = {graph.inputs.index(number): Way(self._free)}
+            elif node.kind is Kind.CALL and node.graph is not None:
+                inner, path = self.tables(node.graph), label(graph, number)
+                for i, output in enumerate(node.graph.outputs):
+                    found[Ref(number, i)] = _through(inner[Ref(output)], operands, path)
+            else:
+                table: Table = {}
+                if node.kind is Kind.OP:
+                    known = tuple(bool(depends[ref]) for ref in refs)
+                    for position, before in enumerate(operands):
+                        if before:
+                            self._pass(table, before, Passage(graph, number, position, known))
+                elif operands:
+                    table = operands[0]
+                for i in range(max(1, len(node.types))):
+                    found[Ref(number, i)] = table
+        return found
+
+    def _pass(self, table: Table, before: Table, passage: Passage) -> None:
+        """Enters what a node makes of the ways to one of its operands."""
+        price = self._pricing(passage)
+        if price is None:
+            return
+        graph, number = passage.graph, passage.number
+        step = Step(label(graph, number), price.what, graph[number].span) if price.what else None
+        for source, way in before.items():
+            cost = _sum(way.cost, price.cost)
+            if source not in table or cost < table[source].cost:
+                table[source] = way if step is None and cost == way.cost else Way(cost, way, step)
+
+
+def _through(inner: Table, operands: list[Table], path: str) -> Table:
+    """The ways through a block, after the ways to its operands."""
+    table: Table = {}
+    for at, through in inner.items():
+        for source, way in operands[at].items():
+            cost = _sum(way.cost, through.cost)
+            if source not in table or cost < table[source].cost:
+                table[source] = way if through.last is None else Way(cost, way, (path, through))
+    return table
+
+
+def _sum(left: Cost, right: Cost) -> Cost:
+    return tuple(a + b for a, b in zip(left, right, strict=True))
+
+
+class Dependence:
+    """On which inputs the values of graphs depend, as positions in `graph.inputs`."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, tuple[Graph, dict[Ref, frozenset[int]]]] = {}
+
+    def of(self, graph: Graph) -> dict[Ref, frozenset[int]]:
+        """For every value of a graph, the inputs that it depends on."""
+        if id(graph.structure) not in self._done:
+            self._done[id(graph.structure)] = graph, self._work_through(graph)
+        return self._done[id(graph.structure)][1]
+
+    def _work_through(self, graph: Graph) -> dict[Ref, frozenset[int]]:
+        found: dict[Ref, frozenset[int]] = {}
+        for number in graph.order():
+            node = graph[number]
+            operands = [found[ref] for ref in graph.operands(number)]
+            everything = frozenset[int]().union(*operands)
+            if node.kind in (Kind.INPUT, Kind.TARGET):
+                everything = frozenset({graph.inputs.index(number)})
+            for i in range(max(1, len(node.types))):
+                found[Ref(number, i)] = everything
+            if node.kind is Kind.CALL and node.graph is not None:
+                inner = self.of(node.graph)
+                for i, output in enumerate(node.graph.outputs):
+                    found[Ref(number, i)] = frozenset[int]().union(*(operands[at] for at in inner[Ref(output)]))
+        return found
+
+
+_ROUNDED = frozenset({"stop_gradient", "floor", "round", "sign", "floordiv", "argmax", "one_hot"})
+
+
+def _of_gradients(passage: Passage) -> Price | None:
+    """A layer with a weight matrix costs one; what has no gradient can't be passed."""
+    graph, number = passage.graph, passage.number
+    node = graph[number]
+    assert node.op is not None
+    if node.op.name in _ROUNDED or all(t.dtype != "float" for t in node.types):
+        return None
+    if is_weight_layer(node.op, node.op.weights(layer_inputs(graph, number))):
+        return Price((1,), "layer with weights")
+    return Price((0,))
+
+
+def gradient_ways() -> Ways:
+    """Shortest gradient paths: ways on which the fewest layers with a weight matrix lie."""
+    return Ways(_of_gradients, (0,))
+
+
+PROJECTION, ACTIVATION, POOLING, FACTOR = "layer with weights", "activation", "pooling", "constant factor"
+
+_FREE, _PARTLY, _WEIGHT, _ENDS = (0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)
+_KEEPS = frozenset({"add", "sub", "neg", "identity", "cast", "concat", "stack", "split", "unstack", "index"})
+_MOVES = frozenset({Glyph.SHAPE, Glyph.DROPOUT})
+_PRODUCTS = frozenset({"mul", "div", "einsum"})
+_POOLS = frozenset({"mean", "sum", "max", "min", "upsample", "einsum"})
+_LETS_THROUGH = frozenset({"clamp", "abs", "where"})
+_WEIGHS = frozenset({"softmax", "log_softmax", "glu"})  # activations that multiply by what depends on the input
+
+
+def _of_identity(passage: Passage) -> Price:
+    """(steps that end the identity, layers with weights, steps that let the gradient through in part)."""
+    graph, number, operand = passage.graph, passage.number, passage.operand
+    op, count = graph[number].op, len(passage.depends)
+    assert op is not None
+    inputs = layer_inputs(graph, number)
+    if graph[number].types[0].dtype != "float":
+        return Price(_ENDS, "has no gradient")
+    if op.weights(inputs) or op.glyph is Glyph.NORM:
+        if operand >= len(inputs):
+            return Price(_ENDS, "takes its weights from the input")
+        return Price(_FREE) if _folds(graph, number) else Price(_WEIGHT, PROJECTION)
+    if op.name in _KEEPS or (op.glyph in _MOVES and op.name not in _POOLS):
+        return Price(_FREE)
+    if op.name in _PRODUCTS and count > 1:
+        return _of_product(passage)
+    if op.glyph is Glyph.POOL or op.name in _POOLS:
+        return Price(_PARTLY, POOLING)
+    if op.name in _LETS_THROUGH or (op.glyph is Glyph.ACTIVATION and op.name not in _WEIGHS):
+        return Price(_PARTLY, ACTIVATION) if operand or count == 1 else Price(_ENDS, "only chooses by it")
+    return Price(_ENDS, "is no identity")
+
+
+def _of_product(passage: Passage) -> Price:
+    """A product with what depends on the input ends the identity; one with weights is a layer with weights."""
+    graph, number, operand = passage.graph, passage.number, passage.operand
+    if any(depends for i, depends in enumerate(passage.depends) if i != operand):
+        return Price(_ENDS, "multiplies by what depends on the input")
+    op = graph[number].op
+    if op is not None and op.name == "div" and operand == 1:
+        return Price(_ENDS, "divides by it")
+    others = [ref.node for i, ref in enumerate(graph.operands(number)) if i != operand]
+    if any(graph[n].kind in (Kind.WEIGHT, Kind.CALL) for n in graph.needed(others)):
+        return Price(_WEIGHT, PROJECTION)
+    return Price(_PARTLY, FACTOR)
+
+
+def _folds(graph: Graph, number: int) -> bool:
+    """Is this a batch norm right behind a convolution or linear layer? In evaluation the two are one affine map."""
+    op, (before, *_) = graph[number].op, graph.operands(number)
+    producer = graph[before.node].op
+    behind = producer is not None and producer.name in ("conv", "conv_transpose", "linear")
+    return op is not None and op.name == "batchnorm" and behind
+
+
+def identity_ways() -> Ways:
+    """Ways that are closest to the identity: first without what ends it (products with what depends on the input, other
+    functions), then past the fewest layers with weights, then past the fewest activations, poolings and factors."""
+    return Ways(_of_identity, (0, 0, 0))
