@@ -186,6 +186,10 @@ class Graph:
     def __getitem__(self, number: int) -> Node:
         return self.nx._node[number]["node"]  # `nx.nodes` and `nx.pred` mean the same and build a view at each use
 
+    def __iter__(self) -> Iterator[int]:
+        """The numbers of its nodes."""
+        return iter(self.nx._node)
+
     def type(self, ref: Ref) -> TensorType:
         """The type of a result."""
         return self[ref.node].types[ref.result]
@@ -232,22 +236,22 @@ class Graph:
 
     def graphs(self) -> Iterator[Graph]:
         """This graph and every graph that it calls or owns, each once, callees before callers."""
-        done: dict[int, None] = {}
+        seen: set[int] = set()
+        found: list[Graph] = []
 
-        def visit(graph: Graph) -> Iterator[Graph]:
-            if id(graph) in done:
-                return
-            done[id(graph)] = None
+        def visit(graph: Graph) -> None:
+            seen.add(id(graph))
             for module in graph.modules.values():
-                if isinstance(module, Instance):
-                    yield from visit(module.graph)
-            for number in graph.nx.nodes:
+                if isinstance(module, Instance) and id(module.graph) not in seen:
+                    visit(module.graph)
+            for number in graph:
                 callee = graph[number].graph
-                if callee is not None:
-                    yield from visit(callee)
-            yield graph
+                if callee is not None and id(callee) not in seen:
+                    visit(callee)
+            found.append(graph)
 
-        yield from visit(self)
+        visit(self)
+        return iter(found)
 
     def own_weights(self) -> Iterator[tuple[str, WeightSpec]]:
         """Paths and specs of the tensors that this graph itself owns, blocks left out."""

@@ -125,34 +125,51 @@ class Counter:
     """Counts with a memory of the graphs already counted."""
 
     def __init__(self) -> None:
-        self._graphs: dict[int, Graph] = {}  # keeps the graphs alive whose identity is a key below
+        self._graphs: dict[int, Graph] = {}  # by structure: graphs that differ in plain numbers cost the same
         self._owned: dict[int, Owned] = {}
         self._amounts: dict[tuple[int, str], Amount | None] = {}
         self._calls: dict[tuple[int, str, tuple[tuple[str, Amount], ...]], Amount | None] = {}
         self._depths: dict[int, list[dict[int | None, int]]] = {}
+        self._weight_layers: dict[tuple[Op, tuple[TensorType, ...]], bool] = {}
+
+    def _key(self, graph: Graph) -> int:
+        """What graphs that cost the same have in common."""
+        key = id(graph.structure)
+        self._graphs.setdefault(key, graph)  # alive as long as its key is in use
+        return key
 
     def owned(self, graph: Graph) -> Owned:
         """What an instance of the graph owns, blocks included."""
-        self._graphs[id(graph)] = graph
-        if id(graph) not in self._owned:
-            total = Owned()
-            for spec in graph.weights.values():
-                total += _spec(spec)
-            kinds = {id(m.graph if isinstance(m, Instance) else m): m for m in graph.modules.values()}
-            times = Tally(id(m.graph if isinstance(m, Instance) else m) for m in graph.modules.values())
-            for kind, module in kinds.items():
-                total += self.module(module) * times[kind]
-            self._owned[id(graph)] = total
-        return self._owned[id(graph)]
+        key = self._key(graph)
+        if key not in self._owned:
+            specs = list(graph.weights.values())
+            layers = 0
+            blocks: Tally[int] = Tally()
+            for module in graph.modules.values():
+                if isinstance(module, Instance):
+                    blocks[self._key(module.graph)] += 1
+                else:
+                    specs += module.made
+                    layers += self._is_weight_layer(module.op, module.inputs)
+            total = _specs(specs, layers)
+            for block, times in blocks.items():
+                total += self.owned(self._graphs[block]) * times
+            self._owned[key] = total
+        return self._owned[key]
 
     def module(self, module: Layer | Instance) -> Owned:
         """What a layer or block owns."""
         if isinstance(module, Instance):
             return self.owned(module.graph)
-        total = Owned(layers=int(is_weight_layer(module.op, module.op.weights(module.inputs))))
-        for spec in module.made:
-            total += _spec(spec)
-        return total
+        return _specs(module.made, int(self._is_weight_layer(module.op, module.inputs)))
+
+    def _is_weight_layer(self, op: Op, inputs: tuple[TensorType, ...]) -> bool:
+        if op.glyph is Glyph.NORM:
+            return False
+        known = self._weight_layers.get((op, inputs))
+        if known is None:
+            known = self._weight_layers[op, inputs] = is_weight_layer(op, op.weights(inputs))
+        return known
 
     def only_for_losses(self, program: Program) -> Owned:
         """What losses use and neither outputs nor entries do: auxiliary heads."""
@@ -173,7 +190,7 @@ class Counter:
             if any(other.startswith(f"{path}.") for other in used):
                 continue  # a module of which a part is used otherwise
             module, spec = graph.module_at(path), graph.weight_at(path)
-            total += self.module(module) if module is not None else _spec(spec) if spec is not None else Owned()
+            total += self.module(module) if module is not None else _specs((spec,)) if spec is not None else Owned()
         return total
 
     def flops(self, graph: Graph, nodes: set[int] | None = None) -> Amount | None:
@@ -185,8 +202,7 @@ class Counter:
         return self._amount(graph, "memory", nodes)
 
     def _amount(self, graph: Graph, what: str, nodes: set[int] | None = None) -> Amount | None:
-        self._graphs[id(graph)] = graph
-        key = (id(graph), what)
+        key = (self._key(graph), what)
         if nodes is not None or key not in self._amounts:
             try:
                 total = self._sum(graph, what, nodes)
@@ -211,7 +227,7 @@ class Counter:
         node = graph[number]
         if node.kind is Kind.CALL:
             assert node.graph is not None
-            key = (id(node.graph), what, node.sizes)
+            key = (self._key(node.graph), what, node.sizes)
             if key not in self._calls:
                 inner = self._amount(node.graph, what)
                 self._calls[key] = None if inner is None else substitute(inner, dict(node.sizes))
@@ -221,7 +237,7 @@ class Counter:
         if what == "memory":
             return sum((size_in_bytes(t) for t in node.types), start=0)
         assert node.op is not None
-        return node.op.flops(layer_inputs(graph, number), node.types)
+        return node.op.flops(graph.operand_types(number), node.types)
 
     def depth(self, graph: Graph) -> int:
         """Weight layers on the longest path to an output (to anywhere, when the graph has no outputs)."""
@@ -235,7 +251,7 @@ class Counter:
                         (by + (0 if at is None else before[at]) for at, by in table.items()), default=0
                     )
             else:
-                deepest = max(before, default=0) + int(_runs_weight_layer(graph, number, node))
+                deepest = max(before, default=0) + int(self._runs_weight_layer(graph, number, node))
                 for i in range(max(1, len(node.types))):
                     found[Ref(number, i)] = deepest
         ends = [found[Ref(output)] for output in graph.outputs] if graph.outputs else found.values()
@@ -243,11 +259,11 @@ class Counter:
 
     def _output_depths(self, graph: Graph) -> list[dict[int | None, int]]:
         """For each output: how deep it lies below each input (None: below what the graph makes itself)."""
-        self._graphs[id(graph)] = graph
-        if id(graph) not in self._depths:
+        key = self._key(graph)
+        if key not in self._depths:
             found = self._all_depths(graph)
-            self._depths[id(graph)] = [found[Ref(output)] for output in graph.outputs]
-        return self._depths[id(graph)]
+            self._depths[key] = [found[Ref(output)] for output in graph.outputs]
+        return self._depths[key]
 
     def _all_depths(self, graph: Graph) -> dict[Ref, dict[int | None, int]]:
         found: dict[Ref, dict[int | None, int]] = {}
@@ -262,21 +278,26 @@ class Counter:
                         _deeper(before[at], by) if at is not None else {None: by} for at, by in table.items()
                     )
             else:
-                own = int(_runs_weight_layer(graph, number, node))
+                own = int(self._runs_weight_layer(graph, number, node))
                 table = _deepest(_deeper(b, own) for b in before) or {None: own}
                 for i in range(max(1, len(node.types))):
                     found[Ref(number, i)] = table
         return found
+
+    def _runs_weight_layer(self, graph: Graph, number: int, node: Node) -> bool:
+        if node.kind is not Kind.OP or node.op is None:
+            return False
+        return self._is_weight_layer(node.op, graph.operand_types(number))
 
 
 def _different(graph: Graph, nodes: set[int] | None) -> list[tuple[int, int]]:
     """Nodes that cost differently, each with how many are like it: equal calls cost the same."""
     first: dict[object, int] = {}
     times: Tally[object] = Tally()
-    for number in graph.nx.nodes:
+    for number in graph:
         if nodes is None or number in nodes:
             node = graph[number]
-            kind = (id(node.graph), node.sizes) if node.kind is Kind.CALL else number
+            kind = (id(node.graph.structure), node.sizes) if node.graph is not None else number
             times[kind] += 1
             first.setdefault(kind, number)
     return [(number, times[kind]) for kind, number in first.items()]
@@ -294,16 +315,9 @@ def _deepest(tables: Iterable[Mapping[int | None, int]]) -> dict[int | None, int
     return result
 
 
-def _runs_weight_layer(graph: Graph, number: int, node: Node) -> bool:
-    if node.kind is not Kind.OP or node.op is None:
-        return False
-    return is_weight_layer(node.op, node.op.weights(layer_inputs(graph, number)))
-
-
 def layer_inputs(graph: Graph, number: int) -> tuple[TensorType, ...]:
     """The types of an op's operands, without those that replace weights."""
-    types = tuple(graph.type(ref) for ref in graph.operands(number))
-    return types[: len(types) - len(graph[number].replaced)]
+    return graph.operand_types(number)
 
 
 def size_in_bytes(t: TensorType) -> Amount:
@@ -311,10 +325,11 @@ def size_in_bytes(t: TensorType) -> Amount:
     return t.elements * BYTES[t.dtype]
 
 
-def _spec(spec: WeightSpec) -> Owned:
-    if spec.role == "param":
-        return Owned(spec.elements)
-    return Owned(buffers=spec.elements) if spec.role == "buffer" else Owned()
+def _specs(specs: Iterable[WeightSpec], layers: int = 0) -> Owned:
+    amounts = {"param": 0, "buffer": 0, "scratch": 0}
+    for spec in specs:
+        amounts[spec.role] += spec.elements
+    return Owned(amounts["param"], amounts["buffer"], layers)
 
 
 def _used_paths(graph: Graph, nodes: set[int]) -> set[str]:
