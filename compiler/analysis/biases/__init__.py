@@ -59,6 +59,8 @@ def _diagnostic(finding: Finding) -> Diagnostic | None:
     }[finding.verdict]
     culprit = finding.culprit
     labels = [Label(culprit.span, culprit.what)] if culprit is not None and culprit.span is not None else []
+    if culprit is not None and culprit.call is not None:
+        labels.append(Label(culprit.call, f"which leads to `{culprit.path}`"))
     help = finding.help if finding.verdict is not Verdict.ASSUMED else None
     return Diagnostic(
         code, f"{finding} {what}: {finding.message}", finding.span, tuple(labels), help=help, severity=severity

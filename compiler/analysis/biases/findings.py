@@ -43,11 +43,13 @@ CAVEATS = {
 
 @dataclass(frozen=True)
 class Culprit:
-    """The first step that breaks a claim: labels of the blocks it stands in and its own, its place, what it does."""
+    """The first step that breaks a claim: labels of the blocks it stands in and its own, its place, what it does. call:
+    where it stands in a block, the call that leads there from the graph that makes the claim."""
 
     path: str
     what: str
     span: Span | None
+    call: Span | None = None
 
 
 @dataclass(frozen=True)

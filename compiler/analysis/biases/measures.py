@@ -1,0 +1,192 @@
+"""What the claims over axes share: the figures of a view, caveats, and claims that would say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ...graph import Graph, Kind
+from ...ops.base import Glyph
+from ...relations import Relation, Sees
+from ..labels import beneath, label
+from ..receptive import View
+from .blame import Breach, Pair, Reason, first, pooled
+from .case import Case
+from .findings import Caveat, Finding, Verdict
+
+
+def entries(case: Case, pair: Pair) -> list[tuple[int | None, Relation]]:
+    """What the value sees of an axis: (the value's axis, or None when every element sees it, relation)."""
+    return [(key[0], relation) for key, relation in case.view.relations.items() if key[1:] == pair]
+
+
+def seen_axes(case: Case) -> list[tuple[Pair, list[tuple[int | None, Relation]]]]:
+    """The claimed axes on which the value depends, with what it sees of each."""
+    found = [(pair, entries(case, pair)) for pair in case.axes]
+    return [(pair, seen) for pair, seen in found if seen]
+
+
+def windows(case: Case) -> list[dict[str, object]]:
+    """The figures of a claim over axes: what a place sees of each, along which axis of the value (None when every
+    element sees it alike)."""
+    found = []
+    for pair, seen in seen_axes(case):
+        along, relation = min(seen, key=lambda entry: entry[0] is None)
+        figures: dict[str, object] = {
+            "input": case.input_name(pair[0]),
+            "axis": case.axis_name(*pair),
+            "along": along,
+            "sees": str(relation.sees),
+            "period": str(relation.period),
+        }
+        if along is not None:
+            figures["stride"] = str(relation.stride)
+        if relation.sees is Sees.WINDOW:
+            figures |= {"lo": str(relation.lo), "hi": str(relation.hi), "width": relation.width}
+        found.append(figures)
+    return found
+
+
+def value_name(case: Case) -> str:
+    return f"`{case.claimed.value}`" if case.claimed.value else "the output"
+
+
+def vacuous(case: Case) -> Finding | None:
+    """The refusal of a claim over axes that the value knows nothing of."""
+    if not case.axes:
+        return case.finding(
+            Verdict.REFUTED, "no input has an axis but the batch", help="it is said of axes: give the inputs some"
+        )
+    known = {case.axis_name(*pair) for pair, _ in seen_axes(case)}
+    missing = [name for name in case.axis_names if name not in known]
+    if not missing:
+        return None
+    named = " and ".join(missing)
+    return case.finding(
+        Verdict.REFUTED,
+        f"{value_name(case)} does not depend on {named}, so that it would say nothing",
+        help=f"leave {named} out, or claim it of a value that is computed from it",
+        figures={"windows": windows(case)},
+    )
+
+
+def axis_of(case: Case, pair: Pair) -> str:
+    """H of `image`"""
+    return f"{case.axis_name(*pair)} of `{case.input_name(pair[0])}`"
+
+
+def gone(case: Case, figures: dict[str, Any]) -> Finding | None:
+    """The refusal of a claim that asks for an axis which the value has no more."""
+    for pair, seen in seen_axes(case):
+        if all(along is None for along, _ in seen):
+            step, name = pooled(case, pair), case.axis_name(*pair)
+            instead = case.claim.name.replace("equivariance", "invariance")
+            other = f"claim `{instead}` of it, or this of a value before" if instead != case.claim.name else None
+            return case.finding(
+                Verdict.REFUTED,
+                f"{value_name(case)} has no places along {name} any more",
+                culprit=step.culprit(f"here {name} goes away") if step is not None else None,
+                help=other or f"claim it of a value that still has {name}",
+                figures=figures,
+            )
+    return None
+
+
+def still_there(case: Case, figures: dict[str, Any]) -> Finding | None:
+    """The refusal of a claim that asks for an axis to be gone, of a value that has it."""
+    for pair, seen in seen_axes(case):
+        if any(along is not None for along, _ in seen):
+            name, instead = case.axis_name(*pair), case.claim.name.replace("invariance", "equivariance")
+            return case.finding(
+                Verdict.REFUTED,
+                f"{value_name(case)} still has places along {name}, so that it changes with it",
+                help=f"claim `{instead}` of it, or this once {name} is pooled away",
+                figures=figures,
+            )
+    return None
+
+
+def meeting(case: Case, breach: Breach) -> tuple[str, str | None]:
+    """What is said where axes meet, or are seen from everywhere."""
+    axis, value = axis_of(case, breach.pair), value_name(case)
+    if breach.reason is Reason.APART and breach.partner is not None:
+        names = f"{case.axis_name(*breach.pair)}, {case.axis_name(*breach.partner)}"
+        message = f"{value} joins {axis} with {axis_of(case, breach.partner)}, which the claim leaves as it is"
+        return message, f"claim it over both: `over {names}`"
+    if breach.reason is Reason.ANYWHERE:
+        return f"every place of {value} sees the same positions of {axis}", None
+    return f"{value} sees {axis} along several of its own axes", "claim it of a value before they meet"
+
+
+def caveats(case: Case, *, moves: bool = False) -> Iterator[Caveat]:
+    """What a proof about the places of a value supposes. moves: of a claim that the input's moves are followed."""
+    seen = [(pair, key, relation) for pair, found in seen_axes(case) for key, relation in found]
+    if moves and any(relation.padded for _, _, relation in seen):
+        path = _first_with(case, lambda relation: relation.padded)
+        yield Caveat("zero padding", f"from `{path}` on, places near the border see padding in place of data")
+    still = {pair for pair, key, _ in seen if key is not None}
+    if moves and any(pair in still and relation.sees is not Sees.WINDOW for pair, _, relation in seen):
+        yield _global(case)
+    yield from batch_statistics(case)
+
+
+def _global(case: Case) -> Caveat:
+    path = _first_with(case, lambda relation: relation.sees is not Sees.WINDOW)
+    text = f"from `{path}` on, places know of all others: what leaves at one border must equal what enters at the other"
+    return Caveat("global statistics", text)
+
+
+def _first_with(case: Case, test: Callable[[Relation], bool]) -> str:
+    claimed = frozenset(case.axes)
+
+    def has(view: View) -> bool:
+        return any(key[1:] in claimed and test(relation) for key, relation in view.relations.items())
+
+    step = first(case, has)
+    assert step is not None, "the value itself has it"
+    return step.path
+
+
+def batch_statistics(case: Case) -> Iterator[Caveat]:
+    """The caveat of norms that take statistics over the batch, of values that have a claimed axis."""
+    graph, claimed = case.graph, frozenset(case.axes)
+    views = case.receptive.views(graph)
+    count, found = 0, ""
+    tally = _Norms()
+    for number in sorted(graph.needed([case.ref.node])):
+        operands = [views[ref].relations for ref in graph.operands(number)]
+        if any(key[0] is not None and key[1:] in claimed for table in operands for key in table):
+            more, path = tally.at(graph, number)
+            found = found or path
+            count += more
+    if count:
+        others = f" and {count - 1} more" if count > 1 else ""
+        verb = "take" if count > 1 else "takes"
+        text = f"in training, `{found}`{others} {verb} statistics over the batch and all positions"
+        yield Caveat("batch statistics", text)
+
+
+class _Norms:
+    """How many norms with batch statistics a graph runs, and which is the first."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, tuple[int, str]] = {}
+
+    def at(self, graph: Graph, number: int) -> tuple[int, str]:
+        node = graph[number]
+        if node.kind is Kind.CALL and node.graph is not None:
+            count, path = self._in(node.graph)
+            return count, beneath(label(graph, number), path) if count else ""
+        norm = node.op is not None and node.op.stateful and node.op.glyph is Glyph.NORM
+        return (1, label(graph, number)) if norm else (0, "")
+
+    def _in(self, graph: Graph) -> tuple[int, str]:
+        key = id(graph.structure)
+        if key not in self._done:
+            count, first = 0, ""
+            for number in graph.order():
+                more, path = self.at(graph, number)
+                first = first or path
+                count += more
+            self._done[key] = count, first
+        return self._done[key]
