@@ -15,7 +15,7 @@ from .layout import WIDTH, comment, statement
 from .loops import Loop, find_loops
 from .names import Scope, identifier
 from .plan import Plan, Plans
-from .sizing import axis_name, is_local, place, shown_size, symbols_of
+from .sizing import axis_name, is_local, local_name, place, shown_size, symbols_of
 from .split import split
 from .tree import member
 
@@ -148,6 +148,7 @@ class Body:
         if checked:
             for check, _ in self.facts.checks:
                 needed |= dict.fromkeys((*symbols_of(check.left), *symbols_of(check.right)))
+            needed |= dict.fromkeys(self.facts.least)
         for number in nodes:
             code = self.facts.codes.get(number)
             for value in (*(code.values if code else {}).values(), *self.facts.passed_sizes(number).values()):
@@ -169,6 +170,7 @@ class Body:
         if checked:
             for check, span in self.facts.checks:
                 self._check(check, span)
+            self._check_least()
 
     def _read_sizes(self, at: int, axes: dict[int, str]) -> None:
         tensor = attribute(name(self.parameters[at]), "shape")
@@ -186,10 +188,32 @@ class Body:
             test: ast.expr = ast.Compare(ast.BinOp(left, ast.Mod(), right), [ast.Eq()], [constant(0)])
         else:
             test = ast.Compare(left, [ast.GtE() if check.test == "at_least" else ast.Eq()], [right])
+        self._say_check(test, check.message, span)
+
+    def _say_check(self, test: ast.expr, message: str, span: Span | None) -> None:
         place = f" ({span.source.name}:{span.line})" if span is not None else ""
         empty = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
-        message = ast.Lambda(empty, ast.Constant(check.message + place))
-        self._say(call("torch._check", test, message), "", (Step("", span),) if span else ())
+        spoken = ast.Lambda(empty, ast.Constant(message + place))
+        self._say(call("torch._check", test, spoken), "", (Step("", span),) if span else ())
+
+    def _check_least(self) -> None:
+        """Asks whether the inputs are large enough, once for each."""
+        for position, number in enumerate(self.inputs):
+            found = {axis: need for s, need in self.facts.least.items() for at, axis in [place(s)] if at == position}
+            if not found:
+                continue
+            axes = sorted(found)
+            tests: list[ast.expr] = []
+            for axis in axes:
+                variable = self.symbols[local_name(position, axis)]
+                tests.append(ast.Compare(variable, [ast.GtE()], [constant(found[axis].size)]))
+            sizes = " x ".join(str(found[axis].size) for axis in axes)
+            said = f"`{self.graph[number].name}` must be at least {sizes}"
+            if axes != [self.graph[number].types[0].rank - 2, self.graph[number].types[0].rank - 1]:
+                along = (axis_name(self.graph, local_name(position, axis)) for axis in axes)
+                said += f" along {', '.join(along)}"
+            most = max((found[axis] for axis in axes), key=lambda need: need.size)
+            self._say_check(tests[0] if len(tests) == 1 else ast.BoolOp(ast.And(), tests), said, most.span)
 
     def _say(self, value: ast.expr, target: str, origins: tuple[Step, ...] = (), shape: str = "") -> None:
         before, value = split(value, _INDENT, target, lambda: self.scope.new("part"))

@@ -13,6 +13,7 @@ from ..ops.base import Check, Code
 from ..sizes import Dim, symbol, symbols
 from ..source import Span
 from .expr import lift, parse, show
+from .least import Asked, Least, least
 from .sizing import Local, is_local, symbols_of
 
 
@@ -57,6 +58,7 @@ class Facts:
     free: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # free symbols of callees
     children: dict[str, int] = field(default_factory=dict)  # how many modules stand right below a path
     checks: list[tuple[Check, Span | None]] = field(default_factory=list)  # those that a run must answer
+    least: dict[str, Least] = field(default_factory=dict)  # of axes of a network's or entry's inputs, by local symbol
     unknown: tuple[str, ...] = ()  # symbols that the code needs and the inputs do not tell: the caller passes them
     users: dict[Ref, list[int]] = field(default_factory=dict)  # who consumes a result, aliases looked through
 
@@ -133,8 +135,8 @@ def _is_default(keyword: ast.keyword) -> bool:
     )
 
 
-def examine(graph: Graph, free: Mapping[int, tuple[str, ...]]) -> Facts:
-    """The facts of a graph. `free` has the free symbols of its callees, by id."""
+def examine(graph: Graph, free: Mapping[int, tuple[str, ...]], asked: Asked) -> Facts:
+    """The facts of a graph. `free` has the free symbols of its callees, by id; `asked` is what it asks of its sizes."""
     facts = Facts(graph, Local.of(graph), graph.order(), free=free)
     facts.index = {n: i for i, n in enumerate(facts.order)}
     for path in graph.modules:
@@ -159,12 +161,28 @@ def examine(graph: Graph, free: Mapping[int, tuple[str, ...]]) -> Facts:
             facts.helpers[number] = _free(node.module or node.graph.name.lower(), taken)
     for number, code in facts.codes.items():
         facts.codes[number] = facts.local.code(lift(code) if graph.kind == "block" else code)
-    for check, span in graph.checks:
-        open_ = facts.local.check(check)
-        if open_ is not None:
-            facts.checks.append((open_, span))
+    _questions(facts, asked)
     facts.unknown = tuple(sorted({s for s in _needed(facts) if not is_local(s)}))
     return facts
+
+
+def _questions(facts: Facts, asked: Asked) -> None:
+    """What a run must answer, over the axes that the code can read."""
+    checks = list(asked.rest)
+    if facts.graph.kind != "block":
+        for name, need in asked.least.items():
+            check = Check(
+                "at_least", facts.local.size(symbol(name)), need.size, f"`{name}` must be at least {need.size}"
+            )
+            found = least(check)
+            if found is not None and is_local(found[0]):
+                facts.least[found[0]] = Least(found[1], need.span)
+            else:
+                checks.append((check, need.span))
+    for check, span in checks:
+        open_ = facts.local.check(check)
+        if open_ is not None and (open_, span) not in facts.checks:
+            facts.checks.append((open_, span))
 
 
 def _free(wanted: str, taken: set[str]) -> str:

@@ -14,6 +14,7 @@ from ..ops.base import Code, Init, WeightSpec
 from ..types import TensorType
 from .expr import call, constant, name, show
 from .facts import Facts, examine
+from .least import Asked, asked
 from .names import MODULE_ATTRIBUTES, Scope, identifier
 from .sizing import shown_size
 from .starts import find_shared
@@ -78,10 +79,12 @@ class Plans:
         for root in (program.graph, *program.entries.values()):
             for graph in root.graphs():
                 graphs[id(graph)] = graph
+        questions: dict[int, Asked] = {}
         entries = {id(graph) for graph in program.entries.values()}
         blocks = [g for i, g in graphs.items() if g is not program.graph and i not in entries]
         for graph in (*blocks, program.graph, *program.entries.values()):
-            self.facts[id(graph)] = examine(graph, self.free)
+            questions[id(graph)] = asked(graph, questions)
+            self.facts[id(graph)] = examine(graph, self.free, questions[id(graph)])
             self.free[id(graph)] = self.facts[id(graph)].unknown
         self.shared = find_shared(program.graph, self.facts)
         self.scope.taken.add(identifier(program.name, "Network"))
