@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import gcd, inf
 
 Size = "int | Dim"
@@ -56,6 +56,13 @@ class Floor:
 
     def __str__(self) -> str:
         return self._text
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.above, self.below))
 
 
 Atom = Symbol | Floor
@@ -103,6 +110,8 @@ class Dim:
     __repr__ = __str__
 
     def __add__(self, other: int | Dim) -> int | Dim:
+        if other == 0:
+            return self
         return _build(_merge(self.terms, _terms(other), 1))
 
     __radd__ = __add__
@@ -111,12 +120,16 @@ class Dim:
         return _build({m: -c for m, c in self.terms})
 
     def __sub__(self, other: int | Dim) -> int | Dim:
+        if other == 0:
+            return self
         return _build(_merge(self.terms, _terms(other), -1))
 
     def __rsub__(self, other: int) -> int | Dim:
         return -self + other
 
     def __mul__(self, other: int | Dim) -> int | Dim:
+        if other == 1:
+            return self
         product: dict[Monomial, int] = {}
         right = _terms(other)
         if len(self.terms) * len(right) > _MOST_TERMS * 4:
@@ -151,9 +164,19 @@ class Dim:
     def __rmod__(self, other: int) -> int | Dim:
         return other - floordiv(other, self) * self
 
-    def is_symbol(self, name: str) -> bool:
-        """Is it nothing but the symbol of that name?"""
-        return len(self.terms) == 1 and self.terms[0] == (((Symbol(name), 1),), 1)
+    @cached_property
+    def alone(self) -> str | None:
+        """The symbol's name, when the size is nothing but a symbol."""
+        if len(self.terms) == 1:
+            monomial, coefficient = self.terms[0]
+            if coefficient == 1 and len(monomial) == 1 and monomial[0][1] == 1 and isinstance(monomial[0][0], Symbol):
+                return monomial[0][0].name
+        return None
+
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """As the function `bounds`."""
+        return _bounds(self.terms)
 
     @cached_property
     def symbols(self) -> frozenset[str]:
@@ -190,6 +213,8 @@ def _merge(left: tuple, right: tuple, sign: int) -> dict[Monomial, int]:
 
 
 def _times(left: Monomial, right: Monomial) -> Monomial:
+    if not left or not right:
+        return left or right
     powers = dict(left)
     for atom, power in right:
         powers[atom] = powers.get(atom, 0) + power
@@ -197,7 +222,9 @@ def _times(left: Monomial, right: Monomial) -> Monomial:
 
 
 def _build(terms: Mapping[Monomial, int]) -> int | Dim:
-    kept = sorted(((m, c) for m, c in terms.items() if c), key=lambda t: [(str(a), p) for a, p in t[0]])
+    kept = [(m, c) for m, c in terms.items() if c]
+    if len(kept) > 1:
+        kept.sort(key=lambda t: [(str(a), p) for a, p in t[0]])
     if not kept:
         return 0
     if len(kept) == 1 and not kept[0][0]:
@@ -207,6 +234,7 @@ def _build(terms: Mapping[Monomial, int]) -> int | Dim:
     return Dim(tuple(kept))
 
 
+@lru_cache(maxsize=1024)
 def symbol(name: str) -> Dim:
     """The size called `name`."""
     return Dim((((((Symbol(name), 1),)), 1),))
@@ -291,11 +319,13 @@ def _divide_monomials(above: int | Dim, below: Dim) -> int | Dim | None:
 
 def bounds(size: int | Dim) -> tuple[float, float]:
     """The least and greatest value it can take when every symbol is at least 1: integers, or infinite."""
-    if isinstance(size, int):
-        return size, size
+    return (size, size) if isinstance(size, int) else size.bounds
+
+
+def _bounds(terms: tuple[tuple[Monomial, int], ...]) -> tuple[float, float]:
     low: float = 0
     high: float = 0
-    for monomial, coefficient in size.terms:
+    for monomial, coefficient in terms:
         lo: float = 1
         hi: float = 1
         for atom, power in monomial:
@@ -363,7 +393,7 @@ def substitute(size: int | Dim, values: Mapping[str, int | Dim]) -> int | Dim:
     given = {name: values[name] for name in size.symbols if name in values}
     if all(isinstance(value, int) for value in given.values()) and len(given) == len(size.symbols):
         return evaluate(size, given)
-    if all(isinstance(value, Dim) and value.is_symbol(name) for name, value in given.items()):
+    if all(isinstance(value, Dim) and value.alone == name for name, value in given.items()):
         return size
     return rebuild(size, lambda atom: given.get(atom.name) if isinstance(atom, Symbol) else None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,9 +85,10 @@ class TensorType:
 
     def substitute(self, values: Mapping[str, int | Dim]) -> TensorType:
         """Symbols replaced in every size; axis names stay."""
-        if not values:
+        shape = [substitute(size, values) for size in self.shape]
+        if all(map(operator.is_, shape, self.shape)):
             return self
-        return TensorType(tuple(Axis(a.name, substitute(a.size, values)) for a in self.axes), self.dtype)
+        return TensorType(tuple(map(Axis, self.names, shape)), self.dtype)
 
 
 def unique_names(axes: Iterable[Axis], fallback: Callable[[int], str | None] = lambda _: None) -> tuple[Axis, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import ops
 from ..diagnostics import Label, did_you_mean, error
-from ..graph import Graph, Instance, Kind, Layer, Node, Ref
+from ..graph import Graph, Instance, Kind, Layer, Node
 from ..ops.base import Op, Refusal, WeightSpec
 from ..source import Span
 from ..syntax import ast
@@ -205,19 +205,17 @@ class Applier(TensorEvaluator):
         if op.joins and len(use.operands) > 1:
             joined = self.apply(ops.require("concat")(axis=-1), use.operands, use.span, level=use.place.level)
             use.operands = [joined[0]]
-        settings = named_settings(recipe.args, recipe.kwargs, op, use.spans, use.span)
-        types = tuple(t.type for t in use.operands)
-        made = make_op(op, settings, types, lambda n: self._static_name(n, use.span), use.spans, use.span)
+        made = self._made(op, recipe, use)
         replaced = self._op_operands(made, use)
-        types = tuple(t.type for t in use.operands)
-        self.infer(made, types, use.operands, use.span, use.spans)  # before weights: their shapes rest on it
+        types = tuple([t.type for t in use.operands])
+        results = self.infer(made, types, use.operands, use.span, use.spans)  # before weights: their shapes rest on it
         try:
-            weights = made.weights(types)
+            kept = self.session.weights(made, types)
         except Refusal as refusal:
             raise self._refused(made, refusal, use.operands, use.span, use.spans) from None
-        self._check_replaced(made, weights, replaced, use)
-        given = dict(replaced)
-        kept = tuple(w for w in weights if w.name not in given)
+        if replaced:
+            self._check_replaced(made, kept, replaced, use)
+            kept = tuple(w for w in kept if w.name not in dict(replaced))
         for spec in kept:
             check_start(spec, use.span, op.name)
         if self.starts.rules:
@@ -226,19 +224,35 @@ class Applier(TensorEvaluator):
             use.path = self.labels.automatic(use.place.prefix, op.name)
         if use.path is not None:
             self._own(use.path, Layer(made, types, kept, use.span), use.span, use.module)
-        results = self.apply(
-            made,
-            use.operands,
-            use.span,
+        node = Node(
+            Kind.OP,
+            results,
             name=use.name,
+            op=made,
             module=use.path,
+            replaced=tuple([n for n, _ in replaced]),
             level=use.place.level,
-            replaced=replaced,
-            spans=use.spans,
+            span=use.span,
         )
+        tensors = self.place(node, [*[t.ref for t in use.operands], *[t.ref for _, t in replaced]], use.span)
         if use.handed:
-            self._hand(results[0].ref.node, op.fields(), use.handed)
-        return results
+            self._hand(tensors[0].ref.node, op.fields(), use.handed)
+        return tensors
+
+    def _made(self, op: type[Op], recipe: Recipe, use: Use) -> Op:
+        """The op with its settings checked; one object for all equal ones, unless it names axes of its operands."""
+        key = None
+        if op.extra is None and not op.axis_settings():
+            key = (op, freeze(enumerate(recipe.args)), freeze(recipe.kwargs))
+            known = self.session.ops.get(key)
+            if known is not None:
+                return known
+        settings = named_settings(recipe.args, recipe.kwargs, op, use.spans, use.span)
+        types = tuple(t.type for t in use.operands)
+        made = make_op(op, settings, types, lambda n: self._static_name(n, use.span), use.spans, use.span)
+        if key is not None:
+            self.session.ops[key] = made
+        return made
 
     def _hand(
         self, number: int, known: Sequence[str], handed: dict[int | str, str], callee: Made | None = None
@@ -364,10 +378,10 @@ class Applier(TensorEvaluator):
             level=use.place.level,
             span=use.span,
         )
-        number = self.add(node, [t.ref for t in operands])
+        tensors = self.place(node, [t.ref for t in operands], use.span)
         if use.handed:
-            self._hand(number, [p.name for p in item.params], use.handed, call.made)
-        return tuple(Tensor(Ref(number, i), t, use.span, id(self.graph)) for i, t in enumerate(call.results))
+            self._hand(tensors[0].ref.node, [p.name for p in item.params], use.handed, call.made)
+        return tensors
 
     def _arguments_of(
         self, target: Global, item: ast.Definition, recipe: Recipe, use: Use

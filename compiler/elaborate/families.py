@@ -103,7 +103,7 @@ def _op(session: Session, op: Op, values: dict[str, Any], operands: tuple[Tensor
     try:
         other = op.replace(**values)
         same = session.infer(other, operands) == session.infer(op, operands)
-        return other if same and other.weights(operands) == op.weights(operands) else None
+        return other if same and session.weights(other, operands) == session.weights(op, operands) else None
     except (Invalid, Refusal, SizeLimit):
         return None
 

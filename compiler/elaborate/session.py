@@ -8,8 +8,8 @@ from typing import Any
 
 from ..diagnostics import ArchError, Diagnostic, Label, Sink, did_you_mean, error
 from ..graph import Graph, Instance, Layer
-from ..ops.base import Check, Need, Op
-from ..sizes import Dim, Symbol, symbol
+from ..ops.base import Check, Need, Op, WeightSpec
+from ..sizes import Dim, symbol
 from ..source import Span
 from ..syntax import ast
 from ..types import Axis, TensorType
@@ -56,6 +56,8 @@ class Session:
     inferred: dict[tuple[Op, tuple[TensorType, ...]], tuple[tuple[TensorType, ...], list[Check]]] = field(
         default_factory=dict
     )
+    owned: dict[tuple[Op, tuple[TensorType, ...]], tuple[WeightSpec, ...]] = field(default_factory=dict)
+    ops: dict[tuple, Op] = field(default_factory=dict)  # by settings
     bound: dict[tuple, tuple[dict[str, Any], tuple]] = field(default_factory=dict)
     stack: list[tuple[Global, Span]] = field(default_factory=list)
     functions: list[Global] = field(default_factory=list)
@@ -163,6 +165,13 @@ class Session:
             self.inferred[op, operands] = known
         return known
 
+    def weights(self, op: Op, operands: tuple[TensorType, ...]) -> tuple[WeightSpec, ...]:
+        """What an op owns for these operands, asked once. Raises Refusal."""
+        known = self.owned.get((op, operands))
+        if known is None:
+            known = self.owned[op, operands] = op.weights(operands)
+        return known
+
 
 def _canonical(
     declared: list[tuple[ast.AxisDecl, ...]], operands: tuple[TensorType, ...]
@@ -182,7 +191,7 @@ def _canonical(
 
     for i, operand in enumerate(operands):
         for a, axis in enumerate(operand.axes):
-            alone = _alone(axis.size)
+            alone = axis.size.alone if isinstance(axis.size, Dim) else None
             if alone and i < len(declared) and a < len(declared[i]):
                 name(alone, declared[i][a].name)
     for operand in operands:
@@ -191,15 +200,6 @@ def _canonical(
                 for caller in sorted(size.symbols):
                     name(caller, None)
     return outward, tuple(t.substitute(inward) for t in operands)
-
-
-def _alone(size: int | Dim) -> str | None:
-    """The symbol's name, when the size is nothing but a symbol."""
-    if isinstance(size, Dim) and len(size.terms) == 1:
-        monomial, coefficient = size.terms[0]
-        if coefficient == 1 and len(monomial) == 1 and monomial[0][1] == 1 and isinstance(monomial[0][0], Symbol):
-            return monomial[0][0].name
-    return None
 
 
 def bind_parameters(

@@ -99,35 +99,24 @@ class TensorEvaluator(Evaluator):
         operands: Sequence[Tensor],
         span: Span,
         *,
-        name: str = "",
-        module: str | None = None,
         level: str = "",
         kinds: Sequence[EdgeKind] = (),
-        replaced: tuple[tuple[str, Tensor], ...] = (),
-        spans: dict[Any, Span] | None = None,
     ) -> tuple[Tensor, ...]:
-        """Adds an op's node; returns its results. Shape rules are asked here."""
-        types = self.infer(op, [t.type for t in operands], operands, span, spans or {})
-        node = Node(
-            Kind.OP,
-            types,
-            name=name,
-            op=op,
-            module=module,
-            replaced=tuple(n for n, _ in replaced),
-            level=level,
-            span=span,
-        )
-        refs = [*(t.ref for t in operands), *(t.ref for _, t in replaced)]
-        number = self.add(node, refs, [*kinds, *[EdgeKind.DATA] * (len(refs) - len(kinds))] if kinds else ())
-        return tuple(Tensor(Ref(number, i), t, span, id(self.graph)) for i, t in enumerate(types))
+        """Adds the node of an op that owns nothing; returns its results. Shape rules are asked here."""
+        types = self.infer(op, tuple([t.type for t in operands]), operands, span, {})
+        return self.place(Node(Kind.OP, types, op=op, level=level, span=span), [t.ref for t in operands], span, kinds)
+
+    def place(self, node: Node, refs: Sequence[Ref], span: Span, kinds: Sequence[EdgeKind] = ()) -> tuple[Tensor, ...]:
+        """Adds a node; returns its results."""
+        number = self.add(node, refs, kinds)
+        return tuple([Tensor(Ref(number, i), t, span, id(self.graph)) for i, t in enumerate(node.types)])
 
     def infer(
-        self, op: Op, types: Sequence[TensorType], operands: Sequence[Tensor], span: Span, spans: dict[Any, Span]
+        self, op: Op, types: tuple[TensorType, ...], operands: Sequence[Tensor], span: Span, spans: dict[Any, Span]
     ) -> tuple[TensorType, ...]:
         """Types of an op's results; a refusal becomes a diagnostic that shows where each operand came from."""
         try:
-            results, checks = self.session.infer(op, tuple(types))
+            results, checks = self.session.infer(op, types)
         except Refusal as refusal:
             raise self._refused(op, refusal, operands, span, spans) from None
         except SizeLimit as failure:

@@ -31,6 +31,7 @@ from .shared import (
     require_spatial,
     spread,
     torch_mode,
+    windows,
     with_channels,
 )
 
@@ -111,7 +112,7 @@ class Conv(Op):
             extent = dilation * (kernel - 1)
             require_border(x, a, self.padding_mode, pads, need)
             require_fit(x, a, need, reach=extent + 1, pads=pads)
-            sizes.append((x.shape[a] + sum(pads) - extent - 1) // stride + 1)
+            sizes.append(windows(x.shape[a], sum(pads) - extent - 1, stride))
         return (with_channels(x, self.out, tuple(sizes)),)
 
     def weights(self, inputs: tuple[TensorType, ...]) -> tuple[WeightSpec, ...]:

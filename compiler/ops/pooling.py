@@ -21,6 +21,7 @@ from .shared import (
     require_rank,
     require_spatial,
     spread,
+    windows,
     with_channels,
 )
 
@@ -32,9 +33,9 @@ def pooled_size(size: int | Dim, *, extent: int, stride: int, pad: int, ceil: bo
     window may reach past the end, but must start inside the operand or its left padding: both conditions have the form
     ⌈(size + constant) / stride⌉, so the smaller constant decides."""
     if not ceil:
-        return (size + 2 * pad - extent - 1) // stride + 1
+        return windows(size, 2 * pad - extent - 1, stride)
     reach = min(2 * pad - extent - 1 + stride, pad)
-    return (size + reach + stride - 1) // stride
+    return (size + (reach + stride - 1)) // stride
 
 
 class _Pool(Op):

@@ -103,10 +103,11 @@ def require_fit(
     x: TensorType, axis: int, need: Need, *, reach: int, pads: tuple[int, int] = (0, 0), over: int = 0
 ) -> None:
     """Refuses a kernel that spans more than the padded axis (A0312); it may reach `over` positions past the end."""
-    padded = x.shape[axis] + sum(pads)
+    size, added = x.shape[axis], sum(pads)
+    padded = size + added
     padding = f" with {pads[0]} + {pads[1]} of padding" if any(pads) else ""
     need.at_least(
-        padded + over - reach + 1,
+        size + (added + over - reach + 1),
         1,
         f"the kernel spans {reach} positions of {axis_text(x, axis)}, which has size {padded}{padding}",
         help="use a smaller kernel or dilation, pad more, or reduce the resolution less before",
@@ -114,6 +115,11 @@ def require_fit(
         setting="kernel",
         code="A0312",
     )
+
+
+def windows(size: int | Dim, room: int, stride: int) -> int | Dim:
+    """How many windows fit: ⌊(size + room) / stride⌋ + 1."""
+    return size + (room + 1) if stride == 1 else (size + room) // stride + 1
 
 
 def require_border(x: TensorType, axis: int, mode: str, pads: tuple[int, int], need: Need) -> None:
