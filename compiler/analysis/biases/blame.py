@@ -129,7 +129,7 @@ def _search(
     within: str,
     call: Node | None,
 ) -> Step | None:
-    views = receptive.views(graph)
+    views = receptive.views(graph, inputs or ())
     seen: dict[Ref, View] = {}
 
     def view(ref: Ref) -> View:

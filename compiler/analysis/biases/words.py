@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ...graph import Graph, Kind, Ref
@@ -28,6 +28,12 @@ def listed(words: Iterable[str], joint: str = "and") -> str:
 def positions(count: object, axis: str = "") -> str:
     """`1 position`, `4 positions of H`"""
     return f"{count} position{'s' * (count != 1)}" + (f" of {axis}" if axis else "")
+
+
+def pooled_away(axes: Sequence[str]) -> str:
+    """How to get rid of axes: a help without its end."""
+    how = "-> global_avgpool -> flatten" if len(axes) > 1 else f"-> mean(axis={axes[0]})"
+    return f"pool {listed(axes)} away (`{how}`)"
 
 
 def culprit_of(case: Case, step: Step, cause: Breach) -> Spoken:
@@ -100,7 +106,7 @@ def _merges(case: Case, step: Step, cause: Breach, axis: str) -> Said:
         Reason.ALL: f"later places see all of {'them' if len(names) > 1 else 'it'}",
         Reason.AHEAD: "later positions are seen too",
     }.get(cause.reason, "what follows weighs every position by itself")
-    help = f"pool {listed(names)} away first, as in `-> global_avgpool -> flatten`, or claim this of a value before it"
+    help = f"{pooled_away(names)} first, or claim this of a value before it"
     return f"this {verb} {listed(names)} into the features: {tail}", help
 
 

@@ -1,0 +1,389 @@
+"""Claims about how far values see: global context, and a hierarchy of resolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+
+from ...claims import GlobalContext, Hierarchy
+from ...graph import Graph, Kind, Node, Ref
+from ...relations import Exact, Relation, Sees, compose, union
+from ...sizes import Dim, at_least, substitute
+from ...sizes import Verdict as Answer
+from ...source import Span
+from ..cost import is_weight_layer, nominal_sizes
+from ..labels import beneath, label
+from ..receptive import Receptive, View, after
+from .blame import Pair
+from .case import Case, prover
+from .findings import Culprit, Finding, Verdict
+from .measures import axis_of, seen_axes, vacuous, value_name, windows
+from .words import listed, positions
+
+Sizes = Mapping[str, "int | Dim"]
+
+
+def _sees_all(view: View, pair: Pair) -> bool:
+    return any(key[1:] == pair and r.sees is Sees.ALL and not r.loose for key, r in view.relations.items())
+
+
+@prover(GlobalContext)
+def global_context(case: Case) -> Finding:
+    """Of every axis some entry is all, and few layers with weights lie before the step that makes it so."""
+    figures: dict[str, object] = {"windows": windows(case)}
+    refused = vacuous(case)
+    if refused is not None:
+        return refused
+    ways = []
+    for pair, seen in seen_axes(case):
+        if not _sees_all(case.view, pair):
+            return _too_narrow(case, pair, [relation for _, relation in seen], figures)
+        whole = [way for way in _Context(case, pair).ways() if way.missed is None]
+        if not whole:
+            return _unseen(case, pair, figures)
+        ways.append((pair, min(whole, key=lambda way: way.layers)))
+    most = max(way.layers for _, way in ways)
+    figures["layers"] = most
+    allowed: int | None = case.claim.layers
+    if allowed is not None and most > allowed:
+        pair, way = max(ways, key=lambda found: found[1].layers)
+        return case.finding(
+            Verdict.REFUTED,
+            f"the shortest way to a value that sees all of {axis_of(case, pair)} passes {_layers(most)}",
+            culprit=way.culprit(f"the first to see all of {case.axis_name(*pair)}"),
+            help=f"`global_context(layers={most})` holds; let a layer that sees everything come earlier",
+            figures=figures,
+        )
+    names = listed(dict.fromkeys(axis_of(case, pair) for pair, _ in ways))
+    first = listed(dict.fromkeys(f"`{way.path}`" for _, way in ways))
+    return case.proved(f"from {first} on a place sees all of {names}, through {_layers(most)}", **figures)
+
+
+def _layers(count: int) -> str:
+    return f"{count} layer{'s' * (count != 1)} with weights"
+
+
+def _too_narrow(case: Case, pair: Pair, seen: list[Relation], figures: dict[str, object]) -> Finding:
+    axis, value = axis_of(case, pair), value_name(case)
+    relation = seen[0]
+    for other in seen[1:]:
+        relation = union(relation, other)
+    if relation.sees is Sees.ALL:
+        return case.finding(
+            Verdict.UNKNOWN,
+            f"a place of {value} may see all of {axis}, or less: it is followed too roughly to tell",
+            help="claim it of a value that attends to, or pools, the axis",
+            figures=figures,
+        )
+    how = {Sees.PREFIX: "no later positions", Sees.SUFFIX: "no earlier positions"}
+    seen_there = how.get(relation.sees) or f"no more than {positions(relation.width)}"
+    return case.finding(
+        Verdict.REFUTED,
+        f"a place of {value} sees {seen_there} of {axis}",
+        help="attention, a pooling over the axis or a layer that mixes all of it sees everything",
+        figures=figures,
+    )
+
+
+def _unseen(case: Case, pair: Pair, figures: dict[str, object]) -> Finding:
+    way = next(iter(_Context(case, pair).ways()))
+    name = case.axis_name(*pair)
+    return case.finding(
+        Verdict.REFUTED if way.missed else Verdict.UNKNOWN,
+        f"of {axis_of(case, pair)} {way.missed or 'it depends on the size what is left out before'}",
+        culprit=way.culprit(f"what enters here does not cover {name}"),
+        help="pad, so that steps and windows reach both borders",
+        figures=figures,
+    )
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A step that sees all of an axis, the layers with weights on the shortest way through it, and what of the axis
+    never reaches it: None nothing, "" unknown."""
+
+    path: str
+    node: Node
+    call: Node | None
+    layers: int
+    missed: str | None
+
+    def culprit(self, what: str) -> Culprit:
+        return Culprit(self.path, what, self.node.span, self.call.span if self.call is not None else None)
+
+
+class _Context:
+    """The steps that are the first to see all of an axis on the ways to a claim's value."""
+
+    def __init__(self, case: Case, pair: Pair) -> None:
+        self.case, self.pair = case, pair
+        self.size = substitute(
+            case.graph[case.graph.inputs[pair[0]]].types[0].shape[pair[1]], nominal_sizes(case.graph)
+        )
+        self.crossings = _Crossings()
+
+    def ways(self) -> Iterator[_Way]:
+        graph = self.case.graph
+        layers = [0 if i == self.pair[0] else None for i in range(len(graph.inputs))]
+        yield from self._in(graph, self.case.ref, None, layers, nominal_sizes(graph), "", None)
+
+    def _in(
+        self,
+        graph: Graph,
+        goal: Ref,
+        inputs: list[View] | None,
+        layers: list[int | None],
+        sizes: Sizes,
+        within: str,
+        call: Node | None,
+    ) -> Iterator[_Way]:
+        own = self.case.receptive.views(graph)
+        seen: dict[Ref, View] = {}
+
+        def view(ref: Ref) -> View:
+            if ref not in seen:
+                seen[ref] = own[ref] if inputs is None else after(own[ref], inputs)
+            return seen[ref]
+
+        least = self.crossings.to_all(graph, layers)
+        waiting, known = [goal], {goal}
+        while waiting:
+            here = waiting.pop()
+            operands = graph.operands(here.node)
+            before = [ref for ref in operands if _sees_all(view(ref), self.pair)]
+            waiting += [ref for ref in before if ref not in known]
+            known.update(before)
+            if before:
+                continue
+            node, path = graph[here.node], beneath(within, label(graph, here.node))
+            if node.kind is Kind.CALL and node.graph is not None:
+                inner = {name: substitute(size, sizes) for name, size in node.sizes}
+                views, counts = [view(ref) for ref in operands], [least[ref] for ref in operands]
+                result = Ref(node.graph.outputs[here.result])
+                yield from self._in(node.graph, result, views, counts, inner, path, call or node)
+            elif (count := least[here]) is not None:
+                entering = [(ref, view(ref)) for ref in operands]
+                yield _Way(path, node, call, count, self._missed(graph, entering, sizes))
+
+    def _missed(self, graph: Graph, operands: list[tuple[Ref, View]], sizes: Sizes) -> str | None:
+        """What of the axis never reaches any of some operands, all of which are seen. None: nothing."""
+        found: list[str | None] = []
+        for ref, view in operands:
+            for (axis, *source), relation in view.relations.items():
+                if tuple(source) == self.pair and axis is not None:
+                    size = substitute(graph.type(ref).shape[axis], sizes)
+                    found.append(_left_out(relation, size, self.size))
+        return None if None in found else min((text for text in found if text is not None), default=None)
+
+
+def _left_out(relation: Relation, size: int | Dim, whole: int | Dim) -> str | None:
+    """What an axis of `size` places that sees another of `whole` positions like this leaves out of that."""
+    if relation.sees is not Sees.WINDOW:
+        return None
+    if relation.stride > (relation.width or 0):
+        return f"only {positions(relation.width)} in {relation.stride} are seen"
+    if relation.lo > 0:
+        return f"the first {positions(int(relation.lo))} are never seen"
+    if isinstance(size, int) and isinstance(whole, int):
+        rest = whole - 1 - (relation.stride * (size - 1) + relation.hi)
+        return f"the last {positions(-int(-rest // 1))} are never seen" if rest > 0 else None
+    if isinstance(relation.stride, Fraction) or isinstance(relation.hi, Fraction):
+        return ""
+    rest = relation.stride * (size - 1) + relation.hi - (whole - 1)
+    return None if at_least(rest, 0) is Answer.PROVED else ""
+
+
+class _Crossings:
+    """The fewest layers with weights between values; each block is worked through once."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, list[list[int | None]]] = {}
+
+    def to_all(self, graph: Graph, layers: list[int | None]) -> dict[Ref, int | None]:
+        """For every value the fewest layers on a way from the inputs, at which so many already lie behind; None where
+        no way leads there."""
+        found: dict[Ref, int | None] = {}
+        for number in graph.order():
+            node = graph[number]
+            before = [found[ref] for ref in graph.operands(number)]
+            if node.kind in (Kind.INPUT, Kind.TARGET):
+                found[Ref(number)] = layers[graph.inputs.index(number)]
+            elif node.kind is Kind.CALL and node.graph is not None:
+                for result, crossing in enumerate(self._through(node.graph)):
+                    found[Ref(number, result)] = _fewest(
+                        None if here is None or more is None else here + more
+                        for here, more in zip(before, crossing, strict=True)
+                    )
+            else:
+                least = _fewest(before)
+                if least is not None and _has_weights(graph, number, node):
+                    least += 1
+                found |= {Ref(number, i): least for i in range(max(1, len(node.types)))}
+        return found
+
+    def _through(self, graph: Graph) -> list[list[int | None]]:
+        """Of every output and every input: the layers between."""
+        key = id(graph.structure)
+        if key not in self._done:
+            count = len(graph.inputs)
+            tables = [self.to_all(graph, [0 if i == at else None for i in range(count)]) for at in range(count)]
+            self._done[key] = [[table[Ref(output)] for table in tables] for output in graph.outputs]
+        return self._done[key]
+
+
+def _fewest(counts: Iterator[int | None] | list[int | None]) -> int | None:
+    return min((count for count in counts if count is not None), default=None)
+
+
+def _has_weights(graph: Graph, number: int, node: Node) -> bool:
+    return node.op is not None and is_weight_layer(node.op, node.op.weights(graph.operand_types(number)))
+
+
+@dataclass
+class _Stages:
+    """What values on the way see of one axis of an input: by stride, the widest window. falls: where the resolution
+    rises again; all: where a place comes to see more than a window."""
+
+    widest: dict[Exact, Relation] = field(default_factory=dict)
+    falls: tuple[str, Node, Node | None] | None = None
+    all: tuple[str, Node, Node | None] | None = None
+
+    def see(self, relation: Relation) -> None:
+        known = self.widest.get(relation.stride)
+        self.widest[relation.stride] = relation if known is None else union(known, relation)
+
+
+class _Staircase:
+    """The stages of every input's axes on the way to values; each block is worked through once."""
+
+    def __init__(self, receptive: Receptive) -> None:
+        self.receptive = receptive
+        self._done: dict[int, dict[Pair, _Stages]] = {}
+
+    def stages(self, graph: Graph, goals: list[int]) -> dict[Pair, _Stages]:
+        """By axis of the graph's inputs."""
+        views = self.receptive.views(graph)
+        needed = graph.needed(goals)
+        found: dict[Pair, _Stages] = {}
+        for number in graph.order():
+            node = graph[number]
+            if number not in needed or node.kind in (Kind.INPUT, Kind.TARGET, Kind.WEIGHT):
+                continue
+            operands = [views[ref] for ref in graph.operands(number)]
+            if node.kind is Kind.CALL and node.graph is not None:
+                self._call(found, graph, number, operands)
+            for result in range(max(1, len(node.types))):
+                _step(found, graph, number, operands, views[Ref(number, result)])
+        return found
+
+    def _call(self, found: dict[Pair, _Stages], graph: Graph, number: int, operands: list[View]) -> None:
+        node = graph[number]
+        assert node.graph is not None
+        key = id(node.graph.structure)
+        if key not in self._done:
+            self._done[key] = self.stages(node.graph, node.graph.outputs)
+        at = label(graph, number)
+        for (operand, axis), inner in self._done[key].items():
+            for (along, *source), outer in operands[operand].relations.items():
+                if along != axis or outer.sees is not Sees.WINDOW:
+                    continue
+                here = found.setdefault((source[0], source[1]), _Stages())
+                for relation in inner.widest.values():
+                    here.see(compose(relation, outer))
+                here.falls = here.falls or _beneath(at, inner.falls, node)
+                here.all = here.all or _beneath(at, inner.all, node)
+
+
+Place = tuple[str, Node, "Node | None"]
+
+
+def _beneath(path: str, place: Place | None, call: Node) -> Place | None:
+    return None if place is None else (beneath(path, place[0]), place[1], call)
+
+
+def _step(found: dict[Pair, _Stages], graph: Graph, number: int, operands: list[View], view: View) -> None:
+    for (along, *source), relation in view.relations.items():
+        if along is None:
+            continue
+        pair = source[0], source[1]
+        here = found.setdefault(pair, _Stages())
+        place = label(graph, number), graph[number], None
+        if relation.sees is not Sees.WINDOW:
+            here.all = here.all or place
+            continue
+        here.see(relation)
+        before = [r.stride for v in operands for k, r in v.relations.items() if k[0] is not None and k[1:] == pair]
+        if before and relation.stride < min(before):
+            here.falls = here.falls or place
+
+
+@prover(Hierarchy)
+def hierarchy(case: Case) -> Finding:
+    """On the way to the value strides never fall and take enough values, and wider strides see more."""
+    refused = vacuous(case)
+    if refused is not None:
+        return refused
+    found = _Staircase(case.receptive).stages(case.graph, [case.ref.node])
+    stairs = {pair: found.get(pair, _Stages()) for pair, _ in seen_axes(case)}
+    texts: dict[str, list[str]] = {}
+    figures: dict[str, object] = {"windows": windows(case), "stages": list(_figures(case, stairs))}
+    for pair, stages in stairs.items():
+        refused = _no_stairs(case, pair, stages, figures)
+        if refused is not None:
+            return refused
+        steps = _climb(stages)
+        text = (
+            f"strides {' → '.join(str(s) for s, _ in steps)}, receptive fields {' → '.join(str(w) for _, w in steps)}"
+        )
+        texts.setdefault(text, []).append(case.axis_name(*pair))
+    shown = "; ".join(f"{text} along {listed(dict.fromkeys(names))}" for text, names in texts.items())
+    return case.proved(shown, **figures)
+
+
+def _climb(stages: _Stages) -> list[tuple[Exact, int]]:
+    """Stride and receptive field of each stage: those where a place sees more than one position."""
+    return [(s, r.width) for s, r in sorted(stages.widest.items()) if r.width is not None and r.width > 1]
+
+
+def _figures(case: Case, stairs: Mapping[Pair, _Stages]) -> Iterator[dict[str, object]]:
+    for pair, stages in stairs.items():
+        for stride, width in _climb(stages):
+            name = case.input_name(pair[0])
+            yield {"input": name, "axis": case.axis_name(*pair), "stride": str(stride), "receptive_field": width}
+
+
+def _no_stairs(case: Case, pair: Pair, stages: _Stages, figures: dict[str, object]) -> Finding | None:
+    axis, steps = case.axis_name(*pair), _climb(stages)
+    if stages.falls is not None:
+        path, node, call = stages.falls
+        return case.finding(
+            Verdict.REFUTED,
+            f"the resolution along {axis} rises again on the way",
+            culprit=Culprit(path, f"here the places of {axis} stand closer than before", node.span, _span(call)),
+            help="claim it of a value before the resolution rises",
+            figures=figures,
+        )
+    if len(steps) < case.claim.stages:
+        strides = f", at stride{'s' * (len(steps) > 1)} {listed(str(s) for s, _ in steps)}" if steps else ""
+        culprit, help = None, f"`hierarchy(stages={len(steps)})` holds" if len(steps) > 1 else None
+        if stages.all is not None:
+            path, node, call = stages.all
+            culprit = Culprit(path, f"from here on a place sees more than a window of {axis}", node.span, _span(call))
+        help = help or "poolings and strides lower the resolution"
+        message = f"there {'is' if len(steps) == 1 else 'are'} {len(steps)} stage{'s' * (len(steps) != 1)} along {axis}"
+        return case.finding(Verdict.REFUTED, message + strides, culprit=culprit, help=help, figures=figures)
+    for (stride, width), (above, wider) in pairwise(steps):
+        if wider <= width:
+            return case.finding(
+                Verdict.REFUTED,
+                f"a place sees {positions(width, axis)} at stride {stride}, and no more at stride {above}",
+                help="let a layer with a window follow where the resolution falls",
+                figures=figures,
+            )
+    return None
+
+
+def _span(call: Node | None) -> Span | None:
+    return call.span if call is not None else None
