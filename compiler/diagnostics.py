@@ -3,7 +3,7 @@
 A code's page is `explain/<code>.md`; a code without a page does not exist (a test holds this).
 Ranges: A01 text and syntax, A02 names, A03 shapes and axes, A04 static values and types, A05 structure, labels and
 modules, A06 contracts, A07 imports and targets, A08 limits, A09 not supported yet, A10 training and data,
-A11 checkpoints, A12 command line and files.
+A11 checkpoints, A12 command line and files, A13 claims of inductive biases.
 """
 
 from __future__ import annotations

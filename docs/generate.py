@@ -33,6 +33,7 @@ RANGES = {
     "A10": "Training and data",
     "A11": "Checkpoints",
     "A12": "Command line and files",
+    "A13": "Claims of inductive biases",
 }
 
 

@@ -5,6 +5,7 @@
     ```shapes          one line a value: `name: type`
     ```graph           the graph's text form
     ```python          the generated source
+    ```bias            one line a claim: its verdict, then a line for each caveat
     ```diagnostic      every message, as a user sees it
 
 A further line `-p name=value` before the fences sets static parameters.
@@ -16,12 +17,13 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from archlang.compiler.analysis.biases.findings import Finding, distinct
 from archlang.compiler.diagnostics import ArchError, plain
 from archlang.compiler.frontend import check_source, compile_program, parse_parameter
 from archlang.compiler.source import Source
 
 FENCE = re.compile(r"^```(\S+)(?: (\S+))?\n(.*?)^```$", re.M | re.S)
-RESULTS = ("shapes", "graph", "python", "diagnostic")
+RESULTS = ("shapes", "graph", "bias", "python", "diagnostic")
 
 
 @dataclass
@@ -93,11 +95,22 @@ def run_case(case: Case, folder: Path) -> dict[str, str]:
             from archlang.compiler.graph_text import print_graph
 
             results[kind] = print_graph(program.graph).rstrip("\n") + "\n"
+        elif kind == "bias":
+            results[kind] = "".join(f"{line}\n" for line in claim_lines(program.findings))
         else:
             from archlang.compiler.emit.python import emit_python
 
             results[kind] = emit_python(program).rstrip("\n") + "\n"
     return results
+
+
+def claim_lines(findings: list[Finding]) -> list[str]:
+    """What came of each claim, and under which conditions."""
+    lines = []
+    for finding in distinct(findings):
+        lines.append(f"{finding}: {finding.verdict}, {finding.message}")
+        lines += [f"  {caveat.name}: {caveat.text}" for caveat in finding.caveats]
+    return lines
 
 
 def accept(case: Case, results: dict[str, str]) -> None:

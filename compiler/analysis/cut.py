@@ -32,11 +32,13 @@ Vertex = int
 
 @dataclass(frozen=True)
 class Member:
-    """A value of a cut: labels of the blocks it stands in and its own, how many elements it holds, where it is made."""
+    """A value of a cut: labels of the blocks it stands in and its own, how many elements it holds, where it is made;
+    `call`: where it stands in a block, the call that leads there."""
 
     path: str
     elements: int | Dim
     span: Span | None
+    call: Span | None = None
 
     def __str__(self) -> str:
         held = f"{self.elements:,}" if isinstance(self.elements, int) else str(self.elements)
@@ -65,6 +67,7 @@ class _Inside:
 
     path: str
     members: tuple[Member | _Inside, ...]
+    call: Span | None
 
 
 @dataclass
@@ -156,7 +159,7 @@ class Cutter:
             before = {vertex for vertex in operands if vertex is not None}
             if node.kind is Kind.CALL and node.graph is not None:
                 inner = self._block(node.graph, {name: substitute(size, sizes) for name, size in node.sizes})
-                results = _copied(layout, inner, operands, label(graph, number))
+                results = _copied(layout, inner, operands, (label(graph, number), node.span))
                 where |= {Ref(number, i): vertex for i, vertex in enumerate(results) if vertex is not None}
             elif node.kind is Kind.OUTPUT and before:
                 (where[Ref(number)],) = before
@@ -177,15 +180,19 @@ class Cutter:
         return held, min(counted, _UNBOUNDED)
 
 
-def _copied(layout: _Layout, inner: _Layout, operands: Sequence[Vertex | None], path: str) -> list[Vertex | None]:
-    """Puts a block's layout in where it is called. Returns where its results went."""
+def _copied(
+    layout: _Layout, inner: _Layout, operands: Sequence[Vertex | None], place: tuple[str, Span | None]
+) -> list[Vertex | None]:
+    """Puts a block's layout in where it is called (path and span). Returns where its results went."""
     where: dict[Vertex, Vertex | None] = dict(zip(inner.inputs, operands, strict=True))
     for vertex in inner.flow:  # in an order in which what comes before is there
         if vertex not in where:
             before = {where[v] for v in inner.flow.pred[vertex]} - {None}
             data = inner.flow.nodes[vertex]
             fed = {v for v in before if v is not None}
-            where[vertex] = layout.vertex(data["capacity"], (_Inside(path, data["members"]),), fed) if fed else None
+            where[vertex] = (
+                layout.vertex(data["capacity"], (_Inside(place[0], data["members"], place[1]),), fed) if fed else None
+            )
     return [None if vertex is None else where[vertex] for vertex in inner.results]
 
 
@@ -242,13 +249,13 @@ def _minimum(layout: _Layout, goal: Vertex) -> tuple[int, tuple[Member | _Inside
     return min(total, _UNBOUNDED), tuple(m for vertex in cut for m in flow.nodes[vertex]["members"])
 
 
-def _flat(members: Iterable[Member | _Inside], prefix: str = "") -> Iterable[Member]:
+def _flat(members: Iterable[Member | _Inside], prefix: str = "", call: Span | None = None) -> Iterable[Member]:
     for member in members:
         path = beneath(prefix, member.path)
         if isinstance(member, _Inside):
-            yield from _flat(member.members, path)
+            yield from _flat(member.members, path, call or member.call)
         else:
-            yield Member(path, member.elements, member.span)
+            yield Member(path, member.elements, member.span, call)
 
 
 def called_sizes(program: Program, graph: Graph) -> list[Sizes]:

@@ -21,7 +21,8 @@ _MOVES = frozenset({Glyph.SHAPE, Glyph.DROPOUT, Glyph.POOL})
 @dataclass(frozen=True)
 class Product:
     """A product of two values that depend on an input. path: labels of the blocks it stands in and its own; factor,
-    other: what they are called; bounds: those proved of the factor; certain: could it really lie anywhere in them?"""
+    other: what they are called; bounds: those proved of the factor; certain: is it taken to reach them? call: where it
+    stands in a block, the call that leads there."""
 
     path: str
     factor: str
@@ -29,6 +30,7 @@ class Product:
     bounds: Interval
     certain: bool
     span: Span | None
+    call: Span | None = None
 
     @property
     def gates(self) -> bool:
@@ -86,7 +88,7 @@ class Gates:
                 fed = frozenset(i for i, depending in enumerate(known) if depending)
                 found = self._best(node.graph, frozenset(outputs), inner, fed) if outputs and fed else None
                 if found is not None:
-                    yield replace(found, path=beneath(label(graph, number), found.path))
+                    yield replace(found, path=beneath(label(graph, number), found.path), call=node.span)
             elif node.op is not None and node.op.name == "glu" and all(known):
                 names = f"sigmoid of one half of `{_name(graph, refs[0])}`", "the other half"
                 yield Product(label(graph, number), *names, Interval(0, 1), True, node.span)

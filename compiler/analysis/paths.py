@@ -28,35 +28,43 @@ class Price(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of a path that is worth naming: labels of the blocks it stands in and its own, what it is, its place."""
+    """A step of a path that is worth naming: labels of the blocks it stands in and its own, what it is, its place;
+    `call`: where it stands in a block, the call that leads there."""
 
     path: str
     what: str
     span: Span | None
+    call: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A path from an input, step after step: what it costs, all before its last step, and that step (or the way
-    through a block, with the block's path)."""
+    """A path from an input, step after step: what it costs, all before its last step, and that step."""
 
     cost: Cost
     before: Way | None = None
-    last: Step | tuple[str, Way] | None = None
+    last: Step | Through | None = None
 
     def steps(self) -> list[Step]:
         """The steps worth naming, from the input on."""
-        return list(reversed(list(self._backwards(""))))
+        return list(reversed(list(self._backwards("", None))))
 
-    def _backwards(self, prefix: str) -> Iterator[Step]:
+    def _backwards(self, prefix: str, call: Span | None) -> Iterator[Step]:
         way: Way | None = self
         while way is not None:
             if isinstance(way.last, Step):
-                yield Step(beneath(prefix, way.last.path), way.last.what, way.last.span)
+                yield Step(beneath(prefix, way.last.path), way.last.what, way.last.span, call)
             elif way.last is not None:
-                path, inner = way.last
-                yield from inner._backwards(beneath(prefix, path))
+                yield from way.last.way._backwards(beneath(prefix, way.last.path), call or way.last.span)
             way = way.before
+
+
+class Through(NamedTuple):
+    """A step that is the way through a block: the block's path, where it is called."""
+
+    path: str
+    way: Way
+    span: Span | None
 
 
 # What a result of a node costs a path that enters through an operand; None where none can.
@@ -104,9 +112,9 @@ class Ways:
             if node.kind in (Kind.INPUT, Kind.TARGET):
                 found[Ref(number)] = {graph.inputs.index(number): Way(self._free)}
             elif node.kind is Kind.CALL and node.graph is not None:
-                inner, path = self.tables(node.graph), label(graph, number)
+                inner, place = self.tables(node.graph), (label(graph, number), node.span)
                 for i, output in enumerate(node.graph.outputs):
-                    found[Ref(number, i)] = _through(inner[Ref(output)], operands, path)
+                    found[Ref(number, i)] = _through(inner[Ref(output)], operands, *place)
             else:
                 table: Table = {}
                 if node.kind is Kind.OP:
@@ -133,14 +141,14 @@ class Ways:
                 table[source] = way if step is None and cost == way.cost else Way(cost, way, step)
 
 
-def _through(inner: Table, operands: list[Table], path: str) -> Table:
+def _through(inner: Table, operands: list[Table], path: str, span: Span | None) -> Table:
     """The ways through a block, after the ways to its operands."""
     table: Table = {}
     for at, through in inner.items():
         for source, way in operands[at].items():
             cost = _sum(way.cost, through.cost)
             if source not in table or cost < table[source].cost:
-                table[source] = way if through.last is None else Way(cost, way, (path, through))
+                table[source] = way if through.last is None else Way(cost, way, Through(path, through, span))
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -97,3 +98,11 @@ class Finding:
             "help": self.help,
             "figures": self.figures,
         }
+
+
+def distinct(findings: Iterable[Finding]) -> list[Finding]:
+    """What several uses of a block find alike, once."""
+    found: dict[tuple[object, ...], Finding] = {}
+    for finding in findings:
+        found.setdefault((finding.span, str(finding), finding.verdict, finding.message, finding.caveats), finding)
+    return list(found.values())

@@ -34,36 +34,43 @@ def bottleneck(case: Case) -> Finding:
         cut = least.cut(case.graph, case.ref, each)
         if cut.elements is None or cut.elements > n:
             return _too_wide(case, cut, n, least.detour(case.graph, case.ref, each, n))
-    cut = next(cut for cut in cuts if cut.elements is None or cut.elements > n)
+    cut = next(
+        least.cut(case.graph, case.ref, each) for each in sizes if _open(cutter.cut(case.graph, case.ref, each), n)
+    )
     return case.finding(
         Verdict.UNKNOWN,
         f"how many elements pass depends on a size that is open: {_listed(cut.members)}",
-        culprit=_culprit(cut.members[0], "holds as many as its sizes say"),
+        culprit=_culprit(cut.members[0], f"holds {cut.members[0].elements}"),
         help="give the axes a fixed size where they enter, as in `H=224`, or a nominal one, as in `H~224`",
     )
 
 
+def _open(cut: Cut, n: int) -> bool:
+    return cut.elements is None or cut.elements > n
+
+
 def _too_wide(case: Case, cut: Cut, n: int, detour: Detour | None) -> Finding:
     """The claim is wrong: either the narrowest place is too wide, or something leads around it."""
-    passed = f"{cut.elements:,}" if cut.elements is not None else "more"
-    narrow = [m for m in cut.members if isinstance(m.elements, int) and m.elements <= n]
-    around = [m for m in cut.members if m not in narrow]
-    claim = f"claim `bottleneck({cut.elements})`" if cut.elements is not None else "give open axes a fixed size"
-    if narrow and around:
+    closed = cut.elements is not None and all(isinstance(m.elements, int) for m in cut.members)
+    passed = f"{'' if closed else 'at least '}{cut.elements or n + 1:,} elements pass"
+    claim = f", or claim `bottleneck({cut.elements})`" if closed else ""
+    narrow = [m for m in cut.members if _held(m) <= n]
+    if narrow and cut.members[1:]:
         latent = max(narrow, key=_held)
-        message = f"{passed} elements pass, since {_listed(around)} lead{'s' * (len(around) == 1)} around {latent}"
+        around = [m for m in cut.members if m is not latent]
+        message = f"{passed}, since {_listed(around)} lead{'s' * (len(around) == 1)} around {latent}"
         culprit = _culprit(_widest(around), f"leads around `{latent.path}`")
     elif detour is not None:
         latent = detour.narrow
-        message = f"{passed} elements pass at the narrowest, {_listed(cut.members)}, since a path leads around {latent}"
+        message = f"{passed} at the narrowest, {_listed(cut.members)}, since a path leads around {latent}"
         culprit = _culprit(detour.meets, f"is where a path around `{latent.path}` comes in")
     else:
-        message = f"{passed} elements pass at the narrowest: {_listed(cut.members)}"
-        culprit = _culprit(
-            _widest(cut.members), "is part of the narrowest place" if cut.members[1:] else "is the narrowest place"
+        message = f"{passed} at the narrowest: {_listed(cut.members)}"
+        place = "is part of the narrowest place" if cut.members[1:] else "is the narrowest place"
+        return _refuted(
+            case, cut, message, _culprit(_widest(cut.members), place), f"let no more than {n:,} through{claim}"
         )
-        return _refuted(case, cut, message, culprit, f"let one place hold no more than {n:,}, or {claim}")
-    return _refuted(case, cut, message, culprit, f"leave out what leads around `{latent.path}`, or {claim}")
+    return _refuted(case, cut, message, culprit, f"leave out what leads around `{latent.path}`{claim}")
 
 
 def _refuted(case: Case, cut: Cut, message: str, culprit: Culprit, help: str) -> Finding:
@@ -79,7 +86,7 @@ def _widest(members: Sequence[Member]) -> Member:
 
 
 def _culprit(member: Member, what: str) -> Culprit:
-    return Culprit(member.path, f"`{member.path}` {what}", member.span)
+    return Culprit(member.path, f"`{member.path}` {what}", member.span, member.call)
 
 
 def _figures(cut: Cut) -> dict[str, object]:
@@ -117,18 +124,18 @@ def residual(case: Case) -> Finding:
         return case.finding(
             Verdict.REFUTED,
             f"no path is the identity: the closest passes `{breaks.path}`, which {breaks.what}",
-            culprit=Culprit(breaks.path, f"`{breaks.path}` {breaks.what}", breaks.span),
+            culprit=_step(breaks, breaks.what),
             help="add what enters to what leaves, as `skip { … }` does",
             figures={"projections": None},
         )
     if weights > allowed:
         over = crossed[allowed]
-        passed = f"{_counted(weights, 'layer')} with weights or more"
-        what = "is one too many" if allowed else "has weights, and no path leads around all that do"
+        passed = f"at least {_counted(weights, 'layer')} with weights"
+        what = "is one too many" if allowed else "has weights, and the closest path passes it"
         return case.finding(
             Verdict.REFUTED,
             f"every path passes {passed}, {_allowed(allowed)}: {_steps(crossed)}",
-            culprit=Culprit(over.path, f"`{over.path}` {what}", over.span),
+            culprit=_step(over, what),
             help=f"add what enters to what leaves, as `skip {{ … }}` does, or claim `residual(projections={weights})`",
             figures={"projections": weights},
         )
@@ -136,6 +143,10 @@ def residual(case: Case) -> Finding:
     if weights:
         message += f", past {_counted(weights, 'layer')} with weights: {_steps(crossed)}"
     return case.proved(message, *_partly(steps), projections=weights)
+
+
+def _step(step: Step, what: str) -> Culprit:
+    return Culprit(step.path, f"`{step.path}` {what}", step.span, step.call)
 
 
 def _counted(number: int, what: str) -> str:
@@ -178,14 +189,14 @@ def gating(case: Case) -> Finding:
 
 
 def _no_gate(case: Case, product: Product) -> Finding:
-    lies = f"{product.factor} is only known to lie in {_interval(product.bounds)}"
-    if product.certain:
-        lies = f"{product.factor} lies in {_interval(product.bounds)}, not in [0, 1]"
+    bounds = _interval(product.bounds)
+    lies = f"lies in {bounds}, not in [0, 1]" if product.certain else f"is only known to lie in {bounds}"
+    help = "send the factor through `sigmoid`, `hardsigmoid` or `clamp(0, 1)` before it multiplies"
     return case.finding(
         Verdict.REFUTED if product.certain else Verdict.UNKNOWN,
-        f"of what is multiplied, {lies}",
-        culprit=Culprit(product.path, f"{product.factor} multiplies {product.other}", product.span),
-        help="send the factor through `sigmoid`, `hardsigmoid` or `clamp(0, 1)` before it multiplies",
+        f"{product.factor}, which multiplies {product.other}, {lies}",
+        culprit=Culprit(product.path, f"{product.factor} multiplies {product.other}", product.span, product.call),
+        help=help if product.certain else f"{help}; or vouch for it: `bias gating … assumed`",
     )
 
 
@@ -226,7 +237,7 @@ def _drawn(graph: Graph, goal: int) -> Culprit | None:
         if node.kind is Kind.CALL and node.graph is not None:
             inner = next((d for o in node.graph.outputs if (d := _drawn(node.graph, o)) is not None), None)
             if inner is not None:
-                return Culprit(beneath(label(graph, number), inner.path), inner.what, inner.span)
+                return Culprit(beneath(label(graph, number), inner.path), inner.what, inner.span, node.span)
     return None
 
 
