@@ -10,7 +10,6 @@ from enum import StrEnum
 from fractions import Fraction
 from math import lcm
 
-
 Exact = int | Fraction  # whole numbers are ints: arithmetic with fractions takes ten times as long
 
 
@@ -31,6 +30,7 @@ class Relation:
     uniform: every output position applies the same function, up to the stride.
     symmetric: the result is unchanged when the positions seen, other than its own, are permuted.
     steady: of `all`: the result is unchanged when what it sees moves along the axis by `period`, borders aside.
+    ordered: something that changes with the distance between positions takes part, so that they can't change places.
     period: the smallest move of the input that a uniform relation follows; the output moves by `period / stride`.
     padded: at the border the window reads padding instead of data.
     loose: more than is seen: the true relation may be smaller, so what fails here need not be false.
@@ -46,6 +46,7 @@ class Relation:
     period: int = 1
     padded: bool = False
     loose: bool = False
+    ordered: bool = False
 
     @property
     def width(self) -> int | None:
@@ -61,12 +62,14 @@ class Relation:
     @property
     def follows_permutations(self) -> bool:
         """When positions of the input change places, do those of the output (stays, where no axis is related)?"""
+        if self.ordered:
+            return False
         if self.sees is Sees.WINDOW:
             return self.uniform and self.stride == 1 and self.lo == self.hi == 0
         return self.uniform and self.symmetric
 
     def __str__(self) -> str:
-        flags = [f for f in ("uniform", "symmetric", "steady", "padded", "loose") if getattr(self, f)]
+        flags = [f for f in ("uniform", "symmetric", "steady", "padded", "loose", "ordered") if getattr(self, f)]
         body = str(self.sees)
         if self.sees is Sees.WINDOW:
             body = f"window({self.stride}, {self.lo}, {self.hi})"
@@ -118,15 +121,16 @@ def compose(outer: Relation, inner: Relation) -> Relation:
     period = lcm(inner.period, (outer.period * inner.stride).numerator) or 1
     # A layer that sees all of an axis sees what every position of that axis saw.
     loose = outer.loose or (inner.loose and outer.sees is not Sees.ALL)
+    ordered = outer.ordered or inner.ordered
     sides = {outer.sees, inner.sees} - {Sees.WINDOW}
     if not sides or sides in ({Sees.PREFIX}, {Sees.SUFFIX}):
         ends = sorted((inner.stride * outer.lo, inner.stride * outer.hi))
         lo, hi = _exact(ends[0] + inner.lo), _exact(ends[1] + inner.hi)
         kind = sides.pop() if sides else Sees.WINDOW
-        return Relation(kind, stride, lo, hi, uniform, period=period, padded=padded, loose=loose)
+        return Relation(kind, stride, lo, hi, uniform, period=period, padded=padded, loose=loose, ordered=ordered)
     symmetric = outer.follows_permutations and inner.follows_permutations
     steady = outer.follows_shifts and inner.follows_shifts
-    return Relation(Sees.ALL, stride, 0, 0, uniform, symmetric, steady, period, padded, loose)
+    return Relation(Sees.ALL, stride, 0, 0, uniform, symmetric, steady, period, padded, loose, ordered)
 
 
 def union(left: Relation, right: Relation) -> Relation:
@@ -135,6 +139,7 @@ def union(left: Relation, right: Relation) -> Relation:
         return left
     uniform = left.uniform and right.uniform and left.stride == right.stride
     padded = left.padded or right.padded
+    ordered = left.ordered or right.ordered
     period = lcm(left.period, right.period)
     kinds = {left.sees, right.sees}
     one_sided = kinds - {Sees.WINDOW}
@@ -142,11 +147,11 @@ def union(left: Relation, right: Relation) -> Relation:
         lo, hi = min(left.lo, right.lo), max(left.hi, right.hi)
         kind = one_sided.pop() if one_sided else Sees.WINDOW
         loose = left.loose or right.loose
-        return Relation(kind, left.stride, lo, hi, uniform, period=period, padded=padded, loose=loose)
+        return Relation(kind, left.stride, lo, hi, uniform, period=period, padded=padded, loose=loose, ordered=ordered)
     sure = any(r.sees is Sees.ALL and not r.loose for r in (left, right)) or kinds == {Sees.PREFIX, Sees.SUFFIX}
     symmetric = uniform and left.follows_permutations and right.follows_permutations
     steady = uniform and left.follows_shifts and right.follows_shifts
-    return Relation(Sees.ALL, left.stride, 0, 0, uniform, symmetric, steady, period, padded, not sure)
+    return Relation(Sees.ALL, left.stride, 0, 0, uniform, symmetric, steady, period, padded, not sure, ordered)
 
 
 # (output, its axis or None when reduced away, operand, its axis) → relation. Pairs left out are unrelated.

@@ -186,9 +186,9 @@ def test_a_block_is_summarised_once():
     worked = []
 
     class Watched(Receptive):
-        def _work_through(self, graph):
+        def _work_through(self, graph, given):
             worked.append(graph.name)
-            return super()._work_through(graph)
+            return super()._work_through(graph, given)
 
     g = Builder("net")
     x = g.input("B 4 H=8 W=8")

@@ -5,11 +5,12 @@ A block is summarised once, as relations between its outputs and its inputs, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..graph import Graph, Kind, Node, Program, Ref
+from ..masks import NOTHING, Known, known_of
 from ..relations import POINTWISE, Exact, Relation, Relations, Sees, compose, everything, union
 from ..types import TensorType
 
@@ -26,32 +27,59 @@ Joint = dict[tuple[int, int | None, int, int], frozenset[tuple[int, int]]]
 class View:
     """What one value sees. `varies`: axes along which it holds something else at every place whatever the inputs are
     (a position embedding does), so that nothing that it takes part in is uniform along them. `partners`: other axes of
-    inputs with which a relation goes hand in hand: they must move along for it to be uniform, symmetric or steady."""
+    inputs with which a relation goes hand in hand: they must move along for it to be uniform, symmetric or steady.
+    `known`: what its elements are whatever the inputs are."""
 
     relations: Table = field(default_factory=dict)
     varies: frozenset[int] = frozenset()
     partners: Partners = field(default_factory=dict)
+    known: Known = NOTHING
 
     @property
     def simple(self) -> bool:
         """Does every axis see one axis of one input at most, by itself?"""
         keyed = [axis for axis, _, _ in self.relations if axis is not None]
-        return not self.partners and len(set(keyed)) == len(keyed)
+        return not self.partners and not self.known and len(set(keyed)) == len(keyed)
+
+
+# What is known of an input from outside, and, where no input reaches it there, along which axes it varies.
+Given = tuple[Known, frozenset[int] | None] | None
+
+
+@dataclass(frozen=True)
+class _Done:
+    """masked: what is known of elements has a part in the views, and that may depend on plain numbers."""
+
+    graph: Graph
+    views: dict[Ref, View]
+    masked: bool
 
 
 class Receptive:
     """Views of the values of graphs. Each is worked through once, and those that differ in plain numbers together."""
 
     def __init__(self) -> None:
-        self._done: dict[int, tuple[Graph, dict[Ref, View]]] = {}
+        self._done: dict[object, _Done] = {}
         self._places: dict[int, list[tuple[int, int]]] = {}
 
-    def views(self, graph: Graph) -> dict[Ref, View]:
-        """The view of every value of a graph, in terms of the graph's own inputs."""
-        key = id(graph.structure)
-        if key not in self._done:
-            self._done[key] = (graph, self._work_through(graph))
-        return self._done[key][1]
+    def views(self, graph: Graph, inputs: Iterable[View] = ()) -> dict[Ref, View]:
+        """The view of every value of a graph, in terms of the graph's own inputs. `inputs`: the views that these have
+        where the graph is called, for what is known of their elements there."""
+        return self.walk(graph, tuple(map(_given, inputs))).views
+
+    def walk(self, graph: Graph, given: tuple[Given, ...]) -> _Done:
+        """As `views`, with what is known of the graph's inputs."""
+        key: object = (id(graph), given) if any(given) else id(graph.structure)
+        done = self._done.get(key)
+        if done is not None and done.masked and done.graph is not graph:
+            key = id(graph)
+            done = self._done.get(key)
+        if done is None:
+            done = self._done[key] = self._work_through(graph, given)
+        return done
+
+    def _work_through(self, graph: Graph, given: tuple[Given, ...]) -> _Done:
+        return _Walk(self, graph, given).done()
 
     def places(self, graph: Graph) -> list[tuple[int, int]]:
         """As `positional_axes`, which a graph is asked for once."""
@@ -60,52 +88,111 @@ class Receptive:
             self._places[key] = positional_axes(graph, self)
         return self._places[key]
 
-    def _work_through(self, graph: Graph) -> dict[Ref, View]:
-        views: dict[Ref, View] = {}
-        for number in graph.order():
-            node = graph[number]
-            operands = [views[ref] for ref in graph.operands(number)]
-            for i, view in enumerate(self._results(graph, number, node, operands)):
-                views[Ref(number, i)] = view
-        return views
 
-    def _results(self, graph: Graph, number: int, node: Node, operands: list[View]) -> Iterable[View]:
+def _given(view: View) -> Given:
+    if not view.known.facts and not view.known.diagonal:
+        return None
+    return view.known, None if view.relations else view.varies
+
+
+class _Walk:
+    """One walk through a graph, from its inputs on."""
+
+    def __init__(self, receptive: Receptive, graph: Graph, given: tuple[Given, ...]) -> None:
+        self.receptive, self.graph, self.given = receptive, graph, given
+        self.masked = any(given)
+
+    def done(self) -> _Done:
+        views: dict[Ref, View] = {}
+        for number in self.graph.order():
+            operands = [views[ref] for ref in self.graph.operands(number)]
+            for i, view in enumerate(self._results(number, self.graph[number], operands)):
+                views[Ref(number, i)] = view
+        return _Done(self.graph, views, self.masked)
+
+    def _results(self, number: int, node: Node, operands: list[View]) -> Iterable[View]:
         if node.kind in (Kind.INPUT, Kind.TARGET):
-            at = graph.inputs.index(number)
-            return [View({(a, at, a): POINTWISE for a in range(node.types[0].rank)})]
+            return [self._input(self.graph.inputs.index(number), node.types[0])]
         if node.kind in (Kind.OUTPUT, Kind.LOSS):
             return operands
         if node.kind is Kind.WEIGHT:
-            return [View({}, _long_axes(node.types[0]))]
+            return [self._weight(node)]
         if node.kind is Kind.CALL:
-            assert node.graph is not None
-            inner = self.views(node.graph)
-            summaries = [inner[Ref(output)] for output in node.graph.outputs]
-            relations = {
-                (result, axis, operand, operand_axis): relation
-                for result, summary in enumerate(summaries)
-                for (axis, operand, operand_axis), relation in summary.relations.items()
-            }
-            joint = {
-                (result, *key): partners
-                for result, summary in enumerate(summaries)
-                for key, partners in summary.partners.items()
-            }
-            own = [summary.varies for summary in summaries]
-            return _compose_all(relations, joint, own, operands, len(node.types))
+            return self._call(node, operands)
+        return self._op(number, node, operands)
+
+    def _input(self, at: int, t: TensorType) -> View:
+        itself = {(a, at, a): POINTWISE for a in range(t.rank)}
+        given = self.given[at] if self.given else None
+        if given is None:
+            return View(itself)
+        known, varies = given
+        return View(itself, known=known) if varies is None else View({}, varies, known=known)
+
+    def _weight(self, node: Node) -> View:
+        spec = self.graph.weight_at(node.weight or "")
+        t = node.types[0]
+        known = NOTHING if spec is None or spec.tree is None else known_of(spec.tree, t.rank, t.dtype)
+        self.masked = self.masked or bool(known.facts or known.diagonal)
+        return View({}, _long_axes(t), known=known)
+
+    def _call(self, node: Node, operands: list[View]) -> list[View]:
+        assert node.graph is not None
+        inner = self.receptive.walk(node.graph, tuple(map(_given, operands)))
+        self.masked = self.masked or inner.masked
+        summaries = [inner.views[Ref(output)] for output in node.graph.outputs]
+        relations = {
+            (result, axis, operand, operand_axis): relation
+            for result, summary in enumerate(summaries)
+            for (axis, operand, operand_axis), relation in summary.relations.items()
+        }
+        joint = {
+            (result, *key): partners
+            for result, summary in enumerate(summaries)
+            for key, partners in summary.partners.items()
+        }
+        fixed = {key[2:] for key in relations} & {(i, a) for i, view in enumerate(operands) for a in view.varies}
+        known = [replace(s.known, diagonal=frozenset()) if fixed else s.known for s in summaries]
+        own = [summary.varies for summary in summaries]
+        return _compose_all(relations, joint, own, operands, known)
+
+    def _op(self, number: int, node: Node, operands: list[View]) -> list[View]:
         assert node.op is not None
-        types = tuple(graph.type(ref) for ref in graph.operands(number))
+        types = tuple(self.graph.type(ref) for ref in self.graph.operands(number))
         plain = len(types) - len(node.replaced)
         relations = dict(node.op.relations(types[:plain], node.types))
         if len(types) == len(node.types) == 1 and _keeps_axes(relations, types[0].rank) and operands[0].simple:
             return [_in_place(relations, operands[0])]
-        joint = _hand_in_hand(relations, node.op.contracted(types[:plain])) if plain > 1 else {}
+        known = [node.op.known()] * len(node.types) if not types else [NOTHING] * len(node.types)
+        lifted: set[tuple[int, int]] = set()
+        masked = any(view.known.facts or view.known.diagonal for view in operands)
+        self.masked = self.masked or masked
+        if masked or (operands and all(view.known.constant is not None for view in operands)):
+            relations, lifted, known = self._masks(node, types[:plain], relations, operands[:plain])
+        joint = _hand_in_hand(relations, node.op.contracted(types[:plain])) if plain > 1 or masked else {}
         for operand in range(plain, len(types)):  # a weight that is computed reaches every position
             for axis in range(types[operand].rank):
                 relations |= {(r, None, operand, axis): everything() for r in range(len(node.types))}
         constant = not types and not node.op.random
         own = [_long_axes(t) if constant else frozenset() for t in node.types]
-        return _compose_all(relations, joint, own, operands, len(node.types))
+        return _compose_all(relations, joint, own, operands, known, lifted)
+
+    def _masks(
+        self, node: Node, types: tuple[TensorType, ...], relations: Relations, operands: list[View]
+    ) -> tuple[Relations, set[tuple[int, int]], list[Known]]:
+        """The relations that are left once what is known of the operands is taken into account, the places that do not
+        anchor the result, and what is known of the results."""
+        from .known import Use
+
+        assert node.op is not None
+        use = Use(node.op, types, relations, [v.known for v in operands], [v.varies for v in operands])
+
+        def moves(place: tuple[int, int]) -> bool:
+            operand, axis = place
+            return any(key[0] == axis for key in operands[operand].relations)
+
+        narrowed, lifted = use.narrowed(moves)
+        return narrowed, lifted, use.passed(node.types)
 
 
 def _long_axes(t: TensorType) -> frozenset[int]:
@@ -188,8 +275,15 @@ class _Composer:
 
 
 def _compose_all(
-    relations: Relations, joint: Joint, own: list[frozenset[int]], operands: list[View], results: int
+    relations: Relations,
+    joint: Joint,
+    own: list[frozenset[int]],
+    operands: list[View],
+    known: list[Known],
+    lifted: Container[tuple[int, int]] = (),
 ) -> list[View]:
+    """The views of a node's results. lifted: operands' axes that vary without a part in what varies in the results."""
+    results = len(own)
     composer = _Composer(operands, results)
     varies = [set(axes) for axes in own]
     for (result, axis, operand, operand_axis), relation in relations.items():
@@ -198,19 +292,39 @@ def _compose_all(
             relation = _anchored(relation)
         composer.see(result, axis, relation, operand, operand_axis)
         composer.pair(result, axis, operand, operand_axis, others)
-        if axis is not None and operand_axis in operands[operand].varies:
+        if axis is not None and operand_axis in operands[operand].varies and (operand, operand_axis) not in lifted:
             varies[result].add(axis)
     for operand in range(len(operands)):  # what every position of an operand sees, every position of a result sees
         if (operand, None) in composer.sources:
             for result in range(results):
                 composer.see(result, None, POINTWISE, operand, None)
                 composer.pair(result, None, operand, None, ())
-    for table, axes in zip(composer.tables, varies, strict=True):
+    for table, axes, partners, facts in zip(composer.tables, varies, composer.partners, known, strict=True):
+        for pair in facts.diagonal:
+            if axes.issuperset(pair) and _moves_as_one(table, partners, *pair):
+                axes.difference_update(pair)
         for key, relation in table.items():
             if key[0] in axes and relation.uniform:
                 table[key] = _anchored(relation)
-    found = zip(composer.tables, varies, composer.partners, strict=True)
-    return [View(table, frozenset(axes), partners) for table, axes, partners in found]
+    found = zip(composer.tables, varies, composer.partners, known, strict=True)
+    return [View(table, frozenset(axes), partners, facts) for table, axes, partners, facts in found]
+
+
+def _moves_as_one(table: Table, partners: Partners, a: int, b: int) -> bool:
+    """Do two axes of a value move by the same amount whenever one does, so that what changes with their difference
+    alone moves along? Notes then that what the two see must move together, and that its order matters."""
+    mine = {key: relation for key, relation in table.items() if key[0] in (a, b)}
+    alike = len({relation.stride for relation in mine.values()}) == 1
+    sliding = all(relation.uniform and relation.sees is not Sees.ALL for relation in mine.values())
+    if not alike or not sliding or {key[0] for key in mine} != {a, b}:
+        return False
+    sources = frozenset(key[1:] for key in mine)
+    for key, relation in mine.items():
+        table[key] = replace(relation, ordered=True)
+        others = partners.get(key, frozenset()) | sources - {key[1:]}
+        if others:
+            partners[key] = others
+    return True
 
 
 def _anchored(relation: Relation) -> Relation:
@@ -226,7 +340,7 @@ def after(view: View, inputs: list[View]) -> View:
     """What a value of a block sees once the block's inputs see this."""
     relations: Relations = {(0, axis, source, a): r for (axis, source, a), r in view.relations.items()}
     joint: Joint = {(0, *key): partners for key, partners in view.partners.items()}
-    return _compose_all(relations, joint, [view.varies], inputs, 1)[0]
+    return _compose_all(relations, joint, [view.varies], inputs, [view.known])[0]
 
 
 def whole(view: View, source: int, source_axis: int) -> Relation | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 from ..declared import Field
+from ..masks import Known, known_of
 from ..ops.base import ANY, Code, Example, Glyph, Interval, Need, Op, SizeSetting
 from ..relations import Relations
 from ..sizes import Dim
@@ -112,6 +113,9 @@ class IndexGrid(Op):
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         return {}
+
+    def known(self) -> Known:
+        return known_of(self.tree, len(self.sizes), self.dtype)
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (Interval(0, 1) if self.dtype == "bool" else ANY,)

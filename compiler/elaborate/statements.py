@@ -247,7 +247,7 @@ class Body(ScopeEvaluator):
             code = Code(f"{code.template}.contiguous()", code.values)
         role = "buffer" if s.buffer else "scratch"
         self._own_weight(
-            s.name.text, WeightSpec(s.name.text, shape, role, s.shape.dtype, code=code), type_, s.name.span
+            s.name.text, WeightSpec(s.name.text, shape, role, s.shape.dtype, code=code, tree=tree), type_, s.name.span
         )
 
     def _bind(self, s: ast.BindStmt) -> None:

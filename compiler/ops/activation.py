@@ -355,6 +355,7 @@ class Softmax(_AlongAxis):
     """e^x / Σ e^x along an axis: positive numbers that sum to one (Bridle, 1990)."""
 
     name = "softmax"
+    neutral, leaves = -math.inf, 0.0
     examples = (
         Example({}, ("B T",), ("B T",)),
         Example({"axis": "C"}, ("B C=4 H=3 W=3",), ("B C=4 H=3 W=3",)),
@@ -376,6 +377,7 @@ class LogSoftmax(_AlongAxis):
     """The logarithm of softmax, x - log Σ e^x along an axis, computed without overflow."""
 
     name = "log_softmax"
+    neutral, leaves = -math.inf, -math.inf
     examples = (Example({}, ("B T",), ("B T",)), Example({"axis": 1}, ("B C=4 H=3",), ("B C=4 H=3",)))
 
     axis: LastAxis = -1

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from .. import sizes
 from ..declared import Field
+from ..masks import NOTHING, Known
 from ..relations import Relations
 from ..sizes import Dim
 from ..types import TensorType
@@ -44,6 +45,9 @@ class Scalar(Op):
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         ends = sizes.bounds(self.value) if isinstance(self.value, Dim) else (self.value, self.value)
         return (Interval(*ends),)
+
+    def known(self) -> Known:
+        return NOTHING if isinstance(self.value, Dim) else Known(float(self.value))
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         return Code("{value}", {"value": self.value})
@@ -183,7 +187,15 @@ class _Comparison(_Binary):
         return "bool"
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
-        return (Interval(0, 1),)
+        return (_truth(*self.answer(*ranges)),)
+
+    def answer(self, a: Interval, b: Interval) -> tuple[bool, bool]:
+        """Whether it surely holds, and whether it surely does not."""
+        raise NotImplementedError
+
+
+def _truth(yes: bool, no: bool) -> Interval:
+    return Interval(1, 1) if yes else Interval(0, 0) if no else Interval(0, 1)
 
 
 class Less(_Comparison):
@@ -192,12 +204,18 @@ class Less(_Comparison):
     name, symbol = "less", "<"
     examples = (Example({}, ("B T", "B T"), ("bool B T",)), Example({}, ("int B 1", "int "), ("bool B 1",)))
 
+    def answer(self, a: Interval, b: Interval) -> tuple[bool, bool]:
+        return a.hi < b.lo, a.lo >= b.hi
+
 
 class LessEqual(_Comparison):
     """`a <= b`, element by element."""
 
     name, symbol = "less_equal", "<="
     examples = (Example({}, ("B T", "B 1"), ("bool B T",)),)
+
+    def answer(self, a: Interval, b: Interval) -> tuple[bool, bool]:
+        return a.hi <= b.lo, a.lo > b.hi
 
 
 class Greater(_Comparison):
@@ -206,12 +224,18 @@ class Greater(_Comparison):
     name, symbol = "greater", ">"
     examples = (Example({}, ("B T", "T"), ("bool B T",)),)
 
+    def answer(self, a: Interval, b: Interval) -> tuple[bool, bool]:
+        return a.lo > b.hi, a.hi <= b.lo
+
 
 class GreaterEqual(_Comparison):
     """`a >= b`, element by element."""
 
     name, symbol = "greater_equal", ">="
     examples = (Example({}, ("B T", ""), ("bool B T",)),)
+
+    def answer(self, a: Interval, b: Interval) -> tuple[bool, bool]:
+        return a.lo >= b.hi, a.hi < b.lo
 
 
 class Equal(_Comparison):
@@ -220,12 +244,18 @@ class Equal(_Comparison):
     name, symbol, ordered = "equal", "==", False
     examples = (Example({}, ("int B T", "int "), ("bool B T",)), Example({}, ("bool B", "bool B"), ("bool B",)))
 
+    def answer(self, a: Interval, b: Interval) -> tuple[bool, bool]:
+        return a.lo == a.hi == b.lo == b.hi, a.hi < b.lo or a.lo > b.hi
+
 
 class NotEqual(_Comparison):
     """`a != b`, element by element."""
 
     name, symbol, ordered = "not_equal", "!=", False
     examples = (Example({}, ("int n=2 1 3", "int n=2 3 1"), ("bool n=2 3 3",)),)
+
+    def answer(self, a: Interval, b: Interval) -> tuple[bool, bool]:
+        return a.hi < b.lo or a.lo > b.hi, a.lo == a.hi == b.lo == b.hi
 
 
 class _Logic(_Binary):
@@ -235,9 +265,6 @@ class _Logic(_Binary):
         require_bool(inputs, self.symbol)
         return "bool"
 
-    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
-        return (Interval(0, 1),)
-
 
 class LogicalAnd(_Logic):
     """`a and b`, element by element."""
@@ -245,12 +272,20 @@ class LogicalAnd(_Logic):
     name, symbol = "logical_and", "and"
     examples = (Example({}, ("bool B 1 T", "bool S T"), ("bool B S T",)),)
 
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        a, b = (x.clipped(0, 1) for x in ranges)
+        return (Interval(min(a.lo, b.lo), min(a.hi, b.hi)),)
+
 
 class LogicalOr(_Logic):
     """`a or b`, element by element."""
 
     name, symbol = "logical_or", "or"
     examples = (Example({}, ("bool B T", "bool B T"), ("bool B T",)),)
+
+    def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        a, b = (x.clipped(0, 1) for x in ranges)
+        return (Interval(max(a.lo, b.lo), max(a.hi, b.hi)),)
 
 
 class _Unary(Op):
@@ -292,4 +327,5 @@ class LogicalNot(_Unary):
         return inputs
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
-        return (Interval(0, 1),)
+        x = ranges[0].clipped(0, 1)
+        return (Interval(1 - x.hi, 1 - x.lo),)

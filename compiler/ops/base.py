@@ -8,6 +8,7 @@ from math import inf
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from ..declared import Declared, Mark
+from ..masks import NOTHING, Known
 from ..relations import POINTWISE, Relation, Relations
 from ..sizes import Dim, Verdict, at_least, compare, divides
 from ..types import TensorType, tensor
@@ -38,6 +39,10 @@ class Interval(NamedTuple):
 
     lo: float = -inf
     hi: float = inf
+
+    def clipped(self, lo: float, hi: float) -> "Interval":
+        """The part between two numbers, of bounds on what lies there anyway."""
+        return Interval(max(self.lo, lo), min(self.hi, hi))
 
 
 ANY = Interval()
@@ -126,7 +131,8 @@ class Init:
 @dataclass(frozen=True, slots=True)
 class WeightSpec:
     """One tensor that a layer owns. `role` is param (trained), buffer (saved) or scratch (neither). `code` computes a
-    fixed buffer where it is made (`const`); `{device}` in it stands for the device."""
+    fixed buffer where it is made (`const`); `{device}` in it stands for the device. `tree` is the same
+    as an expression over indices, for analyses."""
 
     name: str
     shape: tuple[int, ...]
@@ -134,6 +140,7 @@ class WeightSpec:
     dtype: str = "float"
     init: Init = Init()
     code: "Code | None" = None
+    tree: tuple | None = field(default=None, compare=False)
 
     @property
     def elements(self) -> int:
@@ -233,6 +240,8 @@ class Op(Declared):
     random: ClassVar[bool] = False  # draws numbers: never merged, moved out of a loop or folded
     stateful: ClassVar[bool] = False  # updates buffers in training, or acts otherwise there
     hidden: ClassVar[bool] = False  # made by syntax (`a + b`), not a layer one can name
+    neutral: ClassVar[float | None] = None  # what it takes no notice of along axes that it sees all of (a sum: zero)
+    leaves: ClassVar[float | None] = None  # what its result holds there, where it keeps the axis
     numbers: ClassVar[bool] = False  # its call also takes plain Python numbers, when one operand is a tensor
     examples: ClassVar[tuple[Example, ...]] = ()
 
@@ -265,6 +274,10 @@ class Op(Declared):
     def contracted(self, inputs: tuple[TensorType, ...]) -> tuple[frozenset[tuple[int, int]], ...]:
         """Axes of several operands, as (operand, axis), over whose products it sums: they belong together."""
         return ()
+
+    def known(self) -> Known:
+        """Of an op without operands: what is known of the elements of its result."""
+        return NOTHING
 
     def flops(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> int | Dim:
         """Floating-point operations of products and convolutions, two a multiply-add (the convention of

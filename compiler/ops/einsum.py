@@ -24,6 +24,7 @@ class Einsum(Op):
     Axes of the result keep their own names, as in `rearrange`."""
 
     name = "einsum"
+    neutral = 0.0
     glyph = Glyph.LINEAR
     operands = ("xs*",)
     examples = (

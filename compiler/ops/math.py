@@ -52,7 +52,7 @@ class Log(_Function):
     name, text, examples = "log", "torch.log({0})", _POSITIVE
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
-        return (monotone(math.log, ranges[0]),)
+        return (monotone(lambda x: math.log(x) if x > 0 else -inf, ranges[0]),)
 
 
 class Sqrt(_Function):
@@ -227,7 +227,8 @@ class Cast(_Function):
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         if self.to == "bool":
-            return (Interval(0, 1),)
+            zero, away = ranges[0] == (0, 0), ranges[0].lo > 0 or ranges[0].hi < 0
+            return (Interval(0, 0) if zero else Interval(1, 1) if away else Interval(0, 1),)
         return (monotone(math.trunc, ranges[0]) if self.to == "int" else ranges[0],)
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:

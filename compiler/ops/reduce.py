@@ -97,6 +97,7 @@ class Mean(_Reduce):
     """The mean."""
 
     name = "mean"
+    neutral = 0.0
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return ranges
@@ -109,6 +110,7 @@ class Sum(_Reduce):
     """The sum; of truth values, how many are true."""
 
     name = "sum"
+    neutral = 0.0
     examples = (*_EXAMPLES, Example({"axis": "T"}, ("bool B T",), ("int B",)))
 
     def kind(self, x: TensorType) -> str:
@@ -137,6 +139,7 @@ class Max(_Extreme):
     """The largest value."""
 
     name = "max"
+    neutral = -inf
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         return self._call(inputs, "{0}.amax")
@@ -146,6 +149,7 @@ class Min(_Extreme):
     """The smallest value."""
 
     name = "min"
+    neutral = inf
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         return self._call(inputs, "{0}.amin")
@@ -188,6 +192,7 @@ class Logsumexp(_Reduce):
     """log Σ e^x, computed without overflow: a smooth maximum."""
 
     name = "logsumexp"
+    neutral = -inf
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (Interval(ranges[0].lo),)
@@ -202,6 +207,7 @@ class Norm(_Reduce):
     """The length, (Σ |x|^p)^(1/p)."""
 
     name = "norm"
+    neutral = 0.0
     examples = (*_EXAMPLES, Example({"axis": -1, "p": 1.0}, ("B T 4",), ("B T",)))
 
     p: Annotated[float, Field(gt=0, le=100)] = Field(2.0, description="which norm: 2 is Euclid's")

@@ -141,7 +141,8 @@ class Where(Op):
         return aligned(inputs, outputs[0])
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
-        return (union(*ranges[1:]),)
+        condition, yes, no = ranges
+        return (yes if condition.lo > 0 else no if condition.hi < 1 else union(yes, no),)
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         return Code("torch.where({0}, {1}, {2})")

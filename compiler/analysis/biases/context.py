@@ -139,7 +139,7 @@ class _Context:
         within: str,
         call: Node | None,
     ) -> Iterator[_Way]:
-        own = self.case.receptive.views(graph)
+        own = self.case.receptive.views(graph, inputs or ())
         seen: dict[Ref, View] = {}
 
         def view(ref: Ref) -> View:
