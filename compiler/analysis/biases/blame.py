@@ -182,9 +182,7 @@ def refusal(case: Case, law: Law, words: Words, figures: dict[str, object]) -> F
         )
 
     message, help = words(case, worst)
-    if not worst.sure:
-        message += ", as far as can be told"
-    culprit = None
+    culprit, sure = None, worst.sure
     step = first(case, breaks)
     if step is not None:
         from .words import culprit_of
@@ -192,9 +190,43 @@ def refusal(case: Case, law: Law, words: Words, figures: dict[str, object]) -> F
         cause = next(b for b in steps.breaches(case, step.view) if b.pair == worst.pair)
         culprit, advice = culprit_of(case, step, cause)
         help = advice or help
-    return case.finding(
-        Verdict.REFUTED if worst.sure else Verdict.UNKNOWN, message, culprit=culprit, help=help, figures=figures
-    )
+        if worst.reason is Reason.UNLIKE and cause.relation.loose:
+            sure = sure and _unlike(case, worst.pair)
+    if not sure:
+        message += ", as far as can be told"
+    verdict = Verdict.REFUTED if sure else Verdict.UNKNOWN
+    return case.finding(verdict, message, culprit=culprit, help=help, figures=figures)
+
+
+def _unlike(case: Case, pair: Pair) -> bool:
+    """Does a step on the way treat positions of an axis unlike one another, whatever moved them before? What is only
+    moved may end in a sum that does not care."""
+    views = case.receptive.views(case.graph)
+    for number in case.graph.needed([case.ref.node]):
+        operands = [views[ref].relations for ref in case.graph.operands(number)]
+        for result, out, operand, axis, relation in ways(case.receptive, case.graph, number):
+            view = views[Ref(number, result)]
+            own = not relation.uniform and not relation.loose
+            if (axis, *pair) in operands[operand] and (own or out in view.varies):
+                return True
+    return False
+
+
+def ways(
+    receptive: Receptive, graph: Graph, number: int
+) -> Iterator[tuple[int, int | None, int, int | None, Relation]]:
+    """How a node by itself looks at its operands: (result, its axis, operand, axis of it, relation)."""
+    node = graph[number]
+    if node.kind is Kind.CALL and node.graph is not None:
+        views = receptive.views(node.graph)
+        for result, output in enumerate(node.graph.outputs):
+            for (out, operand, axis), relation in views[Ref(output)].relations.items():
+                yield result, out, operand, axis, relation
+    elif node.op is not None:
+        for (result, out, operand, axis), relation in node.op.relations(
+            graph.operand_types(number), node.types
+        ).items():
+            yield result, out, operand, axis, relation
 
 
 def pooled(case: Case, pair: Pair) -> Step | None:

@@ -93,8 +93,8 @@ def _unseen(case: Case, pair: Pair, figures: dict[str, object]) -> Finding:
     return case.finding(
         Verdict.REFUTED if way.missed else Verdict.UNKNOWN,
         f"of {axis_of(case, pair)} {way.missed or 'it depends on the size what is left out before'}",
-        culprit=way.culprit(f"what enters here does not cover {name}"),
-        help="pad, so that steps and windows reach both borders",
+        culprit=way.culprit(f"not all positions of {name} enter here"),
+        help="let steps and windows reach both borders, as with `pad`, and leave no position out",
         figures=figures,
     )
 
@@ -164,8 +164,10 @@ class _Context:
                 result = Ref(node.graph.outputs[here.result])
                 yield from self._in(node.graph, result, views, counts, inner, path, call or node)
             elif (count := least[here]) is not None:
-                entering = [(ref, view(ref)) for ref in operands]
-                yield _Way(path, node, call, count, self._missed(graph, entering, sizes))
+                missed = self._missed(graph, [(ref, view(ref)) for ref in operands], sizes)
+                if node.op is not None and node.op.name == "index":
+                    missed = "all positions but one are left out"
+                yield _Way(path, node, call, count, missed)
 
     def _missed(self, graph: Graph, operands: list[tuple[Ref, View]], sizes: Sizes) -> str | None:
         """What of the axis never reaches any of some operands, all of which are seen. None: nothing."""

@@ -52,8 +52,9 @@ def _windows_text(case: Case) -> str:
         widths = " × ".join(str(relation.width) for relation in relations)
         strides = list(dict.fromkeys(str(relation.stride) for relation in relations))
         places = "place" if widths == "1" else "places"
+        most = "at most " if any(relation.loose for relation in relations) else ""
         apart = f", {' and '.join(strides)} apart" if strides != ["1"] else ""
-        texts.append(f"{widths} {places} of `{case.input_name(source)}`{apart}")
+        texts.append(f"{most}{widths} {places} of `{case.input_name(source)}`{apart}")
     return f"a place of {value_name(case)} sees {' and '.join(texts)}"
 
 

@@ -107,7 +107,10 @@ def _merges(case: Case, step: Step, cause: Breach, axis: str) -> Said:
         Reason.AHEAD: "later positions are seen too",
     }.get(cause.reason, "what follows weighs every position by itself")
     help = f"{pooled_away(names)} first, or claim this of a value before it"
-    return f"this {verb} {listed(names)} into the features: {tail}", help
+    into = "into one axis" if len(names) > 1 else "with other axes"
+    if cause.along == step.node.types[step.ref.result].rank - 1:
+        into = "into the features"
+    return f"this {verb} {listed(names)} {into}: {tail}", help
 
 
 def _steps(own: Relation, axis: str) -> str:
@@ -129,6 +132,10 @@ def _mixing(step: Step, cause: Breach, own: Relation, axis: str) -> str:
     }
     if op.name in named:
         return named[op.name]
+    if own.sees is Sees.PREFIX:
+        return f"sees all positions of {axis} up to its own"
+    if own.sees is Sees.SUFFIX:
+        return f"sees all positions of {axis} from its own on"
     if own.sees is not Sees.ALL:
         return f"treats the positions of {axis} each in its own way"
     if op.glyph is Glyph.NORM:
