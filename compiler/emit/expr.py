@@ -204,7 +204,17 @@ def fill(code: Code, what: Callable[[str], ast.expr | list[ast.expr] | None]) ->
 
 def names_in(nodes: Iterable[ast.AST]) -> set[str]:
     """Every bare name that these mention."""
-    return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
+    found: set[str] = set()
+    todo: list[Any] = list(nodes)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.AST):
+            todo += vars(node).values()
+        elif isinstance(node, list):
+            todo += node
+    return found
 
 
 def text(value: str) -> str:

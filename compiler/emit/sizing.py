@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ..graph import Graph
@@ -39,18 +40,20 @@ class Local:
     _symbols: dict[str, int | Dim] = field(default_factory=dict)
     _atoms: dict[Atom, Dim] = field(default_factory=dict)
     _whole: dict[Dim, Dim] = field(default_factory=dict)
+    _known: dict[Dim, int | Dim] = field(default_factory=dict)  # sizes already rewritten
 
-    @classmethod
-    def of(cls, graph: Graph) -> Local:
-        local = cls()
-        for position, number in enumerate(graph.inputs):
-            for axis, size in enumerate(graph[number].types[0].shape):
-                if isinstance(size, Dim):
-                    local._learn(size, symbol(local_name(position, axis)))
-        return local
+    @staticmethod
+    def of(graph: Graph) -> Local:
+        open_sizes = [
+            (size, position, axis)
+            for position, number in enumerate(graph.inputs)
+            for axis, size in enumerate(graph[number].types[0].shape)
+            if isinstance(size, Dim)
+        ]
+        return _local(tuple(open_sizes))
 
     def _learn(self, size: Dim, here: Dim) -> None:
-        left = [s for s in symbols(self.size(size)) if not is_local(s)]
+        left = [s for s in symbols(self._rewritten(size)) if not is_local(s)]
         if not left:
             return  # told by another axis
         constant = sum(c for monomial, c in size.terms if not monomial)
@@ -69,6 +72,12 @@ class Local:
         """A size over local symbols, as far as these tell it."""
         if isinstance(size, int):
             return size
+        known = self._known.get(size)
+        if known is None:
+            known = self._known[size] = self._rewritten(size)
+        return known
+
+    def _rewritten(self, size: Dim) -> int | Dim:
         if size in self._whole:
             return self._whole[size]
         return substitute(rebuild(size, self._atoms.get) if self._atoms else size, self._symbols)
@@ -94,6 +103,15 @@ class Local:
         else:
             verdict = compare(left, right)
         return None if verdict is Verdict.PROVED else Check(check.test, left, right, check.message)
+
+
+@lru_cache(maxsize=256)
+def _local(sizes: tuple[tuple[Dim, int, int], ...]) -> Local:
+    """The rewriting for inputs with these open sizes: what it is, the input's position, the axis."""
+    local = Local()
+    for size, position, axis in sizes:
+        local._learn(size, symbol(local_name(position, axis)))
+    return local
 
 
 def symbols_of(value: Any) -> Iterator[str]:

@@ -20,11 +20,13 @@ def split(
     if indent + len(target) + len(show(value)) <= WIDTH:
         return [], value
     splitter = _Splitter(indent, fresh)
-    value = splitter.settle(copy.deepcopy(value), WIDTH - indent - len(target))
+    value = splitter.settle(value, WIDTH - indent - len(target))
     return splitter.before, value
 
 
 class _Splitter:
+    """Leaves the expressions that it is given as they are: what changes is copied."""
+
     def __init__(self, indent: int, fresh: Callable[[], str]) -> None:
         self.before: list[tuple[str, ast.expr]] = []
         self.indent, self.fresh = indent, fresh
@@ -36,22 +38,24 @@ class _Splitter:
                 case ast.Call():
                     return self._call(node)
                 case ast.Subscript() if not _is_atom(node.value):
-                    node.value = self._hoist(node.value)
+                    node = ast.Subscript(self._hoist(node.value), node.slice, node.ctx)
                 case ast.BinOp() | ast.Compare() | ast.BoolOp() | ast.IfExp() | ast.UnaryOp():
-                    if not self._hoist_longest(node):
+                    shorter = self._hoist_longest(node)
+                    if shorter is None:
                         return node
+                    node = shorter
                 case _:
                     return node
         return node
 
     def _call(self, node: ast.Call) -> ast.Call:
-        if isinstance(node.func, ast.Attribute) and not _is_atom(node.func.value):
-            node.func.value = self._hoist(node.func.value)
+        function = node.func
+        if isinstance(function, ast.Attribute) and not _is_atom(function.value):
+            function = ast.Attribute(self._hoist(function.value), function.attr, function.ctx)
         inner = WIDTH - self.indent - 5  # an argument on a line of its own, with its comma
-        node.args = [self._argument(a, inner) for a in node.args]
-        for keyword in node.keywords:
-            keyword.value = self._argument(keyword.value, inner - len(keyword.arg or "") - 1)
-        return node
+        args = [self._argument(a, inner) for a in node.args]
+        keywords = [ast.keyword(k.arg, self._argument(k.value, inner - len(k.arg or "") - 1)) for k in node.keywords]
+        return ast.Call(function, args, keywords)
 
     def _argument(self, node: ast.expr, room: int) -> ast.expr:
         if len(show(node)) <= room or isinstance(node, _ATOMS):
@@ -64,23 +68,25 @@ class _Splitter:
         self.before.append((variable, node))
         return name(variable)
 
-    def _hoist_longest(self, node: ast.expr) -> bool:
-        """Gives the longest operand that is no atom a name."""
+    def _hoist_longest(self, node: ast.expr) -> ast.expr | None:
+        """The expression with a name for its longest operand that is no atom."""
         places = [
-            (owner, field, index, child)
-            for owner in (node,)
+            (field, index, child)
             for field in ("left", "right", "operand", "body", "test", "orelse", "values", "comparators")
-            for index, child in _children(owner, field)
+            for index, child in _children(node, field)
             if not _is_atom(child)
         ]
         if not places:
-            return False
-        owner, field, index, child = max(places, key=lambda place: len(show(place[3])))
+            return None
+        field, index, child = max(places, key=lambda place: len(show(place[2])))
+        copied = copy.copy(node)
         if index is None:
-            setattr(owner, field, self._hoist(child))
+            setattr(copied, field, self._hoist(child))
         else:
-            getattr(owner, field)[index] = self._hoist(child)
-        return True
+            children = list(getattr(node, field))
+            children[index] = self._hoist(child)
+            setattr(copied, field, children)
+        return copied
 
 
 def _children(owner: ast.expr, field: str) -> list[tuple[int | None, ast.expr]]:

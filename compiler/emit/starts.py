@@ -90,14 +90,15 @@ def _most(inits: list[tuple[Init, int]]) -> Init | None:
 
 
 class _Counts:
-    """How many layers of a class start a weight so, by graph; under the weight "" how many there are at all."""
+    """How many layers of a class start a weight so, by the structure of a graph; under the weight "" how many there are
+    at all."""
 
     def __init__(self, facts: Mapping[int, Facts]) -> None:
         self._facts = facts
         self._known: dict[int, Counter[tuple[str, str, Init]]] = {}
 
     def of(self, graph: Graph) -> Counter[tuple[str, str, Init]]:
-        if id(graph) not in self._known:
+        if id(graph.structure) not in self._known:
             found: Counter[tuple[str, str, Init]] = Counter()
             for path, module in graph.modules.items():
                 if isinstance(module, Instance):
@@ -107,8 +108,8 @@ class _Counts:
                 if torch_class is not None and module.made:
                     found[torch_class, "", Init()] += 1
                     found.update((torch_class, spec.name, spec.init) for spec in _trained(module))
-            self._known[id(graph)] = found
-        return self._known[id(graph)]
+            self._known[id(graph.structure)] = found
+        return self._known[id(graph.structure)]
 
     def torch_class(self, graph: Graph, path: str) -> str | None:
         """The class of a graph's own layer; None where no class of torch.nn fits."""
