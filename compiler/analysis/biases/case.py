@@ -56,8 +56,8 @@ class Case:
         return self.claimed.axes or tuple(dict.fromkeys(named))
 
     def axis_name(self, source: int, axis: int) -> str:
-        """What an input's axis is called, or its number where it has no name."""
-        return self.graph[self.graph.inputs[source]].types[0].names[axis] or str(axis)
+        """What an input's axis is called: `T`, or `axis 1` where it has no name."""
+        return self.graph[self.graph.inputs[source]].types[0].names[axis] or f"axis {axis}"
 
     def input_name(self, source: int) -> str:
         return self.graph[self.graph.inputs[source]].name

@@ -19,7 +19,7 @@ from ..receptive import Receptive, View, after
 from .blame import Pair
 from .case import Case, prover
 from .findings import Culprit, Finding, Verdict
-from .measures import axis_of, seen_axes, vacuous, value_name, windows
+from .measures import axes_of, axis_of, seen_axes, vacuous, value_name, windows
 from .words import listed, positions
 
 Sizes = Mapping[str, "int | Dim"]
@@ -56,7 +56,7 @@ def global_context(case: Case) -> Finding:
             help=f"`global_context(layers={most})` holds; let a layer that sees everything come earlier",
             figures=figures,
         )
-    names = listed(dict.fromkeys(axis_of(case, pair) for pair, _ in ways))
+    names = axes_of(case, (pair for pair, _ in ways))
     first = listed(dict.fromkeys(f"`{way.path}`" for _, way in ways))
     return case.proved(f"from {first} on a place sees all of {names}, through {_layers(most)}", **figures)
 

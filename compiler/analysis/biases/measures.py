@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ...graph import Graph, Kind
@@ -13,6 +13,7 @@ from ..receptive import View
 from .blame import Breach, Pair, Reason, first, pooled
 from .case import Case
 from .findings import Caveat, Finding, Verdict
+from .words import listed
 
 
 def entries(case: Case, pair: Pair) -> list[tuple[int | None, Relation]]:
@@ -61,13 +62,21 @@ def vacuous(case: Case) -> Finding | None:
     missing = [name for name in case.axis_names if name not in known]
     if not missing:
         return None
-    named = " and ".join(missing)
+    named = listed(missing)
     return case.finding(
         Verdict.REFUTED,
-        f"{value_name(case)} does not depend on {named}, so that it would say nothing",
+        f"{value_name(case)} does not depend on {named}: the claim would say nothing",
         help=f"leave {named} out, or claim it of a value that is computed from it",
         figures={"windows": windows(case)},
     )
+
+
+def axes_of(case: Case, pairs: Iterable[Pair]) -> str:
+    """H and W of `image`"""
+    by_input: dict[int, list[str]] = {}
+    for source, axis in pairs:
+        by_input.setdefault(source, []).append(case.axis_name(source, axis))
+    return listed(f"{listed(names)} of `{case.input_name(source)}`" for source, names in by_input.items())
 
 
 def axis_of(case: Case, pair: Pair) -> str:

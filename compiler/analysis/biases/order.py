@@ -27,7 +27,7 @@ def causality(case: Case) -> Finding:
     texts = []
     for pair, seen in seen_axes(case):
         _, relation = seen[0]
-        end = "its own" if relation.hi == 0 else f"the one {-relation.hi} before its own"
+        end = "its own" if relation.hi == 0 else f"{-relation.hi} before its own"
         seen_there = "all positions" if relation.width is None else positions(relation.width)
         texts.append(f"{seen_there} of {axis_of(case, pair)}, up to {end}")
     return case.proved(f"a place of {value_name(case)} sees {' and '.join(texts)}", *caveats(case), **figures)

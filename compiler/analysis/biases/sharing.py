@@ -26,7 +26,8 @@ Open = Mapping[str, tuple[str, ...]]  # a symbol that stands for an open size: t
 
 @dataclass
 class _Fixed(Exception):
-    """The size of an axis is held fast. sure: by weights, not by a number that may have been computed from it."""
+    """The size of an axis is held fast. sure: by weights, not by a number that may have been computed from it. pooling:
+    those of features that were made of the axis."""
 
     graph: Graph
     number: int
@@ -34,6 +35,7 @@ class _Fixed(Exception):
     sure: bool
     path: str
     call: Node | None = None
+    pooling: bool = False
 
 
 @prover(WeightSharing)
@@ -53,17 +55,23 @@ def weight_sharing(case: Case) -> Finding:
 
 
 def _refused(case: Case, fixed: _Fixed, names: str) -> Finding:
-    numbers = any(isinstance(case.graph[case.graph.inputs[s]].types[0].shape[a], int) for s, a in case.axes)
+    node = fixed.graph[fixed.number]
+    sizes = {case.axis_name(s, a): case.graph[case.graph.inputs[s]].types[0].shape[a] for s, a in case.axes}
+    numbers = [f"`{name}~{size}`" for name, size in sizes.items() if isinstance(size, int)]
     sure = fixed.sure or not numbers
-    message = f"the weights of `{fixed.path}` depend on the size of {names}"
-    help = pooled_away(case.axis_names) + " first"
     if not fixed.sure:
         message = f"`{fixed.path}` holds the size of {names} fast"
-        help = f"give {names} an open size where it enters, as in `H~224`, so that what is computed from it follows"
-        help = help if numbers else f"compute the number from the size of {names}"
-    elif fixed.graph[fixed.number].kind is Kind.WEIGHT:
+        help = f"compute the number from the size of {names}"
+        if numbers:
+            help = f"leave the size open where it enters, {numbers[0]}, so that what is computed from it follows"
+    elif node.kind is Kind.WEIGHT:
+        message = f"the size of `{fixed.path}` depends on that of {names}"
         help = f"compute it from the position, or give every position of {names} the same"
-    node = fixed.graph[fixed.number]
+    else:
+        message = f"the weights of `{fixed.path}` depend on the size of {names}"
+        help = f"a convolution or attention shares its weights along {names}"
+        if fixed.pooling:
+            help = f"{pooled_away(case.axis_names)} first"
     span = fixed.call.span if fixed.call is not None else None
     culprit = Culprit(fixed.path, fixed.what, node.span, span)
     return case.finding(Verdict.REFUTED if sure else Verdict.UNKNOWN, message, culprit=culprit, help=help)
@@ -89,7 +97,7 @@ def _opened(case: Case) -> tuple[Types, Open]:
 
 
 def _fresh(name: str, taken: set[str]) -> str:
-    free = name if name.isidentifier() else f"axis{name}"
+    free = name.replace(" ", "_")
     while free in taken:
         free += "_"
     taken.add(free)
@@ -193,9 +201,10 @@ class _Replay:
         if weighed and axes:
             i, a = axes[0]
             what = f"this has weights for {before[i].shape[a]} features, made of every position of {names}"
-            if types[i].shape[a] in map(symbol, opened):
+            alone = types[i].shape[a] in map(symbol, opened)
+            if alone:
                 what = f"this has weights for every position of {names}"
-            return _Fixed(graph, number, what, True, path)
+            return _Fixed(graph, number, what, True, path, pooling=not alone)
         reason = refusal.message if isinstance(refusal, Refusal) else "the sizes become too long to write down"
         return _Fixed(graph, number, f"this can't be made for any size: {reason}", False, path)
 
@@ -209,7 +218,7 @@ class _Replay:
             spec = graph.weight_at(graph[origin].weight or "") if graph[origin].kind is Kind.WEIGHT else None
             if spec is not None and fixed in spec.shape:
                 trained = spec.role == "param"
-                what = f"this holds something for {fixed} positions of {names}, no more and no fewer"
+                what = f"this is for {fixed} positions of {names}, no more and no fewer"
                 return _Fixed(graph, origin, what, trained, label(graph, origin))
         return _Fixed(graph, number, f"here {left} must be {fixed}", False, label(graph, number))
 

@@ -7,7 +7,7 @@ from math import lcm
 
 from ...claims import Locality, TranslationEquivariance, TranslationInvariance
 from ...relations import Relation, Sees
-from .blame import Breach, Law, Reason, refusal
+from .blame import Breach, Law, Reason, first, refusal
 from .case import Case, prover
 from .findings import Caveat, Finding, Verdict
 from .measures import axis_of, caveats, gone, meeting, seen_axes, still_there, vacuous, value_name, windows
@@ -115,9 +115,11 @@ def _moved(case: Case, message: str) -> Finding:
     figures = {"windows": windows(case), "period": period}
     if stated is not None and stated != period:
         name = case.claim.name
+        step = first(case, lambda view: any(stated % r.period for k, r in view.relations.items() if k[1:] in case.axes))
         return case.finding(
             Verdict.REFUTED,
             f"the smallest move that it follows is by {positions(period)}, not {stated}",
+            culprit=step.culprit("from here on smaller moves are not followed") if step is not None else None,
             help=f"claim `{name}(stride={period})`",
             figures=figures,
         )

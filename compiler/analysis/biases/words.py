@@ -32,7 +32,7 @@ def positions(count: object, axis: str = "") -> str:
 
 def pooled_away(axes: Sequence[str]) -> str:
     """How to get rid of axes: a help without its end."""
-    how = "-> global_avgpool -> flatten" if len(axes) > 1 else f"-> mean(axis={axes[0]})"
+    how = "-> global_avgpool -> flatten" if len(axes) > 1 else f"-> mean(axis={axes[0].removeprefix('axis ')})"
     return f"pool {listed(axes)} away (`{how}`)"
 
 
@@ -49,7 +49,7 @@ def culprit_of(case: Case, step: Step, cause: Breach) -> Spoken:
     if cause.reason is Reason.WIDE:
         return step.culprit(f"from here on a place sees {positions(cause.relation.width, axis)}"), None
     if cause.reason is Reason.TWICE:
-        return step.culprit(f"from here on {axis} is seen in two ways"), None
+        return step.culprit(f"here {axis} meets itself: from here on it is seen along two axes"), None
     what, advice = _does(case, step, cause, axis)
     return step.culprit(what), advice
 
@@ -82,7 +82,11 @@ def _does(case: Case, step: Step, cause: Breach, axis: str) -> Said:
         return f"this looks {positions(own.hi, axis)} ahead", _CAUSAL.get(op.name)
     if cause.reason is Reason.NEIGHBOURS and own.sees is Sees.WINDOW:
         return _steps(own, axis), None
-    return f"this {_mixing(step, cause, own, axis)}", _ADVICE.get(op.name)
+    advice = _ADVICE.get(op.name)
+    if cause.reason is Reason.AHEAD:
+        masked = "before it, set the scores of later positions to -inf"
+        advice = masked if op.name == "softmax" else "let every position see itself and earlier ones only"
+    return f"this {_mixing(step, cause, own, axis)}", advice
 
 
 _CAUSAL = {
@@ -102,14 +106,15 @@ def _merges(case: Case, step: Step, cause: Breach, axis: str) -> Said:
     verb = _MERGING[step.node.op.name]
     if verb == "splits":
         return f"this splits {axis} in parts that no longer tell where a position is", None
-    tail = {
-        Reason.ALL: f"later places see all of {'them' if len(names) > 1 else 'it'}",
-        Reason.AHEAD: "later positions are seen too",
-    }.get(cause.reason, "what follows weighs every position by itself")
-    help = f"{pooled_away(names)} first, or claim this of a value before it"
-    into = "into one axis" if len(names) > 1 else "with other axes"
+    into, tail = "into one axis" if len(names) > 1 else "with other axes", "their moves can't be followed from here"
+    help = "claim this of a value before it"
     if cause.along == step.node.types[step.ref.result].rank - 1:
-        into = "into the features"
+        into, tail = "into the features", "what follows weighs every position by itself"
+        help = f"{pooled_away(names)} first, or {help}"
+    if cause.reason is Reason.ALL:
+        tail = f"later places see all of {'them' if len(names) > 1 else 'it'}"
+    elif cause.reason is Reason.AHEAD:
+        tail = "later positions are seen too"
     return f"this {verb} {listed(names)} {into}: {tail}", help
 
 
