@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -45,8 +46,8 @@ class Loader:
 
     def load(self, source: Source, key: str, folder: Path | None) -> FileScope:
         """Declares everything in a source; imports are followed."""
-        tree = parse(source)
-        scope = FileScope(key, tree, source, folder)
+        tree = _library(source.text, source.name) if key.startswith("std/") else parse(source)
+        scope = FileScope(key, tree, tree.span.source, folder)
         self.files[key] = scope
         self._loading.append(key)
         for item in tree.items:
@@ -156,6 +157,12 @@ class Loader:
                 raise error("A0801", f"more than {_MOST_FILES} files are imported", item.path.span)
             self.load(read(), key, folder)
         return self.files[key]
+
+
+@lru_cache(maxsize=64)
+def _library(text: str, name: str) -> ast.File:
+    """A file of the standard library, which many specs import."""
+    return parse(Source(text, name))
 
 
 def project_root(base: Path) -> Path:
