@@ -16,6 +16,7 @@ from .training import plan_for, restore
 
 if TYPE_CHECKING:
     import networkx
+    from archlang.compiler.analysis.biases.findings import Finding
     from archlang.compiler.graph import Program
     from archlang.runtime.report import Report
     from torch import nn
@@ -51,6 +52,12 @@ class Compiled:
     def entries(self) -> tuple[str, ...]:
         """Names of its further entries, such as `generate`."""
         return tuple(self.program.entries)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What came of the inductive biases that it and its blocks claim: each with a verdict, why, and under which
+        conditions."""
+        return tuple(self.program.findings)
 
     @cached_property
     def graph(self) -> networkx.MultiDiGraph:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from archlang.compiler.diagnostics import ArchError, Diagnostic, Severity, plain
 
 from .targets import Target, from_file, from_text, looks_like_text, resolve
+
+if TYPE_CHECKING:
+    from archlang.compiler.analysis.biases.findings import Finding
 
 
 @dataclass(frozen=True)
 class Report:
     """What checking a spec found. True when there is no error; prints as the messages that `archc check` shows.
 
-    networks: names of the networks that compile, in the order of the file.
+    networks: names of the networks that compile, in the order of the file. findings: what came of the inductive biases
+    that they claim.
     """
 
     diagnostics: tuple[Diagnostic, ...]
     networks: tuple[str, ...] = ()
     name: str = "<text>"
+    findings: tuple[Finding, ...] = ()
 
     def __bool__(self) -> bool:
         return not self.errors
@@ -51,7 +57,7 @@ class Report:
 
 
 def check(target: str | os.PathLike[str]) -> Report:
-    """Checks a spec without running it: syntax, names, shapes, contracts, train blocks.
+    """Checks a spec without running it: syntax, names, shapes, contracts, claims, train blocks.
 
     target: a path, the name of a bundled spec, or `.arch` text. What is wrong stands in the report; nothing is raised,
     whether the spec is wrong or there is none."""
@@ -62,7 +68,8 @@ def check(target: str | os.PathLike[str]) -> Report:
         checked = check_source(found.source, base=found.base, names=[found.name] if found.name else None)
     except ArchError as failure:
         return Report(failure.diagnostics, name=os.fspath(target) if not looks_like_text(str(target)) else "<text>")
-    return Report(tuple(checked.diagnostics), tuple(checked.programs), found.source.name)
+    findings = tuple(finding for program in checked.programs.values() for finding in program.findings)
+    return Report(tuple(checked.diagnostics), tuple(checked.programs), found.source.name, findings)
 
 
 def as_target(target: str | os.PathLike[str], name: str | None = None) -> Target:

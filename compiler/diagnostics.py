@@ -53,13 +53,13 @@ class Diagnostic:
             "code": self.code,
             "severity": str(self.severity),
             "message": self.message,
-            "place": _place(self.span),
-            "labels": [{"message": label.message, "place": _place(label.span)} for label in self.labels],
+            "place": place_of(self.span),
+            "labels": [{"message": label.message, "place": place_of(label.span)} for label in self.labels],
             "help": self.help,
         }
 
 
-def _place(span: Span | None) -> dict | None:
+def place_of(span: Span | None) -> dict | None:
     if span is None:
         return None
     line, column = span.source.position(span.start)

@@ -51,7 +51,7 @@ def test_check_json(run):
     assert right == {
         "file": "net.arch",
         "ok": True,
-        "networks": [{"name": "Net", "parameters": 67, "contracts": 0}],
+        "networks": [{"name": "Net", "parameters": 67, "contracts": 0, "claims": []}],
         "diagnostics": [],
     }
     (diagnostic,) = wrong["diagnostics"]

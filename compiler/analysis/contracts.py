@@ -6,10 +6,10 @@ parameter `depth` can say `expect depth == 3 * depth + 2`. Amounts are those of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..diagnostics import ArchError, Diagnostic, Label, did_you_mean, error
 from ..elaborate.static import Scope
@@ -20,6 +20,10 @@ from ..source import Span
 from ..syntax import ast
 from .cost import Cost, at_nominal, cost
 from .receptive import Receptive, reach, relations_along, strides
+
+if TYPE_CHECKING:
+    from ..relations import Exact
+    from .derived import Derived
 
 _UNDECIDED = "give the axes that it depends on a fixed size, as in `H=224`, or a nominal one, as in `H~224`"
 _MORE_THAN = {
@@ -76,11 +80,21 @@ class Quantities:
             "shape": self._shape,
             "receptive_field": self._receptive_field,
             "stride": self._stride,
+            "centre": self._centre,
+            "bottleneck": self._bottleneck,
+            "gradient_path": self._gradient_path,
+            "identity_path": self._identity_path,
         }
 
     @cached_property
     def cost(self) -> Cost:
         return cost(self.program)
+
+    @cached_property
+    def _derived(self) -> Derived:
+        from .derived import Derived
+
+        return Derived(self.graph, self.receptive)
 
     @property
     def names(self) -> list[str]:
@@ -150,14 +164,44 @@ class Quantities:
 
     def _stride(self, call: ast.Call) -> int | float:
         name, _ = self.value(call, 2)
-        found = strides(self.graph, name, self._axis(call), self.receptive)
+        return self._one("stride", call, strides(self.graph, name, self._axis(call), self.receptive))
+
+    def _centre(self, call: ast.Call) -> int | float:
+        _, ref = self.value(call, 2)
+        return self._one("centre", call, self._derived.centres(ref, self._axis(call)))
+
+    @staticmethod
+    def _one(what: str, call: ast.Call, found: Sequence[Exact]) -> int | float:
+        """The number that all axes have, if they have one."""
         if len(found) == 1:
             return int(found[0]) if found[0].denominator == 1 else float(found[0])
-        listing = ", ".join(map(str, found))
-        what = f"has strides {listing}" if found else "sees no axis of an input through a window"
+        name, listing = call.arguments[0].value.span.text, ", ".join(map(str, found))
+        text = f"has {what}s {listing}" if found else "sees no axis of an input through a window"
         raise error(
-            "A0604", f"`{name}` {what}", call.span, help="name one axis, as in `stride(x, H)`" if found else None
+            "A0604", f"`{name}` {text}", call.span, help=f"name one axis, as in `{what}(x, H)`" if found else None
         )
+
+    def _bottleneck(self, call: ast.Call) -> int:
+        name, ref = self.value(call, 1)
+        elements = self._derived.bottleneck(ref).elements
+        if elements is None:
+            raise error("A0602", f"how many elements pass on the way to `{name}` is open", call.span, help=_UNDECIDED)
+        return elements
+
+    def _gradient_path(self, call: ast.Call) -> int:
+        name, ref = self.value(call, 1)
+        path = self._derived.gradient_path(ref)
+        if path is None:
+            raise error("A0604", f"no gradient flows from `{name}` to an input", call.span)
+        return len(path)
+
+    def _identity_path(self, call: ast.Call) -> int:
+        name, ref = self.value(call, 1)
+        projections = self._derived.projections(ref)
+        if projections is None:
+            what = f"no path from an input to `{name}` is the identity, layers with weights aside"
+            raise error("A0604", what, call.span, help="`bias residual` says which step breaks it")
+        return projections
 
 
 class _Side(Scope):

@@ -53,6 +53,13 @@ class Cut:
     members: tuple[Member, ...]
 
 
+def members_as_json(members: Iterable[Member]) -> list[dict[str, str | int]]:
+    """A cut's members for programs; an open size as text."""
+    return [
+        {"path": m.path, "elements": m.elements if isinstance(m.elements, int) else str(m.elements)} for m in members
+    ]
+
+
 @dataclass(frozen=True)
 class Detour:
     """A way around a narrow value: that value, and where the two meet again."""

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from ...claims import Claim
+from ...diagnostics import place_of
 from ...graph import Ref
 from ...source import Span
 
@@ -97,6 +98,7 @@ class Finding:
             "culprit": None if self.culprit is None else {"path": self.culprit.path, "what": self.culprit.what},
             "help": self.help,
             "figures": self.figures,
+            "place": place_of(self.span),
         }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ...claims import Adversarial, Bottleneck, Gating, Residual, SmoothLatent
 from ...graph import Graph, Kind
 from ...ops.base import Glyph, Interval
-from ..cut import Cut, Cutter, Detour, Member, called_sizes
+from ..cut import Cut, Cutter, Detour, Member, called_sizes, members_as_json
 from ..gates import Gates, Product
 from ..labels import beneath, label
 from ..paths import ACTIVATION, FACTOR, POOLING, PROJECTION, Step, identity_ways
@@ -90,11 +90,7 @@ def _culprit(member: Member, what: str) -> Culprit:
 
 
 def _figures(cut: Cut) -> dict[str, object]:
-    members = [
-        {"path": m.path, "elements": m.elements if isinstance(m.elements, int) else str(m.elements)}
-        for m in cut.members
-    ]
-    return {"elements": cut.elements, "cut": members}
+    return {"elements": cut.elements, "cut": members_as_json(cut.members)}
 
 
 def _listed(things: Sequence[object], most: int = _NAMED) -> str:
