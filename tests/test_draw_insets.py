@@ -53,7 +53,7 @@ def test_every_block_once() -> None:
 
 def test_a_figure_of_a_given_depth_has_none() -> None:
     program = compiled(DENSE)
-    assert "dense0_around" not in render(program, "dot", depth=0)
+    assert "cluster_part" not in render(program, "dot", depth=0)
     assert "cluster_i1" not in render(program, "dot", depth=1)
     assert "cluster_i1" in render(program, "dot")
 
@@ -74,3 +74,59 @@ def test_links_stay_inside() -> None:
             return group.id if group.kind == "inset" else ""
 
         assert all(place(link.source) == place(link.target) for link in figure.links)
+
+
+MIXED = """
+block Mixed(out: int, kernel: int, stride: int, wide: bool, rate: float) {
+  input x: [B, C, H, W]
+  y = x -> block: { conv(out, kernel=kernel, stride=stride, pad=kernel // 2) -> batchnorm -> relu -> dropout(rate) }
+  output if stride == 1 and C == out then x + y else y
+}
+block Row(a: int, b: int, c: int, d: int, e: int) {
+  input x: [B, C, H, W]
+  output x -> conv(a, kernel=1) -> conv(b, kernel=1) -> conv(c, kernel=1) -> conv(d, kernel=1) -> conv(e, kernel=1)
+}
+network Net {
+  input image: [B, 3, H~32, W~32]
+  x = image -> Mixed(8, 3, 2, true, 0.1) -> Mixed(8, 3, 1, false, 0.2) -> Mixed(8, 5, 1, false, 0.3)
+  output x -> Row(1, 2, 3, 4, 5) -> Row(6, 7, 8, 9, 8)
+}
+"""
+
+
+def test_arguments_are_named_the_same_way_in_every_call() -> None:
+    """All but the first; a block of nothing but whole numbers is a row of a table."""
+    program = compiled(MIXED)
+    text = render(program, "dot", depth=0)
+    for title in ("Mixed(8, kernel=3, stride=2, wide)", "Mixed(8, kernel=3)", "Mixed(8, kernel=5)"):
+        assert f">{title}<" in text
+    assert ">Row(1, 2, 3, 4, 5)<" in text
+
+
+def test_a_sum_with_what_was_made_of_it_is_a_skip() -> None:
+    program = compiled(MIXED)
+    figure = automatic(program, program.graph, False, 10_000)
+    skips = [figure.items[link.target].text.strip() for link in figure.links if link.kind is EdgeKind.SKIP]
+    assert skips
+    assert set(skips) == {"+"}
+
+
+def test_a_level_says_of_which_block_it_is() -> None:
+    block = """
+    block Deep(out: int) {
+      input x: [B, C]
+      output x -> inner: { linear(out) -> relu -> linear(out) -> tanh -> linear(out) } -> outer: linear(C)
+    }
+    """
+    calls = " -> ".join(f"Deep({out})" for out in range(2, 20))
+    program = compiled(block + f"network Net {{ input x: [B, 4] output x -> {calls} }}")
+    found = insets(automatic(program, program.graph, False, 10_000))
+    assert list(found) == ["Deep(2)", "inner in Deep(2)"]
+
+
+def test_insets_stand_below_each_other() -> None:
+    """As many as the figure is high, the first of each column beside its top; the figure itself comes first."""
+    lines = render(compiled(DENSE), "dot").splitlines()
+    unseen = [line.split()[0] for line in lines if "[style=invis]" in line]
+    assert len(unseen) == 2
+    assert next(line for line in lines if "cluster_" in line).strip().startswith("subgraph cluster_part0")

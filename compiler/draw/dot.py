@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from ..graph import EdgeKind
 from ..ops.base import Glyph
 from .figure import Figure, Group, Item, Link, Shape, Stripe
@@ -11,6 +14,8 @@ _GAP = "&#160;"  # other spaces are lost in SVG
 FONT = "Helvetica,Arial,sans-serif"
 _WIDTH = 124
 _TITLE = 11  # letters that fit left of the line that enters a cluster
+_APART = 3  # rows between one inset and the next
+_LINE = 21  # letters a line of arguments
 
 
 def dot(figure: Figure, theme: Theme) -> str:
@@ -18,22 +23,30 @@ def dot(figure: Figure, theme: Theme) -> str:
     lines = ["digraph figure {", *_globals(figure, theme)]
     children = figure.children()
 
-    def write(group: Group, indent: str, depth: int) -> None:
-        for child in children[group.id]:
+    insets = [group for group in figure.groups.values() if group.kind == "inset"]
+
+    def write(inside: Sequence[Item | Group], indent: str, depth: int) -> None:
+        for child in inside:
             if isinstance(child, Item):
                 lines.append(f"{indent}{child.id} [{_item(child, theme)}]")
                 continue
-            if child.kind == "inset":  # clusters touch; a frame that is not seen keeps this one off its neighbours
-                lines.append(f'{indent}subgraph cluster_{child.id}_around {{ style=invis margin=10 label=""')
             lines.append(f"{indent}subgraph cluster_{child.id} {{")
             lines.append(f"{indent}  {_cluster(child, theme, depth)}")
-            write(child, indent + "  ", depth + 1)
-            lines.append(f"{indent}}}" * (2 if child.kind == "inset" else 1))
+            write(children[child.id], indent + "  ", depth + 1)
+            lines.append(f"{indent}}}")
 
-    write(figure.groups["root"], "  ", 0)
-    lines += _ranks(figure)
+    if insets:
+        parts = [[child for child in children["root"] if child not in insets], *([inset] for inset in insets)]
+        for number, part in enumerate(parts):  # clusters touch; frames that are not seen keep them apart
+            lines.append(f'  subgraph cluster_part{number} {{ style=invis margin=10 label=""')
+            write(part, "    ", 0)
+            lines.append("  }")
+    else:
+        write(children["root"], "  ", 0)
+        lines += _ranks(figure)
     shortcuts = _shortcuts(figure)
     lines += [f"  {_link(link, figure, theme, shortcuts)}" for link in figure.links]
+    lines += _columns(figure, insets)
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -82,14 +95,20 @@ def _globals(figure: Figure, theme: Theme) -> list[str]:
 
 def _cluster(group: Group, theme: Theme, depth: int) -> str:
     block = group.kind in ("block", "inset")
-    lines = _broken(group.title)
+    inset = group.kind == "inset"
+    lines = _broken(group.title, 2 * _LINE if inset else _LINE)
     rows = [f"<B>{_font(escape(lines[0]), 10)}</B>" if block else _font(escape(lines[0]), 10)] if group.title else []
     rows += [_font(escape(line), 9, theme.muted) for line in lines[1:]]
     if group.times > 1:
         rows = [" ".join([*rows[:1], f"<B>{_font(f'×{group.times}', 12)}</B>"]), *rows[1:]]
+    label = "".join(f"{row}{_LEFT}" for row in rows)
+    longest = max(len(line) for line in lines) + (4 if group.times > 1 else 0)
+    if longest > _TITLE and not inset:  # the line that enters passes beside the title, not through it
+        cells = f'<TD>{label}</TD><TD WIDTH="{_LETTER * longest:.0f}"></TD>'
+        label = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0"><TR>{cells}</TR></TABLE>'
     return _attributes(
         id=group.id,
-        label=f"<{''.join(f'{row}{_LEFT}' for row in rows)}>",
+        label=f"<{label}>",
         labeljust="l",
         style="rounded,filled" if block else "rounded,filled,dashed",
         fillcolor=theme.clusters[depth % len(theme.clusters)],
@@ -102,17 +121,31 @@ def _cluster(group: Group, theme: Theme, depth: int) -> str:
 
 
 _LEFT = '<BR ALIGN="LEFT"/>'
+_LETTER = 7.5  # points, with some room to spare
 
 
-def _broken(title: str) -> list[str]:
-    """A long title in two lines: the label and the block, or the block and its arguments."""
+def _broken(title: str, width: int) -> list[str]:
+    """A long title in lines: the label and the block, or the block and its arguments."""
     if len(title) <= _TITLE:
         return [title]
-    head, found, rest = title.partition(": ")
-    if found and head:
-        return [head, rest]
+    for mark in (": ", " in "):
+        head, found, rest = title.partition(mark)
+        if found and head:
+            return [head, *_wrapped(found.lstrip(": ") + rest, width)]
     head, found, rest = title.partition("(")
-    return [head, found + rest] if found and head else [title]
+    return [head, *_wrapped(found + rest, width)] if found and head else [title]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most so many letters, broken after commas."""
+    lines = [""]
+    for part in re.split(r"(?<=,) ", text):
+        joined = f"{lines[-1]} {part}".strip()
+        if lines[-1] and len(joined) > width:
+            lines.append(part)
+        else:
+            lines[-1] = joined
+    return lines
 
 
 def _item(item: Item, theme: Theme) -> str:
@@ -203,6 +236,45 @@ def _ranks(figure: Figure) -> list[str]:
         if names:
             lines.append(f"  {{ rank={rank}; {'; '.join(names)} }}")
     return lines
+
+
+def _columns(figure: Figure, insets: list[Group]) -> list[str]:
+    """Insets one below the other, as many as the figure beside them is high: edges that are not seen."""
+    heights = _heights(figure)
+    room = heights["root"]
+    lines: list[str] = []
+    first = next((i.id for i in figure.items.values() if i.group == "root" and i.role is Extra.INPUT), None)
+    above = None
+    left = 0
+    for group in insets:
+        items = [i for i in figure.items.values() if i.group == group.id]
+        top = next((i.id for i in items if i.role is Extra.INPUT), None)
+        needed = heights[group.id] + _APART
+        if needed > left:
+            left, above = room, first
+        if above is not None and top is not None:
+            lines.append(f"  {above} -> {top} [style=invis]")
+        left -= needed
+        above = next((i.id for i in reversed(items) if i.role is Extra.OUTPUT), None)
+    return lines
+
+
+def _heights(figure: Figure) -> dict[str, int]:
+    """How many rows the figure itself and each of its insets take."""
+    outer = {}
+    for group in figure.groups.values():
+        outer[group.id] = group.id if group.kind in ("inset", "root") else outer[group.parent or "root"]
+    outgoing = figure.outgoing()
+    rows: dict[str, int] = {}
+    heights = dict.fromkeys(outer.values(), 0)
+    for item in figure.items.values():  # in the order of the data, but for states
+        row = rows.setdefault(item.id, 1)
+        home = outer[item.group]
+        heights[home] = max(heights[home], row)
+        for link in outgoing[item.id]:
+            if link.kind is not EdgeKind.STATE:
+                rows[link.target] = max(rows.get(link.target, 0), row + 1)
+    return heights
 
 
 def _shortcuts(figure: Figure) -> set[str]:

@@ -18,7 +18,7 @@ from .style import Extra
 
 READABLE = 30
 _DEEPEST = 12
-_INSETS = 4
+_INSETS = 6
 _NODES = 40  # what an inset shows has at most so many
 
 
@@ -112,6 +112,8 @@ def _level(builder: Builder, scope: Scope, level: str, inside: list[int], home: 
     graph, members = scope.graph, set(inside)
     frames = {name: [f for f in found if within(f, level) and f != level] for name, found in scope.levels.items()}
     title = words.clean(local_name(level, scope.levels.get(level, [])), 40)
+    if scope.prefix:  # not the network's own: of which block is it?
+        title += f" in {words.block_text(graph, builder.silent.get(graph.name, frozenset()))}"
     builder.figure.groups[home] = Group(home, title, "inset", "root")
     inner = Scope(graph, f"{home}_", scope.sizes, 0, home, None, scope.numbers, levels=frames, thin=scope.thin)
     inner.uses = scope.uses

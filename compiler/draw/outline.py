@@ -80,7 +80,7 @@ def parameter_count(graph: Graph) -> int:
 
 def _subtitle(program: Program, graph: Graph) -> str:
     owned = cost(program)
-    parts = [f"{words.count_text(owned.parameters)} parameters"]
+    parts = [f"{words.count_text(owned.parameters)} parameter{'s' * (owned.parameters != 1)}"]
     if owned.loss_parameters:
         parts[0] += f" and {words.count_text(owned.loss_parameters)} in training"
     for number in graph.inputs:

@@ -14,11 +14,37 @@ _MOST_STRIPES = 5
 def tidy(figure: Figure) -> Figure:
     """Fuses chains into stacks, losses with what computes them, and writes the shapes. Changes the figure and returns
     it."""
+    _mark_skips(figure)
     _fuse(figure)
     _drop_lone_points(figure)
     _unframe(figure)
     _label(figure)
     return figure
+
+
+def _mark_skips(figure: Figure) -> None:
+    """A sum of a value with what was made of it is a skip, however it was written: `x + (x -> f)`."""
+    incoming = figure.incoming()
+    for item in figure.items.values():
+        links = incoming[item.id]
+        if item.shape is not Shape.CIRCLE or item.text.strip() != "+" or len(links) != 2:
+            continue
+        for link, other in (links, links[::-1]):
+            both_data = link.kind is other.kind is EdgeKind.DATA
+            if both_data and link.source != other.source and _reaches(link.source, other.source, incoming):
+                link.kind = EdgeKind.SKIP
+
+
+def _reaches(source: str, target: str, incoming: dict[str, list[Link]]) -> bool:
+    """Whether data goes from one item to another. Searched from the target, nearest first."""
+    near, seen = [target], {target}
+    while near:
+        before = [link.source for name in near for link in incoming[name] if link.kind is not EdgeKind.STATE]
+        near = [name for name in dict.fromkeys(before) if name not in seen]
+        if source in near:
+            return True
+        seen.update(near)
+    return False
 
 
 def _fuse(figure: Figure) -> None:

@@ -23,7 +23,7 @@ _SILENT = frozenset(  # settings that a figure leaves out, as papers do
 _SIGNS = {"*": "×", "-": "−", "/": "÷", "**": "^", "<=": "≤", ">=": "≥", "==": "=", "!=": "≠"}
 _MIRRORED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 _COMMUTE = frozenset(["+", "×", "=", "≠", "and", "or"])
-_MANY = 4  # so many arguments of a block are written without names
+_MANY = 4  # whole numbers; what has more of them is a row of a table
 _TRIVIAL = {"stride": 1, "groups": 1, "dilation": 1, "drop": 0, "dropout": 0}
 
 
@@ -74,7 +74,7 @@ def value_text(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}".replace("inf", "∞").replace("-", "−", 1) if abs(value) == inf else f"{value:g}"
+        return f"{value:g}".replace("inf", "∞").replace("-", "−", 1) if abs(value) == inf else f"{value:.4g}"
     if isinstance(value, Dim):
         return size_text(value)
     if isinstance(value, tuple | list):
@@ -103,7 +103,7 @@ def op_text(op: Op, inputs: tuple[TensorType, ...]) -> str:
         if not info.is_required() and value == info.default:
             continue
         match name:
-            case "kernel":
+            case "kernel" | "size":
                 first.append(times_text(value, axes))
             case "stride":
                 then.append("/" + (str(value) if isinstance(value, int) else times_text(value, axes)))
@@ -147,26 +147,29 @@ def _labelled(node: Node) -> bool:
 
 
 def block_text(graph: Graph, silent: frozenset[str] = frozenset()) -> str:
-    """A block with its arguments: `Bottleneck(64, stride=2)`. Those in `silent` are left out, those that change nothing
-    (`stride=1`), and rates and the like; many are written without their names, as far as none is missing."""
-    names = list(graph.arguments)
-    shown = [
-        name for name in names if not (name in silent and name != names[0]) and _telling(name, graph.arguments[name])
-    ]
-    bare = len(shown) if len(shown) >= _MANY and shown == names[: len(shown)] else int(shown[:1] == names[:1])
-    texts = {name: _argument_text(name, graph.arguments[name]) for name in shown}
-    parts = [text if i < bare else f"{name}={text}" for i, (name, text) in enumerate(texts.items())]
-    return clean(f"{graph.name}({', '.join(parts)})" if parts else graph.name)
+    """A block with its arguments: `Bottleneck(64, stride=2)`, the first without its name. Those in `silent` are left
+    out, those that change nothing (`stride=1`), and rates and the like. A block of nothing but whole numbers, and many
+    of them, is a row of the paper's table, written as there: `Inception(64, 96, 128, 16, 32, 32)`."""
+    arguments = graph.arguments
+    if len(arguments) > _MANY and all(type(value) is int for value in arguments.values()):
+        return _call_text(graph.name, [str(value) for value in arguments.values()])
+    parts = []
+    for i, (name, value) in enumerate(arguments.items()):
+        if (i and name in silent) or not _telling(name, value):
+            continue
+        text = times_text(value, 1) if name in ("kernel", "stride") else value_text(value)
+        parts.append(name if value is True else text if not i else f"{name}={text}")
+    return _call_text(graph.name, parts)
+
+
+def _call_text(name: str, parts: list[str]) -> str:
+    return clean(f"{name}({', '.join(parts)})" if parts else name, 2 * LONGEST)
 
 
 def _telling(name: str, value: Any) -> bool:
     return not (
         isinstance(value, float) or value in (None, False) or name in _SILENT or _TRIVIAL.get(name, ...) == value
     )
-
-
-def _argument_text(name: str, value: Any) -> str:
-    return times_text(value, 1) if name in ("kernel", "stride") else value_text(value)
 
 
 def count_text(count: int) -> str:
