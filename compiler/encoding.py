@@ -17,7 +17,8 @@ from .elaborate.values import show
 from .initialisers import read as read_init
 from .ops import get
 from .ops.base import Code, Init, Op
-from .sizes import Dim, parse_size
+from .size_text import parse_size
+from .sizes import Dim
 
 
 class Undecodable(ValueError):

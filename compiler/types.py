@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from .sizes import Dim, parse_size, substitute
+from .size_text import parse_size
+from .sizes import Dim, substitute
 
 DTYPES = ("float", "int", "bool")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 
 import pytest
+from archlang.compiler.size_text import parse_size
 from archlang.compiler.sizes import (
     Dim,
     SizeLimit,
@@ -14,7 +15,6 @@ from archlang.compiler.sizes import (
     compare,
     divides,
     floordiv,
-    parse_size,
     substitute,
     symbol,
 )

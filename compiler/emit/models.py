@@ -14,7 +14,7 @@ from ..encoding import Undecodable, decode, decode_code, encode, encode_code, ma
 from ..graph import EdgeKind, Graph, Instance, Kind, Layer, Node, Program, Ref
 from ..initialisers import read as read_init
 from ..ops.base import Check, Code, WeightSpec
-from ..sizes import parse_size
+from ..size_text import parse_size
 from ..types import parse_type
 
 SCHEMA: Literal["archlang.graph/1"] = "archlang.graph/1"
