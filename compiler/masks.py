@@ -8,7 +8,7 @@ q`), pass through layers that work place by place, and end where a sum or a soft
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import combinations, product
 from math import inf
@@ -106,7 +106,7 @@ _MOST_RANGES, _MOST_VALUES, _MOST_NODES, _DEEPEST, _LARGEST = 16, 8, 1000, 50, 2
 _LOGIC = ("and", "or", "not")
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 # Of numbers that stay exact: whole ones, and the infinite.
-_EXACT = {
+_EXACT: dict[str, Callable[..., float | None]] = {
     "+": lambda x, y: x + y,
     "-": lambda x, y: x - y,
     "*": lambda x, y: x * y,

@@ -1,23 +1,22 @@
 """How what is known of a value's elements (`masks.py`) passes through a layer, and what it keeps out of its sight.
 
 A layer that works place by place along two axes is asked for its bounds, with each operand held to the number that it
-is known to hold: where they are a single number, that is what the result holds. Inputs and weights count as finite.
+is known to hold: where they are a single number, that is what the result holds. It is assumed that no step makes what
+is not a number, as ∞ − ∞ is.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import combinations, product
 from typing import NamedTuple
 
 from ..masks import Band, Fact, Facts, Known, exact, fact
-from ..ops.base import Interval, Op
+from ..ops.base import ANY, Interval, Op
 from ..relations import POINTWISE, Relation, Relations, Sees, union
 from ..types import TensorType
 
-_FINITE = Interval(-sys.float_info.max, sys.float_info.max)
 _MOST = 64  # ways to combine what is known of several operands
 
 Place = tuple[int, int]  # an operand, its axis
@@ -69,7 +68,7 @@ class Use:
         """The numbers that an operand may hold anywhere."""
         value = self.known[operand].constant
         if value is None:
-            return Interval(0, 1) if self.types[operand].dtype == "bool" else _FINITE
+            return Interval(0, 1) if self.types[operand].dtype == "bool" else ANY
         slack = 0.0 if exact(value) is not None else abs(value) * 1e-6  # for it is rounded as tensors are
         return Interval(value - slack, value + slack)
 

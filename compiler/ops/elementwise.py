@@ -143,7 +143,15 @@ def _safe(function: Callable[[float], float], at: float, otherwise: float) -> fl
     return otherwise if math.isnan(value) else value
 
 
+def _infinite(x: Interval) -> bool:
+    """Is it the same infinity everywhere? An infinite end of other bounds only says that there is none."""
+    return x.lo == x.hi and math.isinf(x.lo)
+
+
 def add_bounds(x: Interval, y: Interval) -> Interval:
+    for one, other in ((x, y), (y, x)):
+        if _infinite(one):  # no number changes it
+            return ANY if other == negate(one) else one
     return Interval(x.lo + y.lo, x.hi + y.hi)
 
 
@@ -152,13 +160,15 @@ def negate(x: Interval) -> Interval:
 
 
 def multiply(x: Interval, y: Interval) -> Interval:
+    if (_infinite(x) and y == (0, 0)) or (_infinite(y) and x == (0, 0)):
+        return ANY
     corners = [0.0 if 0 in (a, b) else a * b for a in x for b in y]
     return Interval(min(corners), max(corners))
 
 
 def divide(x: Interval, y: Interval) -> Interval:
     """Bounds of a quotient; none when the divisor may be zero."""
-    if y.lo <= 0 <= y.hi:
+    if y.lo <= 0 <= y.hi or (_infinite(x) and _infinite(y)):
         return ANY
     return multiply(x, Interval(*sorted((_inverse(y.lo), _inverse(y.hi)))))
 

@@ -52,7 +52,7 @@ class Log(_Function):
     name, text, examples = "log", "torch.log({0})", _POSITIVE
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
-        return (monotone(lambda x: math.log(x) if x > 0 else -inf, ranges[0]),)
+        return (monotone(lambda x: math.log(x) if x > 0 else -inf, ranges[0]) if ranges[0].hi >= 0 else ANY,)
 
 
 class Sqrt(_Function):
