@@ -61,6 +61,7 @@ class Facts:
     least: dict[str, Least] = field(default_factory=dict)  # of axes of a network's or entry's inputs, by local symbol
     unknown: tuple[str, ...] = ()  # symbols that the code needs and the inputs do not tell: the caller passes them
     users: dict[Ref, list[int]] = field(default_factory=dict)  # who consumes a result, aliases looked through
+    overwrites: dict[int, int] = field(default_factory=dict)  # nodes that write over an operand, and its position
 
     def resolve(self, ref: Ref) -> Ref:
         """The result that this is another name for."""
@@ -144,11 +145,15 @@ def examine(graph: Graph, free: Mapping[int, tuple[str, ...]], asked: Asked) -> 
         facts.children[above] = facts.children.get(above, 0) + 1
     facts.layers = {path: constructor(m) for path, m in graph.modules.items() if isinstance(m, Layer)}
     for number in facts.order:
+        position = graph[number].overwrites
+        if position is not None:
+            facts.overwrites[number] = position
         facts.forms[number] = _form(facts, number, graph[number])
     for number in facts.order:
         if facts.forms[number] is not Form.ALIAS:
             for ref in facts.operands(number):
                 facts.users.setdefault(ref, []).append(number)
+    _overwrite(facts)
     _plain_numbers(facts)
     if graph.kind != "entry":
         _sequences(facts)
@@ -209,18 +214,47 @@ def _form(facts: Facts, number: int, node: Node) -> Form:
             return Form.MODULE
         if isinstance(layer, Layer) and constructor_of(facts, node.module, layer) is not None:
             return Form.MODULE
-    code = _call(node, _types(graph, number))
+    code = _call(facts, number)
     facts.codes[number] = code
     if code.template.strip() == "{0}":
         return Form.ALIAS
     return Form.NUMBER if node.op.name == "scalar" else Form.CODE
 
 
-def _call(node: Node, types: tuple) -> Code:
+def _call(facts: Facts, number: int) -> Code:
     """The functional form of a node."""
+    node, types, position = facts.graph[number], _types(facts.graph, number), facts.overwrites.get(number)
     assert node.op is not None
-    spare = node.op.overwrite(node.overwrites, types, node.types) if node.overwrites is not None else None
+    spare = node.op.overwrite(position, types, node.types) if position is not None else None
     return spare or node.op.call(types, node.types)
+
+
+def _overwrite(facts: Facts) -> None:
+    """Lets activations write over what they alone read, as `nn.ReLU(inplace=True)` does, where no gradient can tell:
+    theirs follows from their result, and that of the layer before them from something else."""
+    graph = facts.graph
+    for number in facts.order:
+        node = graph[number]
+        if facts.forms[number] not in (Form.CODE, Form.MODULE) or node.op is None:
+            continue
+        if number not in facts.overwrites:
+            if not node.op.told_by_result or facts.users[facts.operands(number)[0]] != [number]:
+                continue
+            before = facts.operands(number)[0].node
+            op = graph[before].op
+            if op is None or not op.forgets_result(_types(graph, before)):
+                continue
+            facts.overwrites[number] = 0
+        if facts.forms[number] is Form.CODE:
+            facts.codes[number] = _call(facts, number)
+        elif is_plain_stage(graph, node.module) and _follows(facts, number):
+            assert node.module is not None
+            facts.layers[node.module] = node.op.overwriting_module(_types(graph, number)) or facts.layers[node.module]
+
+
+def _follows(facts: Facts, number: int) -> bool:
+    """Does what it reads come from the sequence in which it stands?"""
+    return facts.graph[facts.operands(number)[0].node].level == facts.graph[number].level
 
 
 def constructor_of(facts: Facts, path: str, layer: Layer) -> Code | None:
@@ -258,7 +292,7 @@ def _inline_plain(facts: Facts) -> None:
         if facts.forms[number] is Form.MODULE and is_plain_stage(facts.graph, node.module):
             assert node.op is not None
             facts.forms[number] = Form.CODE
-            facts.codes[number] = _call(node, _types(facts.graph, number))
+            facts.codes[number] = _call(facts, number)
 
 
 def is_plain_stage(graph: Graph, path: str | None) -> bool:
@@ -362,7 +396,7 @@ def _stage(facts: Facts, number: int) -> Code | None:
     types = _types(facts.graph, number)
     if node.op.weights(types):
         return None
-    spare = node.op.overwriting_module(types) if node.overwrites is not None else None
+    spare = node.op.overwriting_module(types) if number in facts.overwrites else None
     return spare or node.op.module(types)
 
 

@@ -260,7 +260,7 @@ def _structure(plans: Plans, graph: Graph, slots: dict[Place, Any]) -> Iterator[
     for i, number in enumerate(facts.order):
         node = graph[number]
         yield node.kind, node.name, node.module, node.weight, node.replaced, node.bindings, node.level
-        yield node.overwrites
+        yield facts.overwrites.get(number)
         yield tuple((facts.index[ref.node], ref.result) for ref in graph.operands(number)), len(node.types)
         yield facts.forms[number]
         if number in facts.codes:

@@ -80,6 +80,7 @@ class Relu(_Activation):
 
     name, text, accepts = "relu", "F.relu({0})", "numbers"
     spares = True
+    told_by_result = True
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (Interval(max(0, ranges[0].lo), max(0, ranges[0].hi)),)
@@ -93,6 +94,7 @@ class Relu6(_Activation):
 
     name, text = "relu6", "F.relu6({0})"
     spares = True
+    told_by_result = True
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (monotone(lambda x: min(max(0, x), 6), ranges[0], 0, 6),)
@@ -106,6 +108,7 @@ class LeakyRelu(_Activation):
 
     name = "leaky_relu"
     spares = True
+    told_by_result = True
     examples = (*_ONE, Example({"slope": 0.2}, ("B T",), ("B T",)))
 
     slope: float = Field(0.01, ge=0, le=1, description="slope below zero")
@@ -299,6 +302,8 @@ class Hardtanh(_Activation):
     """The identity between lo and hi, and their values beyond."""
 
     name = "hardtanh"
+    spares = True
+    told_by_result = True
     examples = (*_ONE, Example({"lo": 0.0, "hi": 2.0}, ("B T",), ("B T",)))
 
     lo: float = Field(-1.0, allow_inf_nan=False, description="least value")

@@ -104,6 +104,9 @@ class Add(_Binary):
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return (add_bounds(*ranges),)
 
+    def forgets_result(self, inputs: tuple[TensorType, ...]) -> bool:
+        return True
+
 
 class Sub(_Binary):
     """The difference, `a - b`."""

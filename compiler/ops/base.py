@@ -242,6 +242,7 @@ class Op(Declared):
     hidden: ClassVar[bool] = False  # made by syntax (`a + b`), not a layer one can name
     neutral: ClassVar[float | None] = None  # what it takes no notice of along axes that it sees all of (a sum: zero)
     leaves: ClassVar[float | None] = None  # what its result holds there, where it keeps the axis
+    told_by_result: ClassVar[bool] = False  # its gradient follows exactly from its result alone
     numbers: ClassVar[bool] = False  # its call also takes plain Python numbers, when one operand is a tensor
     examples: ClassVar[tuple[Example, ...]] = ()
 
@@ -307,6 +308,11 @@ class Op(Declared):
     def overwriting_module(self, inputs: tuple[TensorType, ...]) -> Code | None:
         """As `module`, for one that writes its result over its operand."""
         return None
+
+    def forgets_result(self, inputs: tuple[TensorType, ...]) -> bool:
+        """Is its result memory of its own, which its gradient never reads? Then one who reads it alone may overwrite
+        it."""
+        return False
 
     @classmethod
     @cache

@@ -161,6 +161,9 @@ class Conv(Op):
             padding_mode=Unless(self.padding_mode, "zeros"),
         )
 
+    def forgets_result(self, inputs: tuple[TensorType, ...]) -> bool:
+        return True
+
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         axes = inputs[0].rank - 2
         tensors = ("{0}", "{weight}", "{bias}") if self.bias else ("{0}", "{weight}")
@@ -260,6 +263,9 @@ class ConvTranspose(Op):
         kernel = brief(spread(self.kernel, axes, "kernel"))
         options = self._options(axes) | {"bias": Unless(self.bias, True)}
         return call(f"nn.ConvTranspose{axes}d", inputs[0].shape[1], self.out, kernel_size=kernel, **options)
+
+    def forgets_result(self, inputs: tuple[TensorType, ...]) -> bool:
+        return True
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         axes = inputs[0].rank - 2

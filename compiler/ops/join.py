@@ -96,6 +96,9 @@ class Concat(_Join):
             offset = x.shape[axis] + offset
         return table
 
+    def forgets_result(self, inputs: tuple[TensorType, ...]) -> bool:
+        return True
+
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         axis = dim(outputs[0], self._axis(inputs))
         return Code("torch.cat([{all}], dim={axis})", {"axis": axis}) if axis else Code("torch.cat([{all}])")

@@ -66,6 +66,9 @@ class Linear(Op):
             return None  # nn.Linear stores the weight the other way around
         return call("nn.Linear", self._features(inputs[0]), self.out, bias=Unless(self.bias, True))
 
+    def forgets_result(self, inputs: tuple[TensorType, ...]) -> bool:
+        return inputs[0].rank == 2  # of more, it is a view
+
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         weight = "{weight}.T" if self.layout == "io" else "{weight}"
         return Code(f"F.linear({{0}}, {weight}, {{bias}})" if self.bias else f"F.linear({{0}}, {weight})")

@@ -98,6 +98,9 @@ class BatchNorm(Op):
             track_running_stats=Unless(self.track, True),
         )
 
+    def forgets_result(self, inputs: tuple[TensorType, ...]) -> bool:
+        return True
+
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         options = {"momentum": Unless(self.momentum, 0.1), "eps": Unless(self.eps, 1e-5)}
         trained = ("{weight}", "{bias}") if self.affine else (None, None)
