@@ -5,14 +5,16 @@ A block is summarised once, as relations between its outputs and its inputs, and
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from ..graph import Graph, Kind, Node, Program, Ref
 from ..masks import NOTHING, Known, known_of
 from ..relations import POINTWISE, Exact, Relation, Relations, Sees, compose, everything, union
 from ..types import TensorType
+
+T = TypeVar("T")
 
 # (axis of the value, or None when every position sees it; position of the input in `graph.inputs`; axis of the input)
 Table = dict[tuple[int | None, int, int], Relation]
@@ -41,6 +43,11 @@ class View:
         keyed = [axis for axis, _, _ in self.relations if axis is not None]
         return not self.partners and not self.known and len(set(keyed)) == len(keyed)
 
+    @property
+    def keeps_axes(self) -> bool:
+        """Does every axis see the same axis of the only input, and no other, and nothing of its own?"""
+        return self.simple and not self.varies and all(axis == a and source == 0 for axis, source, a in self.relations)
+
 
 # What is known of an input from outside, and, where no input reaches it there, along which axes it varies.
 Given = tuple[Known, frozenset[int] | None] | None
@@ -61,6 +68,13 @@ class Receptive:
     def __init__(self) -> None:
         self._done: dict[object, _Done] = {}
         self._places: dict[int, list[tuple[int, int]]] = {}
+        self._kept: dict[object, Any] = {}
+
+    def kept(self, make: Callable[[], T]) -> T:
+        """What an analysis that builds on the views remembers of blocks: made when it is first asked for."""
+        if make not in self._kept:
+            self._kept[make] = make()
+        return self._kept[make]
 
     def views(self, graph: Graph, inputs: Iterable[View] = ()) -> dict[Ref, View]:
         """The view of every value of a graph, in terms of the graph's own inputs. `inputs`: the views that these have
@@ -122,7 +136,7 @@ class _Walk:
         return self._op(number, node, operands)
 
     def _input(self, at: int, t: TensorType) -> View:
-        itself = {(a, at, a): POINTWISE for a in range(t.rank)}
+        itself: Table = {(a, at, a): POINTWISE for a in range(t.rank)}
         given = self.given[at] if self.given else None
         if given is None:
             return View(itself)
@@ -141,6 +155,9 @@ class _Walk:
         inner = self.receptive.walk(node.graph, tuple(map(_given, operands)))
         self.masked = self.masked or inner.masked
         summaries = [inner.views[Ref(output)] for output in node.graph.outputs]
+        if len(operands) == len(summaries) == 1 and operands[0].simple and summaries[0].keeps_axes:
+            table = summaries[0].relations
+            return [_in_place({(0, *key): relation for key, relation in table.items()}, operands[0])]
         relations = {
             (result, axis, operand, operand_axis): relation
             for result, summary in enumerate(summaries)

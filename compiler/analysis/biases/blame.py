@@ -204,7 +204,7 @@ def _unlike(case: Case, pair: Pair) -> bool:
     views = case.receptive.views(case.graph)
     for number in case.graph.needed([case.ref.node]):
         operands = [views[ref].relations for ref in case.graph.operands(number)]
-        for result, out, operand, axis, relation in ways(case.receptive, case.graph, number):
+        for result, out, operand, axis, relation in _ways(case, number):
             view = views[Ref(number, result)]
             own = not relation.uniform and not relation.loose
             if (axis, *pair) in operands[operand] and (own or out in view.varies):
@@ -212,13 +212,13 @@ def _unlike(case: Case, pair: Pair) -> bool:
     return False
 
 
-def ways(
-    receptive: Receptive, graph: Graph, number: int
-) -> Iterator[tuple[int, int | None, int, int | None, Relation]]:
+def _ways(case: Case, number: int) -> Iterator[tuple[int, int | None, int, int | None, Relation]]:
     """How a node by itself looks at its operands: (result, its axis, operand, axis of it, relation)."""
+    graph = case.graph
     node = graph[number]
     if node.kind is Kind.CALL and node.graph is not None:
-        views = receptive.views(node.graph)
+        outer = case.receptive.views(graph)
+        views = case.receptive.views(node.graph, [outer[ref] for ref in graph.operands(number)])
         for result, output in enumerate(node.graph.outputs):
             for (out, operand, axis), relation in views[Ref(output)].relations.items():
                 yield result, out, operand, axis, relation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,6 +36,11 @@ class Case:
     def view(self) -> View:
         """What the value sees of the graph's inputs."""
         return self.receptive.views(self.graph)[self.ref]
+
+    @property
+    def needed(self) -> Set[int]:
+        """The steps that lead to the value, itself included."""
+        return self.receptive.kept(_Needed).of(self.graph, self.ref.node)
 
     @cached_property
     def axes(self) -> tuple[tuple[int, int], ...]:
@@ -93,6 +98,19 @@ class Case:
 
     def proved(self, message: str, *caveats: Caveat, **figures: Any) -> Finding:
         return self.finding(Verdict.PROVED, message, caveats=caveats, figures=figures)
+
+
+class _Needed:
+    """Which steps lead to a value; asked for again by every claim about it."""
+
+    def __init__(self) -> None:
+        self._done: dict[tuple[int, int], tuple[Graph, Set[int]]] = {}
+
+    def of(self, graph: Graph, number: int) -> Set[int]:
+        key = id(graph), number
+        if key not in self._done:
+            self._done[key] = graph, graph.needed([number])
+        return self._done[key][1]
 
 
 Prover = Callable[[Case], Finding]

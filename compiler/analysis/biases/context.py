@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
 from ...claims import GlobalContext, Hierarchy
 from ...graph import Graph, Kind, Node, Ref
-from ...relations import Exact, Relation, Sees, compose, union
+from ...relations import POINTWISE, Exact, Relation, Sees, compose, union
 from ...sizes import Dim, at_least, substitute
 from ...sizes import Verdict as Answer
 from ...source import Span
@@ -122,7 +122,7 @@ class _Context:
         self.size = substitute(
             case.graph[case.graph.inputs[pair[0]]].types[0].shape[pair[1]], nominal_sizes(case.graph)
         )
-        self.crossings = _Crossings()
+        self.crossings = case.receptive.kept(_Crossings)
 
     def ways(self) -> Iterator[_Way]:
         graph = self.case.graph
@@ -201,7 +201,7 @@ class _Crossings:
     """The fewest layers with weights between values; each block is worked through once."""
 
     def __init__(self) -> None:
-        self._done: dict[int, list[list[int | None]]] = {}
+        self._done: dict[int, tuple[Graph, list[list[int | None]]]] = {}
 
     def to_all(self, graph: Graph, layers: list[int | None]) -> dict[Ref, int | None]:
         """For every value the fewest layers on a way from the inputs, at which so many already lie behind; None where
@@ -231,8 +231,8 @@ class _Crossings:
         if key not in self._done:
             count = len(graph.inputs)
             tables = [self.to_all(graph, [0 if i == at else None for i in range(count)]) for at in range(count)]
-            self._done[key] = [[table[Ref(output)] for table in tables] for output in graph.outputs]
-        return self._done[key]
+            self._done[key] = graph, [[table[Ref(output)] for table in tables] for output in graph.outputs]
+        return self._done[key][1]
 
 
 def _fewest(counts: Iterator[int | None] | list[int | None]) -> int | None:
@@ -260,14 +260,14 @@ class _Stages:
 class _Staircase:
     """The stages of every input's axes on the way to values; each block is worked through once."""
 
-    def __init__(self, receptive: Receptive) -> None:
-        self.receptive = receptive
-        self._done: dict[int, dict[Pair, _Stages]] = {}
+    def __init__(self) -> None:
+        self._done: dict[int, tuple[Graph, dict[Pair, _Stages]]] = {}
 
-    def stages(self, graph: Graph, goals: list[int]) -> dict[Pair, _Stages]:
-        """By axis of the graph's inputs."""
-        views = self.receptive.views(graph)
-        needed = graph.needed(goals)
+    def stages(
+        self, receptive: Receptive, graph: Graph, needed: Set[int], axes: frozenset[Pair] | None
+    ) -> dict[Pair, _Stages]:
+        """By axis of the graph's inputs, of these or all, what its nodes see that are needed."""
+        views = receptive.views(graph)
         found: dict[Pair, _Stages] = {}
         for number in graph.order():
             node = graph[number]
@@ -275,23 +275,35 @@ class _Staircase:
                 continue
             operands = [views[ref] for ref in graph.operands(number)]
             if node.kind is Kind.CALL and node.graph is not None:
-                self._call(found, graph, number, operands)
+                self._call(found, receptive, graph, number, operands, axes)
             for result in range(max(1, len(node.types))):
-                _step(found, graph, number, operands, views[Ref(number, result)])
+                view = views[Ref(number, result)]
+                if all(view is not operand for operand in operands):
+                    _step(found, graph, number, operands, view, axes)
         return found
 
-    def _call(self, found: dict[Pair, _Stages], graph: Graph, number: int, operands: list[View]) -> None:
+    def _call(
+        self,
+        found: dict[Pair, _Stages],
+        receptive: Receptive,
+        graph: Graph,
+        number: int,
+        operands: list[View],
+        axes: frozenset[Pair] | None,
+    ) -> None:
         node = graph[number]
         assert node.graph is not None
         key = id(node.graph.structure)
         if key not in self._done:
-            self._done[key] = self.stages(node.graph, node.graph.outputs)
+            needed = node.graph.needed(node.graph.outputs)
+            self._done[key] = node.graph, self.stages(receptive, node.graph, needed, None)
         at = label(graph, number)
-        for (operand, axis), inner in self._done[key].items():
+        for (operand, axis), inner in self._done[key][1].items():
             for (along, *source), outer in operands[operand].relations.items():
-                if along != axis or outer.sees is not Sees.WINDOW:
+                pair = source[0], source[1]
+                if along != axis or outer.sees is not Sees.WINDOW or (axes is not None and pair not in axes):
                     continue
-                here = found.setdefault((source[0], source[1]), _Stages())
+                here = found.setdefault(pair, _Stages())
                 for relation in inner.widest.values():
                     here.see(compose(relation, outer))
                 here.falls = here.falls or _beneath(at, inner.falls, node)
@@ -305,11 +317,18 @@ def _beneath(path: str, place: Place | None, call: Node) -> Place | None:
     return None if place is None else (beneath(path, place[0]), place[1], call)
 
 
-def _step(found: dict[Pair, _Stages], graph: Graph, number: int, operands: list[View], view: View) -> None:
+def _step(
+    found: dict[Pair, _Stages],
+    graph: Graph,
+    number: int,
+    operands: list[View],
+    view: View,
+    axes: frozenset[Pair] | None,
+) -> None:
     for (along, *source), relation in view.relations.items():
-        if along is None:
-            continue
         pair = source[0], source[1]
+        if along is None or relation is POINTWISE or (axes is not None and pair not in axes):
+            continue
         here = found.setdefault(pair, _Stages())
         place = label(graph, number), graph[number], None
         if relation.sees is not Sees.WINDOW:
@@ -327,7 +346,7 @@ def hierarchy(case: Case) -> Finding:
     refused = vacuous(case)
     if refused is not None:
         return refused
-    found = _Staircase(case.receptive).stages(case.graph, [case.ref.node])
+    found = case.receptive.kept(_Staircase).stages(case.receptive, case.graph, case.needed, frozenset(case.axes))
     stairs = {pair: found.get(pair, _Stages()) for pair, _ in seen_axes(case)}
     texts: dict[str, list[str]] = {}
     figures: dict[str, object] = {"windows": windows(case), "stages": list(_figures(case, stairs))}

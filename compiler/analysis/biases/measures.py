@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any
 
-from ...graph import Graph, Kind
+from ...graph import Graph, Kind, Ref
 from ...ops.base import Glyph
 from ...relations import Relation, Sees
 from ..labels import beneath, label
-from ..receptive import View
-from .blame import Breach, Pair, Reason, first, pooled
+from ..receptive import View, after
+from .blame import Breach, Pair, Reason, pooled
 from .case import Case
 from .findings import Caveat, Finding, Verdict
 from .words import listed
@@ -146,26 +146,42 @@ def _global(case: Case) -> Caveat:
 
 
 def _first_with(case: Case, test: Callable[[Relation], bool]) -> str:
+    """The path of the first step whose results see a claimed axis in such a way, which no later step undoes."""
     claimed = frozenset(case.axes)
 
     def has(view: View) -> bool:
         return any(key[1:] in claimed and test(relation) for key, relation in view.relations.items())
 
-    step = first(case, has)
-    assert step is not None, "the value itself has it"
-    return step.path
+    def search(graph: Graph, needed: Set[int], inputs: list[View] | None) -> str:
+        views = case.receptive.views(graph, inputs or ())
+        for number in graph.order():
+            if number not in needed:
+                continue
+            node = graph[number]
+            for result in range(max(1, len(node.types))):
+                view = views[Ref(number, result)]
+                if has(view if inputs is None else after(view, inputs)):
+                    if node.kind is not Kind.CALL or node.graph is None:
+                        return label(graph, number)
+                    operands = [views[ref] for ref in graph.operands(number)]
+                    outer = operands if inputs is None else [after(operand, inputs) for operand in operands]
+                    goal = node.graph.outputs[result]
+                    return beneath(label(graph, number), search(node.graph, node.graph.needed([goal]), outer))
+        return graph.name
+
+    return search(case.graph, case.needed, None)
 
 
 def batch_statistics(case: Case) -> Iterator[Caveat]:
     """The caveat of norms that take statistics over the batch, of values that have a claimed axis."""
     graph, claimed = case.graph, frozenset(case.axes)
-    views = case.receptive.views(graph)
+    views, norms = case.receptive.views(graph), case.receptive.kept(_Norms)
     count, found = 0, ""
-    tally = _Norms()
-    for number in sorted(graph.needed([case.ref.node])):
-        operands = [views[ref].relations for ref in graph.operands(number)]
-        if any(key[0] is not None and key[1:] in claimed for table in operands for key in table):
-            more, path = tally.at(graph, number)
+    for number in sorted(case.needed):
+        more, path = norms.at(graph, number)
+        if more and any(
+            key[0] is not None and key[1:] in claimed for ref in graph.operands(number) for key in views[ref].relations
+        ):
             found = found or path
             count += more
     if count:
@@ -179,7 +195,7 @@ class _Norms:
     """How many norms with batch statistics a graph runs, and which is the first."""
 
     def __init__(self) -> None:
-        self._done: dict[int, tuple[int, str]] = {}
+        self._done: dict[int, tuple[Graph, int, str]] = {}
 
     def at(self, graph: Graph, number: int) -> tuple[int, str]:
         node = graph[number]
@@ -197,5 +213,5 @@ class _Norms:
                 more, path = self.at(graph, number)
                 first = first or path
                 count += more
-            self._done[key] = count, first
-        return self._done[key]
+            self._done[key] = graph, count, first
+        return self._done[key][1:]

@@ -45,10 +45,10 @@ def weight_sharing(case: Case) -> Finding:
     if refused is not None:
         return refused
     names = listed(case.axis_names)
-    replay = _Replay()
     inputs, opened = _opened(case)
     try:
-        replay.play(case.graph, inputs, [case.ref], opened)
+        if inputs != _input_types(case.graph) or any(map(_may_hold_fast, case.graph.graphs())):
+            _Replay().play(case.graph, inputs, [case.ref], opened)
     except _Fixed as fixed:
         return _refused(case, fixed, names)
     return case.proved(f"no layer on the way to {value_name(case)} has weights that depend on the size of {names}")
@@ -79,7 +79,7 @@ def _refused(case: Case, fixed: _Fixed, names: str) -> Finding:
 
 def _opened(case: Case) -> tuple[Types, Open]:
     """The types of the graph's inputs with the claimed axes left open. Sizes that are symbols are so already."""
-    types = [case.graph[n].types[0] for n in case.graph.inputs]
+    types = list(_input_types(case.graph))
     taken = {name for t in types for size in t.shape for name in symbols(size)}
     given: dict[tuple[str, int], str] = {}
     opened: dict[str, tuple[str, ...]] = {}
@@ -94,6 +94,15 @@ def _opened(case: Case) -> tuple[Types, Open]:
         else:
             opened |= {s: (*opened.get(s, ()), name) for s in symbols(size)}
     return tuple(types), opened
+
+
+def _input_types(graph: Graph) -> Types:
+    return tuple(graph[n].types[0] for n in graph.inputs)
+
+
+def _may_hold_fast(graph: Graph) -> bool:
+    """Is there a run-time check that may let an open size be one number only? Without one, inference went through."""
+    return any(_equals_number(check) for check, _ in graph.checks)
 
 
 def _fresh(name: str, taken: set[str]) -> str:
@@ -255,7 +264,8 @@ def _names(opened: Open, sizes: Iterator[int | Dim] | Sequence[int | Dim]) -> li
 
 def _holds_fast(check: Check, opened: Open) -> bool:
     """Does a run-time check let an open size be one number only?"""
-    if check.test != "equal":
-        return False
-    ends = (check.left, check.right)
-    return any(isinstance(end, int) for end in ends) and any(s in opened for end in ends for s in symbols(end))
+    return _equals_number(check) and any(s in opened for end in (check.left, check.right) for s in symbols(end))
+
+
+def _equals_number(check: Check) -> bool:
+    return check.test == "equal" and (isinstance(check.left, int) or isinstance(check.right, int))
