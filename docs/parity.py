@@ -1,6 +1,7 @@
 """Writes docs/parity.md: every configuration beside the reference implementation that it equals, as measured here.
 
-`python docs/parity.py` writes it (about three minutes); tests/test_parity.py measures every row again."""
+`python docs/parity.py` writes it (some minutes); with words, as in `python docs/parity.py mobilenet_v1`, only the rows
+whose names hold one of them are measured, and the others stay. tests/test_parity.py measures every row again."""
 
 from __future__ import annotations
 
@@ -35,17 +36,31 @@ def bound(error: float) -> str:
 def main() -> None:
     from archlang.compiler.files import write_atomically
     from oracles import ORACLES
-    from parity import measure
     from rich.progress import track
 
-    lines = []
-    for name in track(ORACLES, description="measuring", transient=True):
-        found = measure(name)
-        spec, _, configuration = name.partition(":")
-        errors = [bound(e) for e in (found.evaluation, found.training, found.gradients)]
-        cells = [spec, configuration, f"{found.parameters:,}", f"{found.flops:,}", *errors, ORACLES[name].source]
-        lines.append(f"| {' | '.join(cells)} |\n")
-    write_atomically(FOLDER / "parity.md", PAGE + "".join(lines))
+    page = FOLDER / "parity.md"
+    asked = [name for name in ORACLES if any(word in name for word in sys.argv[1:])] if sys.argv[1:] else list(ORACLES)
+    kept = {} if len(asked) == len(ORACLES) else lines(page.read_text(encoding="utf-8"))
+    kept |= {name: line(name) for name in track(asked, description="measuring", transient=True)}
+    write_atomically(page, PAGE + "".join(kept[name] for name in ORACLES))
+
+
+def lines(page: str) -> dict[str, str]:
+    """The rows of the page as they stand, by configuration."""
+    cells = {row: row.split("|") for row in page.splitlines(keepends=True) if row.startswith("| cnn/")}
+    return {f"{parts[1].strip()}:{parts[2].strip()}": row for row, parts in cells.items()}
+
+
+def line(name: str) -> str:
+    """One row, measured."""
+    from oracles import ORACLES
+    from parity import measure
+
+    found = measure(name)
+    spec, _, configuration = name.partition(":")
+    errors = [bound(e) for e in (found.evaluation, found.training, found.gradients)]
+    cells = [spec, configuration, f"{found.parameters:,}", f"{found.flops:,}", *errors, ORACLES[name].source]
+    return f"| {' | '.join(cells)} |\n"
 
 
 if __name__ == "__main__":

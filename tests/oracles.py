@@ -74,6 +74,12 @@ def _timm(name: str) -> Oracle:
     return Oracle(lambda **more: library("timm").create_model(name, **more), source="timm")
 
 
+def _half_mobilenet_v1(**more: Any) -> nn.Module:
+    """timm registers no network of half the width; this is what its registered ones are made by."""
+    make = library("timm").models.efficientnet._gen_mobilenet_v1
+    return make("mobilenetv1_100", channel_multiplier=0.5, **more)
+
+
 def _quiet(name: str, **settings: Any) -> Oracle:
     """With a parameter `dropout` that can be set to 0."""
     return Oracle(_torchvision(name, **settings), still={"dropout": 0.0})
@@ -115,6 +121,7 @@ ORACLES: dict[str, Oracle] = {
     ),
     "cnn/mobilenet_v1:MobileNetV1_100": _timm("mobilenetv1_100"),
     "cnn/mobilenet_v1:MobileNetV1_125": _timm("mobilenetv1_125"),
+    "cnn/mobilenet_v1:MobileNetV1_050_160": Oracle(_half_mobilenet_v1, source="timm"),
     "cnn/mobilenet_v2:MobileNetV2_100": _quiet("mobilenet_v2"),
     "cnn/mobilenet_v2:MobileNetV2_140": _quiet("mobilenet_v2", width_mult=1.4),
     "cnn/mobilenet_v2:MobileNetV2_050": _quiet("mobilenet_v2", width_mult=0.5),

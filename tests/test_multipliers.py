@@ -67,3 +67,21 @@ def test_width_and_depth_of_efficientnet(width: float, depth: float) -> None:
 )
 def test_resolution_is_the_nominal_size(name: str, resolution: float, side: int) -> None:
     assert nominal_input(compiled(name, resolution=resolution))[2:] == (side, side)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("cnn/mobilenet_v1:MobileNetV1", {"width": 0.0}),
+        ("cnn/mobilenet_v1:MobileNetV1", {"resolution": 0.0}),
+        ("cnn/mobilenet_v2:MobileNetV2", {"width": -1.0}),
+        ("cnn/mobilenet_v3:MobileNetV3Large", {"width": 0.0}),
+        ("cnn/efficientnet:EfficientNet", {"width": 0.0}),
+        ("cnn/efficientnet:EfficientNet", {"depth": 0.0}),
+        ("cnn/efficientnet:EfficientNet", {"depth": -0.5}),
+        ("cnn/efficientnet:EfficientNet", {"resolution": 0}),
+    ],
+)
+def test_multipliers_that_leave_nothing_are_refused(name: str, parameters: dict[str, Any]) -> None:
+    with pytest.raises(archlang.ArchError):
+        compiled(name, **parameters)
