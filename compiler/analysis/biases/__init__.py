@@ -11,13 +11,13 @@ from ..receptive import Receptive
 from .case import PROVERS, Case
 from .findings import Caveat, Culprit, Finding, Verdict
 
-__all__ = ["Caveat", "Culprit", "Finding", "Verdict", "diagnostics", "prove"]
+__all__ = ["Caveat", "Culprit", "Finding", "Verdict", "claiming", "diagnostics", "prove"]
 
 
 def prove(program: Program, receptive: Receptive | None = None) -> list[Finding]:
     """A finding for each claim of the network, its entries and all blocks that they use. `receptive` may know some of
     the blocks already."""
-    graphs = _graphs(program)
+    graphs = claiming(program)
     if not graphs:
         return []
     from . import context, flow, order, sharing, space  # noqa: F401  (they register their provers)
@@ -30,7 +30,7 @@ def prove(program: Program, receptive: Receptive | None = None) -> list[Finding]
     ]
 
 
-def _graphs(program: Program) -> list[Graph]:
+def claiming(program: Program) -> list[Graph]:
     """The graphs that claim something; one of those that differ in plain numbers."""
     found: dict[int, Graph] = {}
     for start in (program.graph, *program.entries.values()):
