@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from archlang.compiler.analysis.biases.findings import distinct
 from archlang.compiler.analysis.cost import at_nominal, cost
+from archlang.compiler.analysis.derived import Derived
+from archlang.compiler.analysis.paths import ACTIVATION, FACTOR, POOLING, PROJECTION
 from archlang.compiler.analysis.table import Row, TableLimit, summary
 from archlang.compiler.diagnostics import error
 from archlang.compiler.elaborate.values import show
 
+from .claims import lines, tally
+
 if TYPE_CHECKING:
-    from archlang.compiler.graph import Program
+    from archlang.compiler.analysis.cut import Cut
+    from archlang.compiler.analysis.paths import Step
+    from archlang.compiler.graph import Program, Ref
     from rich.console import RenderableType
 
 _WIDEST_PLAIN = 160
+_NAMED = 4  # layers that a line names
 
 
 def rows_of(program: Program, depth: int | None) -> list[Row]:
@@ -42,6 +51,8 @@ def as_json(program: Program, depth: int | None) -> dict[str, Any]:
             "depth": total.depth,
             "layers": total.layers,
         },
+        "outputs": {name: found.as_json(ref) for name, ref, found in _outputs(program)},
+        "claims": [finding.as_json() for finding in distinct(program.findings)],
         "pretrained": {name: str(place) for name, place in program.pretrained.items()},
         "rows": [row.as_json() for row in rows_of(program, depth)],
     }
@@ -83,13 +94,64 @@ def rich_table(program: Program, depth: int | None) -> RenderableType:
     return table
 
 
+def notes(program: Program) -> Iterator[str]:
+    """What stands below the table: of each output its bottleneck and paths, and every claim with its verdict."""
+    total = cost(program)
+    for name, ref, found in _outputs(program):
+        cut, gradient, identity = found.bottleneck(ref), found.gradient_path(ref), found.identity_path(ref)
+        yield f"output {name}"
+        yield f"  bottleneck     {_cut(cut)}"
+        if gradient is not None:
+            yield f"  gradient path  {len(gradient)} of {total.depth} layers{_named(gradient)}"
+        if identity is not None:
+            yield f"  identity path  {_identity(identity)}"
+        resolutions = found.resolutions(ref)
+        if len(resolutions) > 1:
+            yield f"  resolutions    {', '.join(map(str, resolutions))}"
+    if program.findings:
+        yield tally(program.findings)
+        yield from (f"  {line}" for line in lines(program.findings))
+
+
+def _outputs(program: Program) -> Iterator[tuple[str, Ref, Derived]]:
+    graph, found = program.graph, Derived(program.graph)
+    for output in graph.outputs:
+        yield graph[output].name, graph.operands(output)[0], found
+
+
+def _cut(cut: Cut) -> str:
+    if not cut.members:
+        return "none: it knows nothing of the inputs"
+    held = f"{cut.elements:,} elements at " if cut.elements is not None else "at "
+    return held + _listed(
+        [str(member) if cut.elements is None or cut.members[1:] else f"`{member.path}`" for member in cut.members]
+    )
+
+
+def _named(steps: Sequence[Step]) -> str:
+    return f": {_listed([f'`{step.path}`' for step in steps])}" if steps else ""
+
+
+def _identity(steps: Sequence[Step]) -> str:
+    """`past 2 layers with weights: `stem`, `down`; 1 activation, 1 pooling`"""
+    weights = [step for step in steps if step.what == PROJECTION]
+    past = f"past {len(weights):,} layer{'s' * (len(weights) != 1)} with weights{_named(weights)}"
+    partly = [(what, [step for step in steps if step.what == what]) for what in (ACTIVATION, POOLING, FACTOR)]
+    through = [f"{len(found):,} {what}{'s' * (len(found) != 1)}" for what, found in partly if found]
+    return f"{past}; through {', '.join(through)}" if through else past
+
+
+def _listed(things: Sequence[str]) -> str:
+    return ", ".join(things[:_NAMED]) + (f" and {len(things) - _NAMED} more" if len(things) > _NAMED else "")
+
+
 def plain_table(program: Program, depth: int | None) -> str:
-    """The same as text, as wide as it needs to be."""
+    """The table and its notes as text, as wide as the table needs to be."""
     from rich.console import Console
 
     out = io.StringIO()
     Console(file=out, width=_WIDEST_PLAIN, color_system=None).print(rich_table(program, depth))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    return "\n".join([*(line.rstrip() for line in out.getvalue().splitlines()), *notes(program)]) + "\n"
 
 
 def human(amount: int | str | None) -> str:

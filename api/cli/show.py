@@ -29,7 +29,11 @@ def command(*, target: str, parameters: tuple[str, ...], depth: int, everything:
     """Show a network layer by layer: shapes, parameters, FLOPs, memory, and how much of the input a place sees.
 
     FLOPs count two a multiply-add, products and convolutions only. Memory is that of every result, as training keeps
-    them. Both are for one example, with `H~224` counted as 224."""
+    them. Both are for one example, with `H~224` counted as 224.
+
+    Below stand, for each output, the bottleneck (the fewest elements that everything passes through), the shortest path
+    of its gradient, and the path closest to the identity; then every claim with its verdict. --json also has the stride
+    and the centre of what each layer sees."""
     from archlang import table
 
     _, program = load_program(target, parameters)
@@ -41,5 +45,7 @@ def command(*, target: str, parameters: tuple[str, ...], depth: int, everything:
     if program.doc:
         console.print(program.doc, markup=False)
     console.print(table.rich_table(program, levels))
+    for line in table.notes(program):
+        console.print(line, markup=False, soft_wrap=True)
     for name, place in program.pretrained.items():
         console.print(f"pretrained {name}  {place}", markup=False)

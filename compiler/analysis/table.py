@@ -10,8 +10,10 @@ from ..elaborate.values import show
 from ..flatten import full_path
 from ..graph import Graph, Kind, Node, Program, Ref
 from ..ops.base import Op
+from ..relations import Sees
 from ..sizes import Dim, substitute
 from .cost import Counter, Owned
+from .derived import centre, plain
 from .receptive import Reach, Receptive, View, after, positional_axes, reach, whole
 
 MOST_ROWS = 100_000
@@ -29,6 +31,8 @@ class Row:
     what: the op or block with its settings. shape: types of its results. parameters: trained elements that it owns,
     counted where a shared module is used first. flops: two a multiply-add. memory: bytes of its and all inner results.
     receptive_field: positions of the inputs' spatial axes that one place of the result sees, None where there are none.
+    strides, centres: by spatial axis along which it sees a window, how far neighbouring places are apart, and the
+    middle of what the first one sees, in positions of the input.
     children: rows directly inside, 0 when folded.
     """
 
@@ -41,6 +45,8 @@ class Row:
     flops: int | str
     memory: int | str
     receptive_field: Reach | None
+    strides: dict[str, int | float] = field(default_factory=dict)
+    centres: dict[str, int | float] = field(default_factory=dict)
     children: int = 0
 
     def as_json(self) -> dict[str, Any]:
@@ -116,7 +122,7 @@ class _Tabulator:
             self._parameters(path).parameters,
             flops,
             memory,
-            self._reach(results),
+            *self._places(results),
         )
 
     def _costs(self, place: _Place, number: int, node: Node) -> tuple[str, int | str, int | str]:
@@ -141,10 +147,18 @@ class _Tabulator:
         module = self.graph.module_at(path)
         return self.counter.module(module) if module is not None else Owned()
 
-    def _reach(self, views: list[View]) -> Reach | None:
-        found = [whole(view, *pair) for view in views for pair in self.axes]
-        relations = [relation for relation in found if relation is not None]
-        return reach(relations) if relations else None
+    def _places(self, views: list[View]) -> tuple[Reach | None, dict[str, int | float], dict[str, int | float]]:
+        """How far one place of it sees, its strides and its centres."""
+        found = [
+            (self._axis(*pair), r) for view in views for pair in self.axes if (r := whole(view, *pair)) is not None
+        ]
+        seen = {name: relation for name, relation in found if relation.sees is Sees.WINDOW}
+        strides = {name: plain(relation.stride) for name, relation in seen.items()}
+        centres = {name: plain(centre(relation)) for name, relation in seen.items()}
+        return reach(relation for _, relation in found) if found else None, strides, centres
+
+    def _axis(self, source: int, axis: int) -> str:
+        return self.graph[self.graph.inputs[source]].types[0].names[axis] or str(axis)
 
 
 def _has_row(node: Node, level: int) -> bool:
