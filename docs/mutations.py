@@ -1,0 +1,65 @@
+"""Writes docs/mutations.md: shipped specs changed on purpose, and what becomes of their claims.
+
+`python docs/mutations.py` judges every mutant and writes the page (about a minute); tests/test_mutations.py judges
+them again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER.parent / "tests"))
+
+PAGE = """\
+# Mutations
+
+A proof system is only as good as what it refuses. Shipped specs are changed on purpose: a step is put in behind the
+inputs of networks and blocks and before the claims, or a piece is replaced. Whether a claim survives follows from what
+the change does, not from the compiler: a factor that differs from place to place breaks every claim about moves, a mean
+over all places breaks locality, an activation breaks neither. `tests/mutants.py` holds the changes, and the tests judge
+all of them again.
+
+Of {broken} mutants that break a claim, {refused} are refused ({share:.1f} %). Of {kept} that keep theirs, {wrong} are.
+
+| claim | mutants that break it | mutants that keep it |
+|---|--:|--:|
+{table}
+## The changes
+
+{changes}
+"""
+
+
+def main() -> None:
+    from archlang.compiler.files import write_atomically
+    from mutants import EDITS, NETWORKS, SMALL, STEPS, chosen, table
+    from rich.progress import track
+
+    specs = [*NETWORKS, *SMALL]
+    judged = [(m, m.accepted()) for spec in track(specs, description="judging", transient=True) for m in chosen(spec)]
+    broken = [accepted for mutant, accepted in judged if not mutant.holds]
+    kept = [accepted for mutant, accepted in judged if mutant.holds]
+    steps = [step for form in STEPS.values() for step in form]
+    named = {
+        "That break a claim": sorted({s.name for s in steps if s.breaks} | {e.change for e in EDITS}),
+        "That keep claims": sorted({s.name for s in steps if s.keeps}),
+    }
+    changes = "\n\n".join("\n".join([f"{title}:", "", *(f"- {n}" for n in names)]) for title, names in named.items())
+    page = PAGE.format(
+        broken=len(broken),
+        refused=broken.count(False),
+        share=100 * broken.count(False) / len(broken),
+        kept=len(kept),
+        wrong=kept.count(False),
+        table=table(specs),
+        changes=changes,
+    )
+    write_atomically(FOLDER / "mutations.md", page)
+    for mutant, accepted in judged:
+        if accepted != mutant.holds:
+            print(f"{'refused' if mutant.holds else 'accepted'} wrongly: {mutant}")
+
+
+if __name__ == "__main__":
+    main()
