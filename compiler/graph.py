@@ -196,6 +196,11 @@ class Graph:
 
     def operands(self, number: int) -> list[Ref]:
         """What a node consumes, in operand order."""
+        incoming = self.nx._pred[number]
+        if len(incoming) == 1:  # most nodes have one operand, and analyses ask for nothing as often
+            ((producer, edges),) = incoming.items()
+            if len(edges) == 1:
+                return [Ref(producer, edge["result"]) for edge in edges.values()]
         return [ref for _, ref, _ in self._incoming(number)]
 
     def operand_types(self, number: int) -> tuple[TensorType, ...]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from ...claims import GlobalContext, Hierarchy
 from ...graph import Graph, Kind, Node, Ref
-from ...relations import POINTWISE, Exact, Relation, Sees, compose, union
+from ...relations import POINTWISE, Exact, Relation, Sees, union
 from ...sizes import Dim, at_least, substitute
 from ...sizes import Verdict as Answer
 from ...source import Span
@@ -245,16 +245,16 @@ def _has_weights(graph: Graph, number: int, node: Node) -> bool:
 
 @dataclass
 class _Stages:
-    """What values on the way see of one axis of an input: by stride, the widest window. falls: where the resolution
-    rises again; all: where a place comes to see more than a window."""
+    """What values on the way see of one axis of an input: by stride, the ends of the widest window. falls: where the
+    resolution rises again; all: where a place comes to see more than a window."""
 
-    widest: dict[Exact, Relation] = field(default_factory=dict)
+    widest: dict[Exact, tuple[Exact, Exact]] = field(default_factory=dict)
     falls: tuple[str, Node, Node | None] | None = None
     all: tuple[str, Node, Node | None] | None = None
 
-    def see(self, relation: Relation) -> None:
-        known = self.widest.get(relation.stride)
-        self.widest[relation.stride] = relation if known is None else union(known, relation)
+    def see(self, stride: Exact, lo: Exact, hi: Exact) -> None:
+        known = self.widest.get(stride)
+        self.widest[stride] = (lo, hi) if known is None else (min(lo, known[0]), max(hi, known[1]))
 
 
 class _Staircase:
@@ -304,8 +304,9 @@ class _Staircase:
                 if along != axis or outer.sees is not Sees.WINDOW or (axes is not None and pair not in axes):
                     continue
                 here = found.setdefault(pair, _Stages())
-                for relation in inner.widest.values():
-                    here.see(compose(relation, outer))
+                step = outer.stride
+                for stride, (lo, hi) in inner.widest.items():
+                    here.see(step * stride, step * lo + outer.lo, step * hi + outer.hi)
                 here.falls = here.falls or _beneath(at, inner.falls, node)
                 here.all = here.all or _beneath(at, inner.all, node)
 
@@ -334,7 +335,7 @@ def _step(
         if relation.sees is not Sees.WINDOW:
             here.all = here.all or place
             continue
-        here.see(relation)
+        here.see(relation.stride, relation.lo, relation.hi)
         before = [r.stride for v in operands for k, r in v.relations.items() if k[0] is not None and k[1:] == pair]
         if before and relation.stride < min(before):
             here.falls = here.falls or place
@@ -365,7 +366,8 @@ def hierarchy(case: Case) -> Finding:
 
 def _climb(stages: _Stages) -> list[tuple[Exact, int]]:
     """Stride and receptive field of each stage: those where a place sees more than one position."""
-    return [(s, r.width) for s, r in sorted(stages.widest.items()) if r.width is not None and r.width > 1]
+    widths = ((stride, int(hi - lo) + 1) for stride, (lo, hi) in sorted(stages.widest.items()))
+    return [(stride, width) for stride, width in widths if width > 1]
 
 
 def _figures(case: Case, stairs: Mapping[Pair, _Stages]) -> Iterator[dict[str, object]]:
