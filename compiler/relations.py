@@ -123,7 +123,7 @@ def compose(outer: Relation, inner: Relation) -> Relation:
     loose = outer.loose or (inner.loose and outer.sees is not Sees.ALL)
     ordered = outer.ordered or inner.ordered
     sides = {outer.sees, inner.sees} - {Sees.WINDOW}
-    if not sides or sides in ({Sees.PREFIX}, {Sees.SUFFIX}):
+    if not sides or (sides in ({Sees.PREFIX}, {Sees.SUFFIX}) and inner.stride > 0):
         ends = sorted((inner.stride * outer.lo, inner.stride * outer.hi))
         lo, hi = _exact(ends[0] + inner.lo), _exact(ends[1] + inner.hi)
         kind = sides.pop() if sides else Sees.WINDOW

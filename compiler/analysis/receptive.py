@@ -267,7 +267,7 @@ class _Composer:
         view = self.operands[operand]
         for source in self.sources.get((operand, operand_axis), ()):
             seen = compose(relation, view.relations[operand_axis, *source])
-            if axis is None and seen.sees is Sees.ALL and seen.stride != 1:
+            if axis is None and seen.stride != 1:
                 seen = replace(seen, stride=1)  # no axis of the result has steps
             _see(self.tables[result], (axis, *source), seen)
 

@@ -10,6 +10,7 @@ from ..sizes import Dim
 from ..types import Axis, TensorType
 from .base import Code, Example, Glyph, Interval, Need, Op, Refusal, SizeSetting, axis_index, call, pointwise
 from .elementwise import LastAxis, axis_name, check_names, dim, promote, union
+from .select import cut
 from .shape import new_place
 
 Count = Annotated[int, Field(ge=1, le=4096)]
@@ -183,8 +184,7 @@ class Split(Op):
         table: Relations = {}
         start: int | Dim = 0
         for i, part in enumerate(self._sizes(x.shape[axis])):
-            here = window(1, start, start) if isinstance(start, int) else everything(loose=True)
-            table |= pointwise(x, output=i, changed={axis: here})
+            table |= pointwise(x, output=i, changed={axis: cut(start)})
             start = part + start
         return table
 
@@ -227,7 +227,7 @@ class Unstack(Op):
         (x,) = inputs
         table: Relations = {}
         for i in range(self.count):
-            table[i, None, 0, 0] = everything(uniform=True)
+            table[i, None, 0, 0] = cut(i)
             table |= {(i, a - 1, 0, a): POINTWISE for a in range(1, x.rank)}
         return table
 

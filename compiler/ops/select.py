@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from ..declared import Field
-from ..relations import POINTWISE, Relations, everything, prefix, window
+from ..relations import POINTWISE, Relation, Relations, everything, prefix, window
 from ..sizes import Dim
 from ..types import Axis, TensorType, unique_names
 from .base import (
@@ -84,9 +84,9 @@ class Index(Op):
         for axis in range(x.rank):
             low, _, drop = spans.get(axis, (0, 0, False))
             if drop:
-                table[0, None, 0, axis] = everything(uniform=True)
+                table[0, None, 0, axis] = cut(low)
                 continue
-            table[0, out, 0, axis] = window(1, low, low) if isinstance(low, int) else everything(loose=True)
+            table[0, out, 0, axis] = cut(low) if axis in spans else POINTWISE
             out += 1
         return table
 
@@ -104,6 +104,11 @@ class Index(Op):
         if len(texts) == 1 and last == x.rank - 1 and last > 1:
             parts = ["...", texts[last]]
         return Code(f"{{0}}[{', '.join(parts)}]", values)
+
+
+def cut(first: int | Dim) -> Relation:
+    """What a part of an axis sees of the whole, that starts there: its places can't change with those left out."""
+    return window(1, first, first, ordered=True) if isinstance(first, int) else everything(loose=True)
 
 
 def _from_start(position: int | Dim, size: int | Dim) -> int | Dim:
