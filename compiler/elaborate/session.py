@@ -64,6 +64,7 @@ class Session:
     answers: dict[tuple, Any] = field(default_factory=dict)  # of static functions, by their arguments
     labels: dict[int, frozenset[str]] = field(default_factory=dict)  # plain labels of a definition's body
     starts: dict[Span, ast.InitStmt] = field(default_factory=dict)  # every `init` statement that was in force
+    start_sets: dict[tuple, int] = field(default_factory=dict)  # the rules that bodies have, numbered
     started: set[Span] = field(default_factory=set)  # those of them that some layer took
     _inputs: dict[int, list[ast.InputStmt]] = field(default_factory=dict)
 
@@ -87,10 +88,11 @@ class Session:
     ) -> Call:
         """The graph of a block for these arguments (and their `frozen` form), operands and `init` rules. Elaborates it
         once for each different combination."""
-        key = (id(target.item), frozen, operands, starts.frozen())
-        if key not in self.calls:
+        key = (id(target.item), frozen, operands, starts.key())
+        call = self.calls.get(key)
+        if call is None:
             outward, canonical = _canonical([i.shape.axes for i in self.inputs(target.definition)], operands)
-            inner = (id(target.item), frozen, tuple((t.shape, t.dtype) for t in canonical), starts.frozen())
+            inner = (id(target.item), frozen, tuple([(t.shape, t.dtype) for t in canonical]), starts.key())
             made = self.blocks.get(inner)
             if made is None:
                 made = self.families.member(self, inner, arguments, span)
@@ -100,8 +102,7 @@ class Session:
                 self.families.add(made)
                 self.blocks[inner] = made
             results = tuple(self._result(made, o, outward, operands) for o in made.graph.outputs)
-            self.calls[key] = Call(made, tuple(outward.items()), results)
-        call = self.calls[key]
+            call = self.calls[key] = Call(made, tuple(outward.items()), results)
         for rule in call.made.taken:
             starts.take(rule)
         return call

@@ -39,17 +39,18 @@ class Starts:
     rules: dict[Key, StartRule] = field(default_factory=dict)
     own: set[Key] = field(default_factory=set)
     taken: set[Key] = field(default_factory=set)
-    _frozen: tuple | None = None
+    _key: int | None = None
 
     def below(self) -> Starts:
         """The rules for a block that is called here."""
         return Starts(self.session, dict(self.rules))
 
-    def frozen(self) -> tuple:
-        """The rules in a form that tells whether two bodies have the same."""
-        if self._frozen is None:
-            self._frozen = tuple((key, self.rules[key].init) for key in sorted(self.rules))
-        return self._frozen
+    def key(self) -> int:
+        """A number that bodies with the same rules share."""
+        if self._key is None:
+            rules = tuple((key, self.rules[key].init) for key in sorted(self.rules))
+            self._key = self.session.start_sets.setdefault(rules, len(self.session.start_sets))
+        return self._key
 
     def declare(self, statement: ast.InitStmt, scope: Evaluator) -> None:
         """Puts a body's own rule in force. Raises ArchError for a layer or weight that is not there."""
@@ -71,7 +72,7 @@ class Starts:
         self.rules[key] = StartRule(read_init(statement.value, scope), statement.span)
         self.own.add(key)
         self.session.starts[statement.span] = statement
-        self._frozen = None
+        self._key = None
 
     def take(self, key: Key) -> StartRule | None:
         """The rule for a weight, which counts as used from now on."""

@@ -164,12 +164,17 @@ def show(value: Any) -> str:
     return str(value)
 
 
+_PLAIN = frozenset({int, float, bool, str, type(None)})
+
+
 def freeze(arguments: Iterable[tuple[Any, Any]]) -> tuple:
     """A hashable form of named static arguments, types told apart (1, 1.0 and true differ)."""
-    return tuple((name, _frozen(value)) for name, value in arguments)
+    return tuple([(name, _frozen(value)) for name, value in arguments])
 
 
 def _frozen(value: Any) -> Any:
+    if value.__class__ in _PLAIN:
+        return (value.__class__.__name__, value)
     if isinstance(value, (tuple, list)):
         return tuple(_frozen(v) for v in value)
     if isinstance(value, Recipe):
