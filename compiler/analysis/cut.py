@@ -11,7 +11,7 @@ with the capacity of its own minimum cut, others keep those vertices that can be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -20,7 +20,6 @@ import networkx as nx
 from ..graph import Graph, Kind, Program, Ref
 from ..sizes import Dim, bounds, substitute
 from ..source import Span
-from ..types import TensorType
 from .cost import nominal_sizes
 from .labels import beneath, label
 
@@ -86,7 +85,14 @@ class _Layout:
     inputs: list[Vertex] = field(default_factory=list)
     results: list[Vertex | None] = field(default_factory=list)
 
-    def vertex(self, capacity: int, members: tuple[Member | _Inside, ...], before: Iterable[Vertex]) -> Vertex:
+    def spare(self, capacity: int, before: Collection[Vertex]) -> Vertex | None:
+        """The only vertex before one that holds no less: no cut needs this one too."""
+        if len(before) != 1:
+            return None
+        (only,) = before
+        return only if self.flow.nodes[only]["capacity"] <= capacity else None
+
+    def vertex(self, capacity: int, members: tuple[Member | _Inside, ...], before: Collection[Vertex] = ()) -> Vertex:
         number = len(self.flow)
         self.flow.add_node(number, capacity=capacity, members=members)
         self.flow.add_edges_from((other, number) for other in before)
@@ -149,14 +155,21 @@ class Cutter:
         names = {ref: name for name, ref in graph.values.items()}
         needed = graph.needed([goal.node for goal in goals])
         where: dict[Ref, Vertex] = {}
+        known: dict[int | Dim, int | Dim] = {}
 
-        def add(ref: Ref, before: Iterable[Vertex]) -> None:
-            held, capacity = self._elements(graph.type(ref), sizes)
-            member = Member(names.get(ref) or label(graph, ref.node), held, graph[ref.node].span)
-            where[ref] = layout.vertex(capacity, (member,), before)
+        def add(ref: Ref, before: Collection[Vertex] = ()) -> None:
+            shape = [
+                known.get(size) or known.setdefault(size, substitute(size, sizes)) for size in graph.type(ref).shape
+            ]
+            capacity = self._counted(shape)
+            spare = layout.spare(capacity, before)
+            if spare is None:
+                member = Member(names.get(ref) or label(graph, ref.node), _product(shape), graph[ref.node].span)
+                spare = layout.vertex(capacity, (member,), before)
+            where[ref] = spare
 
         for number in sources:
-            add(Ref(number), ())
+            add(Ref(number))
             layout.inputs.append(where[Ref(number)])
         for number in graph.order():
             node = graph[number]
@@ -176,15 +189,23 @@ class Cutter:
         layout.results = [where.get(goal) for goal in goals]
         return layout
 
-    def _elements(self, t: TensorType, sizes: Sizes) -> tuple[int | Dim, int]:
-        """How many elements a tensor holds, and the number to count it by."""
-        shape = [substitute(size, sizes) for size in t.shape]
-        ends = [bounds(size) for size in shape]
-        counted = prod(int(max(lo, 0) if self._least else min(hi, _UNBOUNDED)) for lo, hi in ends)
-        held: int | Dim = prod(size for size in shape if isinstance(size, int))
+    def _counted(self, shape: Sequence[int | Dim]) -> int:
+        """By how much a tensor of this shape counts."""
+        total = 1
         for size in shape:
-            held = held if isinstance(size, int) else size * held
-        return held, min(counted, _UNBOUNDED)
+            if isinstance(size, int):
+                total *= size
+            else:
+                lo, hi = bounds(size)
+                total *= int(max(lo, 0) if self._least else min(hi, _UNBOUNDED))
+        return min(total, _UNBOUNDED)
+
+
+def _product(shape: Sequence[int | Dim]) -> int | Dim:
+    total: int | Dim = prod(size for size in shape if isinstance(size, int))
+    for size in shape:
+        total = total if isinstance(size, int) else size * total
+    return total
 
 
 def _copied(
@@ -210,7 +231,7 @@ def _narrowed(layout: _Layout) -> _Layout:
         return layout
     capacity, members = _minimum(layout, goal)
     narrow = _Layout()
-    narrow.inputs = [narrow.vertex(layout.flow.nodes[entry]["capacity"], layout.flow.nodes[entry]["members"], ())]
+    narrow.inputs = [narrow.vertex(layout.flow.nodes[entry]["capacity"], layout.flow.nodes[entry]["members"])]
     narrow.results = [narrow.vertex(capacity, members, narrow.inputs)]
     return narrow
 

@@ -9,13 +9,41 @@ from ..graph import Graph, Kind, Ref
 from ..ops.base import Glyph, Interval
 from ..source import Span
 from .labels import beneath, label
-from .paths import Dependence
 from .ranges import Ranges
 
 _PRODUCTS = frozenset({"mul", "einsum"})
 _REACH = frozenset({Glyph.CONV, Glyph.LINEAR, Glyph.NORM, Glyph.ACTIVATION, Glyph.EMBED, Glyph.MERGE})
 _SUMS = frozenset({"add", "sub", "neg"})
 _MOVES = frozenset({Glyph.SHAPE, Glyph.DROPOUT, Glyph.POOL})
+
+
+class Dependence:
+    """On which inputs the values of graphs depend, as positions in `graph.inputs`."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, tuple[Graph, dict[Ref, frozenset[int]]]] = {}
+
+    def of(self, graph: Graph) -> dict[Ref, frozenset[int]]:
+        """For every value of a graph, the inputs that it depends on."""
+        if id(graph.structure) not in self._done:
+            self._done[id(graph.structure)] = graph, self._work_through(graph)
+        return self._done[id(graph.structure)][1]
+
+    def _work_through(self, graph: Graph) -> dict[Ref, frozenset[int]]:
+        found: dict[Ref, frozenset[int]] = {}
+        for number in graph.order():
+            node = graph[number]
+            operands = [found[ref] for ref in graph.operands(number)]
+            everything = frozenset[int]().union(*operands)
+            if node.kind in (Kind.INPUT, Kind.TARGET):
+                everything = frozenset({graph.inputs.index(number)})
+            for i in range(max(1, len(node.types))):
+                found[Ref(number, i)] = everything
+            if node.kind is Kind.CALL and node.graph is not None:
+                inner = self.of(node.graph)
+                for i, output in enumerate(node.graph.outputs):
+                    found[Ref(number, i)] = frozenset[int]().union(*(operands[at] for at in inner[Ref(output)]))
+        return found
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..graph import Graph, Kind, Ref
-from ..ops.base import Glyph
+from ..ops.base import Glyph, Op
 from ..source import Span
-from .cost import is_weight_layer, layer_inputs
+from .cost import is_weight_layer
 from .labels import beneath, label
 
 Cost = tuple[int, ...]
@@ -75,7 +75,7 @@ Table = dict[int, Way]
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A path that enters a node through one of its operands. depends: for each operand, does it depend on an input?"""
+    """A path that enters a node through one of its operands. depends: for each operand, does a path lead to it?"""
 
     graph: Graph
     number: int
@@ -89,7 +89,6 @@ class Ways:
     def __init__(self, pricing: Pricing, free: Cost) -> None:
         self._pricing, self._free = pricing, free
         self._done: dict[int, tuple[Graph, dict[Ref, Table]]] = {}
-        self._depends = Dependence()
 
     def to(self, graph: Graph, ref: Ref) -> Way | None:
         """The cheapest way from any input (no target) to a value."""
@@ -105,10 +104,9 @@ class Ways:
 
     def _work_through(self, graph: Graph) -> dict[Ref, Table]:
         found: dict[Ref, Table] = {}
-        depends = self._depends.of(graph)
         for number in graph.order():
-            node, refs = graph[number], graph.operands(number)
-            operands = [found[ref] for ref in refs]
+            node = graph[number]
+            operands = [found[ref] for ref in graph.operands(number)]
             if node.kind in (Kind.INPUT, Kind.TARGET):
                 found[Ref(number)] = {graph.inputs.index(number): Way(self._free)}
             elif node.kind is Kind.CALL and node.graph is not None:
@@ -118,7 +116,7 @@ class Ways:
             else:
                 table: Table = {}
                 if node.kind is Kind.OP:
-                    known = tuple(bool(depends[ref]) for ref in refs)
+                    known = tuple(map(bool, operands))
                     for position, before in enumerate(operands):
                         if before:
                             self._pass(table, before, Passage(graph, number, position, known))
@@ -156,35 +154,6 @@ def _sum(left: Cost, right: Cost) -> Cost:
     return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
-class Dependence:
-    """On which inputs the values of graphs depend, as positions in `graph.inputs`."""
-
-    def __init__(self) -> None:
-        self._done: dict[int, tuple[Graph, dict[Ref, frozenset[int]]]] = {}
-
-    def of(self, graph: Graph) -> dict[Ref, frozenset[int]]:
-        """For every value of a graph, the inputs that it depends on."""
-        if id(graph.structure) not in self._done:
-            self._done[id(graph.structure)] = graph, self._work_through(graph)
-        return self._done[id(graph.structure)][1]
-
-    def _work_through(self, graph: Graph) -> dict[Ref, frozenset[int]]:
-        found: dict[Ref, frozenset[int]] = {}
-        for number in graph.order():
-            node = graph[number]
-            operands = [found[ref] for ref in graph.operands(number)]
-            everything = frozenset[int]().union(*operands)
-            if node.kind in (Kind.INPUT, Kind.TARGET):
-                everything = frozenset({graph.inputs.index(number)})
-            for i in range(max(1, len(node.types))):
-                found[Ref(number, i)] = everything
-            if node.kind is Kind.CALL and node.graph is not None:
-                inner = self.of(node.graph)
-                for i, output in enumerate(node.graph.outputs):
-                    found[Ref(number, i)] = frozenset[int]().union(*(operands[at] for at in inner[Ref(output)]))
-        return found
-
-
 _ROUNDED = frozenset({"stop_gradient", "floor", "round", "sign", "floordiv", "argmax", "one_hot"})
 
 
@@ -195,9 +164,13 @@ def _of_gradients(passage: Passage) -> Price | None:
     assert node.op is not None
     if node.op.name in _ROUNDED or all(t.dtype != "float" for t in node.types):
         return None
-    if is_weight_layer(node.op, node.op.weights(layer_inputs(graph, number))):
+    if _may_weigh(node.op) and is_weight_layer(node.op, node.op.weights(graph.operand_types(number))):
         return Price((1,), "layer with weights")
     return Price((0,))
+
+
+def _may_weigh(op: Op) -> bool:
+    return type(op).weights is not Op.weights
 
 
 def gradient_ways() -> Ways:
@@ -221,11 +194,10 @@ def _of_identity(passage: Passage) -> Price:
     graph, number, operand = passage.graph, passage.number, passage.operand
     op, count = graph[number].op, len(passage.depends)
     assert op is not None
-    inputs = layer_inputs(graph, number)
     if graph[number].types[0].dtype != "float":
         return Price(_ENDS, "has no gradient")
-    if op.weights(inputs) or op.glyph is Glyph.NORM:
-        if operand >= len(inputs):
+    if op.glyph is Glyph.NORM or (_may_weigh(op) and op.weights(graph.operand_types(number))):
+        if operand >= len(graph.operand_types(number)):
             return Price(_ENDS, "takes its weights from the input")
         return Price(_FREE) if _folds(graph, number) else Price(_WEIGHT, PROJECTION)
     if op.name in _KEEPS or (op.glyph in _MOVES and op.name not in _POOLS):

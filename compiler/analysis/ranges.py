@@ -12,7 +12,6 @@ from math import inf, isnan
 from ..graph import Graph, Kind, Ref
 from ..ops.base import ANY, Interval
 from ..types import TensorType
-from .cost import layer_inputs
 
 _MOST_CONTEXTS = 8  # of one block: the bounds of deep stacks soon settle, or never do
 _TRUTH = Interval(0, 1)
@@ -45,7 +44,7 @@ class Ranges:
                 inner = self.of(node.graph, operands)
                 results = [inner[Ref(output)] for output in node.graph.outputs]
             elif node.kind is Kind.OP and node.op is not None:
-                results = list(node.op.bounds(tuple(operands[: len(layer_inputs(graph, number))])))
+                results = list(node.op.bounds(tuple(operands[: len(graph.operand_types(number))])))
             else:
                 results = operands
             for i, t in enumerate(node.types):

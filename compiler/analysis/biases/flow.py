@@ -21,7 +21,7 @@ _NAMED = 4  # members of a cut, or steps of a path, that a message names
 def bottleneck(case: Case) -> Finding:
     """The minimum cut between the inputs and the value holds at most n elements, wherever the graph is used."""
     n: int = case.claim.n
-    cutter, sizes = Cutter(), called_sizes(case.program, case.graph)
+    cutter, sizes = case.receptive.kept(Cutter), called_sizes(case.program, case.graph)
     cuts = [cutter.cut(case.graph, case.ref, each) for each in sizes]
     held = [cut.elements for cut in cuts if cut.elements is not None]
     if len(held) == len(cuts) and max(held) <= n:
@@ -29,7 +29,7 @@ def bottleneck(case: Case) -> Finding:
         if not widest.members:
             return case.proved("it knows nothing of the inputs", elements=0, cut=[])
         return case.proved(f"everything passes through {_listed(widest.members)}", **_figures(widest))
-    least = Cutter(least=True)
+    least = case.receptive.kept(_least)
     for each in sizes:
         cut = least.cut(case.graph, case.ref, each)
         if cut.elements is None or cut.elements > n:
@@ -43,6 +43,10 @@ def bottleneck(case: Case) -> Finding:
         culprit=_culprit(cut.members[0], f"holds {cut.members[0].elements}"),
         help="give the axes a fixed size where they enter, as in `H=224`, or a nominal one, as in `H~224`",
     )
+
+
+def _least() -> Cutter:
+    return Cutter(least=True)
 
 
 def _open(cut: Cut, n: int) -> bool:
@@ -105,7 +109,7 @@ def _listed(things: Sequence[object], most: int = _NAMED) -> str:
 def residual(case: Case) -> Finding:
     """A path from an input to the value is the identity, but for at most k layers with weights."""
     allowed: int = case.claim.projections
-    way = identity_ways().to(case.graph, case.ref)
+    way = case.receptive.kept(identity_ways).to(case.graph, case.ref)
     if way is None:
         return case.finding(
             Verdict.REFUTED,
@@ -170,7 +174,7 @@ def _partly(steps: Sequence[Step]) -> Iterator[Caveat]:
 @prover(Gating)
 def gating(case: Case) -> Finding:
     """A factor that depends on the input and is proved to lie in [0, 1] multiplies what leads to the value."""
-    product = Gates().on_the_way(case.graph, case.ref)
+    product = case.receptive.kept(Gates).on_the_way(case.graph, case.ref)
     if product is None:
         return case.finding(
             Verdict.REFUTED,
