@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import linecache
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import wraps
 from itertools import islice
@@ -62,14 +62,14 @@ def _annotating(base: type[nn.Module], program: Program, emitted: Emitted, filen
     """The class, with its entry points saying where in the spec an error arose. Nothing changes while torch traces
     it."""
     methods = ["__call__", *(m for m in ("objective", *emitted.entries.values()) if m in vars(base))]
-    namespace: dict[str, Any] = {m: _annotated(getattr(base, m), emitted.lines, filename) for m in methods}
+    namespace: dict[str, Any] = {m: _annotated(getattr(base, m), emitted, filename) for m in methods}
     namespace |= {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     return type(base.__name__, (base,), {**namespace, "program": program, "source": emitted.text})
 
 
-def _annotated(method: Callable, lines: dict[int, tuple[Step, ...]], filename: str) -> Callable:
+def _annotated(method: Callable, emitted: Emitted, filename: str) -> Callable:
     def explain(failure: Exception) -> None:
-        for note in _notes(failure, lines, filename):
+        for note in _notes(failure, emitted, filename):
             if note not in getattr(failure, "__notes__", ()):
                 failure.add_note(note)
 
@@ -90,15 +90,26 @@ def _run(method: Callable, explain: Callable, self: nn.Module, args: tuple, kwar
         raise
 
 
-def _notes(failure: BaseException, lines: dict[int, tuple[Step, ...]], filename: str) -> list[str]:
+def _notes(failure: BaseException, emitted: Emitted, filename: str) -> list[str]:
     """What in the spec the innermost generated line came from, then what called it."""
     found: list[tuple[Step, ...]] = []
     traceback = failure.__traceback__
     while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == filename and traceback.tb_lineno in lines:
-            found.append(_failed(traceback, lines[traceback.tb_lineno], filename))
+        frame = traceback.tb_frame
+        if frame.f_code.co_filename == filename and traceback.tb_lineno in emitted.lines:
+            found.append(_failed(traceback, emitted.lines[traceback.tb_lineno], filename))
+        elif frame.f_code is nn.Sequential.forward.__code__:
+            found.append(_element(frame.f_locals, emitted))
         traceback = traceback.tb_next
-    return [_note(steps) for steps in reversed(found)]
+    return [_note(steps) for steps in reversed(found) if steps]
+
+
+def _element(frame: Mapping[str, Any], emitted: Emitted) -> tuple[Step, ...]:
+    """Of a generated class that is an nn.Sequential, the element that was running."""
+    owner = frame.get("self")
+    running = [i for i, module in enumerate(owner) if module is frame.get("module")] if owner is not None else []
+    places = emitted.elements.get(type(owner).__name__, [])
+    return places[running[0]] if running and running[0] < len(places) else ()
 
 
 def _failed(traceback: TracebackType, steps: tuple[Step, ...], filename: str) -> tuple[Step, ...]:

@@ -41,6 +41,25 @@ def test_one_question_stands_for_those_of_all_layers():
                 assert net(x).shape == y.shape
 
 
+def test_what_only_losses_need_is_asked_by_the_objective():
+    text = """
+    block Wide { input x: [B, C, H, W]  output x -> conv(2, kernel=9) -> global_avgpool -> flatten }
+    network Aside {
+      input image: [B, 3, H, W]
+      target label: int[B]
+      x = image -> conv(4, kernel=3)
+      output logits = x -> global_avgpool -> flatten -> linear(2)
+      loss nll = (logits, label) -> cross_entropy
+      loss aux = (x -> Wide, label) -> cross_entropy
+    }
+    """
+    net, label = build(compiled(text)), torch.tensor([0, 1])
+    assert net(torch.zeros(2, 3, 3, 3)).shape == (2, 2)
+    with pytest.raises(RuntimeError, match="`image` must be at least 11 x 11"):
+        net.objective(torch.zeros(2, 3, 10, 11), label)
+    assert list(net.objective(torch.zeros(2, 3, 11, 11), label)[1]) == ["nll", "aux"]
+
+
 def test_what_is_no_plain_least_size_stays_as_it_is():
     h, w = symbol("H"), symbol("W")
     assert least(Check("at_least", (h + 1) // 16 - 3, 1, "")) == ("H", 63)

@@ -12,7 +12,7 @@ import torch
 from archlang.compiler.emit.python import emit
 from archlang.runtime.module import build
 from by_hand import LENET, RESNET, LeNet5, SmallResNet
-from emit_harness import HOLES, MANY, TIED, Builder, compiled, saved
+from emit_harness import HOLES, MANY, TIED, Builder, compiled, lint, saved
 from processes import finished
 from torch import nn
 from torch.nn import functional as F
@@ -255,6 +255,50 @@ def test_an_error_in_a_block_names_the_block_and_its_caller():
     first, *others = caught.value.__notes__
     assert first.startswith("in net.arch:") and "conv2" in first
     assert any("layer" in note for note in others)
+
+
+NUMBERED = """
+block Unit(out: int, kernel: int, act: block) {
+  input x: [B, C, H, W]
+  output x -> `0`: conv(out, kernel=kernel, pad=kernel // 2)
+    -> `1`: batchnorm
+    -> act
+}
+block Stack(sizes: list[int]) {
+  input x: [B, D]
+  for i, n in enumerate(sizes) { x = x -> `{i}`: linear(n) -> tanh }
+  output x
+}
+network Numbered {
+  input x: [B, 3, 8, 8]
+  x = x -> a: Unit(4, 3, relu) -> b: Unit(5, 5, hardswish)
+  output x -> global_avgpool -> flatten -> c: Stack([7, 6])
+}
+"""
+
+
+def test_blocks_with_numbers_for_labels_are_containers():
+    net = build(compiled(NUMBERED)).eval()
+    assert "class Unit(nn.Sequential)" in net.source and "class Stack(nn.ModuleList)" in net.source
+    assert net.source.count("class Unit(") == 1 and "getattr" not in net.source and "act(" in net.source
+    assert lint(net.source) == ""
+    assert set(net.state_dict()) == set(saved(net.program))
+    x = y = torch.randn(2, 3, 8, 8)
+    for unit, act in ((net.a, torch.relu), (net.b, F.hardswish)):
+        y = act(unit[1](unit[0](y)))
+    y = torch.tanh(net.c[1](torch.tanh(net.c[0](y.mean((2, 3))))))
+    torch.testing.assert_close(net(x), y)
+    torch.testing.assert_close(copy.deepcopy(net)(x), y)
+    torch.testing.assert_close(torch.compile(net, fullgraph=True, backend="eager")(x), y)
+
+
+def test_an_error_in_a_container_names_the_element():
+    net = build(compiled(NUMBERED))
+    net.b[0] = nn.Conv2d(9, 5, 3)
+    with pytest.raises(RuntimeError) as caught:
+        net(torch.randn(2, 3, 8, 8))
+    first, *others = caught.value.__notes__
+    assert first.startswith("in net.arch:4: conv(out, kernel=kernel") and any("Unit(5, 5" in note for note in others)
 
 
 def test_a_thousand_blocks_build_quickly():

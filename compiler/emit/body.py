@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..graph import Graph, Kind, Node, Ref
@@ -12,6 +12,7 @@ from ..types import TensorType
 from .expr import attribute, call, constant, fill, literal, name, names_in, show, size
 from .facts import Facts, Form
 from .layout import WIDTH, comment, statement
+from .least import Least
 from .loops import Loop, find_loops
 from .names import Scope, identifier
 from .plan import Plan, Plans
@@ -140,15 +141,15 @@ class Body:
 
     # -- sizes and checks
 
-    def open(self, nodes: Sequence[int], *, checked: bool) -> None:
+    def open(self, nodes: Sequence[int], *, checked: bool, losses: bool = False) -> None:
         """Names the symbols that these nodes need, and reads them off the inputs. With `checked`, the graph's checks
-        come
-        first."""
+        come first; with `losses`, those of the losses."""
+        least = {**(self.facts.least if checked else {}), **(self.facts.losses_least if losses else {})}
         needed: dict[str, None] = {}
         if checked:
             for check, _ in self.facts.checks:
                 needed |= dict.fromkeys((*symbols_of(check.left), *symbols_of(check.right)))
-            needed |= dict.fromkeys(self.facts.least)
+        needed |= dict.fromkeys(least)
         for number in nodes:
             code = self.facts.codes.get(number)
             for value in (*(code.values if code else {}).values(), *self.facts.passed_sizes(number).values()):
@@ -170,7 +171,7 @@ class Body:
         if checked:
             for check, span in self.facts.checks:
                 self._check(check, span)
-            self._check_least()
+        self._check_least(least)
 
     def _read_sizes(self, at: int, axes: dict[int, str]) -> None:
         tensor = attribute(name(self.parameters[at]), "shape")
@@ -196,10 +197,10 @@ class Body:
         spoken = ast.Lambda(empty, ast.Constant(message + place))
         self._say(call("torch._check", test, spoken), "", (Step("", span),) if span else ())
 
-    def _check_least(self) -> None:
+    def _check_least(self, least: Mapping[str, Least]) -> None:
         """Asks whether the inputs are large enough, once for each."""
         for position, number in enumerate(self.inputs):
-            found = {axis: need for s, need in self.facts.least.items() for at, axis in [place(s)] if at == position}
+            found = {axis: need for s, need in least.items() for at, axis in [place(s)] if at == position}
             if not found:
                 continue
             axes = sorted(found)
@@ -300,8 +301,16 @@ class Body:
             self._unpack(number, node, value)
             return
         self.values[Ref(number)] = value
-        if self.uses.get(Ref(number), 0) != 1 or Ref(number) in self._wishes:
+        if self.uses.get(Ref(number), 0) != 1 or self._needs_name(Ref(number)):
             self._settle(Ref(number))
+
+    def _needs_name(self, ref: Ref) -> bool:
+        """Whether the author's name for a result is worth a statement: not where it is returned or rebound at once."""
+        wish = self._wishes.get(ref)
+        if wish is None or self.roots == [ref]:
+            return False
+        users = self.facts.users.get(ref, [])
+        return len(users) != 1 or len(self.graph[users[0]].types) != 1 or self._wishes.get(Ref(users[0])) != wish
 
     def _sequence_steps(self, number: int, expression: ast.expr) -> tuple[Step, ...]:
         """For a labelled sequence: all that it spans."""

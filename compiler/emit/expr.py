@@ -83,6 +83,9 @@ def literal(
     sizes
     are called."""
     if isinstance(value, tuple | list):
+        whole = hole(place, value)
+        if whole is not None:
+            return whole
         items = [literal(v, hole, (*place, i), names) for i, v in enumerate(value)]
         return ast.Tuple(items, ast.Load()) if isinstance(value, tuple) else ast.List(items, ast.Load())
     if isinstance(value, int | float):

@@ -59,6 +59,7 @@ class Facts:
     children: dict[str, int] = field(default_factory=dict)  # how many modules stand right below a path
     checks: list[tuple[Check, Span | None]] = field(default_factory=list)  # those that a run must answer
     least: dict[str, Least] = field(default_factory=dict)  # of axes of a network's or entry's inputs, by local symbol
+    losses_least: dict[str, Least] = field(default_factory=dict)  # the same, where only losses ask for it
     unknown: tuple[str, ...] = ()  # symbols that the code needs and the inputs do not tell: the caller passes them
     users: dict[Ref, list[int]] = field(default_factory=dict)  # who consumes a result, aliases looked through
     overwrites: dict[int, int] = field(default_factory=dict)  # nodes that write over an operand, and its position
@@ -175,15 +176,15 @@ def _questions(facts: Facts, asked: Asked) -> None:
     """What a run must answer, over the axes that the code can read."""
     checks = list(asked.rest)
     if facts.graph.kind != "block":
-        for name, need in asked.least.items():
-            check = Check(
-                "at_least", facts.local.size(symbol(name)), need.size, f"`{name}` must be at least {need.size}"
-            )
-            found = least(check)
-            if found is not None and is_local(found[0]):
-                facts.least[found[0]] = Least(found[1], need.span)
-            else:
-                checks.append((check, need.span))
+        for needs, kept in ((asked.least, facts.least), (asked.losses, facts.losses_least)):
+            for name, need in needs.items():
+                message = f"`{name}` must be at least {need.size}"
+                check = Check("at_least", facts.local.size(symbol(name)), need.size, message)
+                found = least(check)
+                if found is None or not is_local(found[0]):
+                    checks.append((check, need.span))
+                elif found[0] not in facts.least or facts.least[found[0]].size < found[1]:
+                    kept[found[0]] = Least(found[1], need.span)
     for check, span in checks:
         open_ = facts.local.check(check)
         if open_ is not None and (open_, span) not in facts.checks:
@@ -321,6 +322,8 @@ def _sequences(facts: Facts) -> None:
     found: dict[str, list[Element] | None] = {}
     for level in sorted({*members, *below} - {""}, key=lambda text: (-text.count("."), text)):
         found[level] = _sequence(facts, level, members.get(level, []), list(below.get(level, {})), found)
+    if graph.kind == "block":
+        found[""] = _whole(facts, found)
     outermost = {level for level, elements in found.items() if elements is not None}
     for level in sorted(outermost):
         elements = found[level]
@@ -332,6 +335,25 @@ def _sequences(facts: Facts) -> None:
             if facts.forms[element.node] is Form.CODE:
                 facts.stages[element.node] = _stage(facts, element.node)  # type: ignore[assignment]
             facts.forms[element.node] = Form.INNER
+
+
+def _whole(facts: Facts, found: dict[str, list[Element] | None]) -> list[Element] | None:
+    """The elements of a block that is one sequence, its labels 0, 1, 2 …: its class is an nn.Sequential."""
+    graph = facts.graph
+    if (
+        len(graph.inputs) != 1
+        or len(graph.outputs) != 1
+        or graph.weights
+        or graph.module_parameters
+        or "0" not in {path.partition(".")[0] for path in graph.modules}
+    ):
+        return None
+    ours = (Form.MODULE, Form.CODE, Form.CALL, Form.NUMBER)
+    members = [n for n in facts.order if not graph[n].level and facts.forms[n] in ours]
+    elements = _sequence(facts, "", members, [level for level in found if "." not in level], found)
+    if elements is None or elements[0].entry != Ref(graph.inputs[0]):
+        return None
+    return elements if facts.resolve(graph.operands(graph.outputs[0])[0]) == elements[-1].result else None
 
 
 def _sequence(
@@ -363,10 +385,15 @@ def _sequence(
             if element.entry != before or len(facts.users.get(before, [])) != 1:
                 return None
         path = element.level if element.node is None else facts.graph[element.node].module
-        if path is not None and path != f"{level}.{position}":
+        if path is not None and path != child_path(level, str(position)):
             return None
         owning += element.node is not None and path in facts.graph.modules
     return elements if owning == facts.children.get(level, 0) and (owning or levels) else None
+
+
+def child_path(level: str, label: str) -> str:
+    """The path of what stands right below a level."""
+    return f"{level}.{label}" if level else label
 
 
 def _element(facts: Facts, level: str, number: int) -> Element | None:

@@ -27,20 +27,23 @@ class Least:
 
 @dataclass
 class Asked:
-    """What a graph asks of its sizes. least: by symbol, for callers to ask. rest: what it must ask itself."""
+    """What a graph asks of its sizes. least: by symbol, for callers to ask. losses: the same, where only losses ask.
+    rest: what it must ask itself."""
 
     least: dict[str, Least] = field(default_factory=dict)
+    losses: dict[str, Least] = field(default_factory=dict)
     rest: list[tuple[Check, Span | None]] = field(default_factory=list)
 
-    def add(self, check: Check, span: Span | None) -> None:
-        """Takes a question up; what every size answers is left out."""
+    def add(self, check: Check, span: Span | None, *, output: bool = True) -> None:
+        """Takes a question up; what every size answers is left out. output: whether an output needs the answer."""
         found = least(check)
         if found is None:
             self.rest.append((check, span))
             return
         name, size = found
-        if size > 1 and (name not in self.least or self.least[name].size < size):
-            self.least[name] = Least(size, span)
+        kept = self.least if output else self.losses
+        if size > 1 and (name not in kept or kept[name].size < size):
+            kept[name] = Least(size, span)
 
 
 def asked(graph: Graph, callees: Mapping[int, Asked]) -> Asked:
@@ -48,6 +51,7 @@ def asked(graph: Graph, callees: Mapping[int, Asked]) -> Asked:
     result = Asked()
     for check, span in graph.checks:
         result.add(check, span)
+    needed = _needed(graph)
     for number in graph.order():
         node = graph[number]
         if node.graph is None:
@@ -57,8 +61,20 @@ def asked(graph: Graph, callees: Mapping[int, Asked]) -> Asked:
             size = given.get(name, symbol(name))
             message = f"axis `{name}` of `{node.graph.name}` must be at least {need.size}"
             if isinstance(size, Dim):
-                result.add(Check("at_least", size, need.size, message), need.span)
+                result.add(Check("at_least", size, need.size, message), need.span, output=number in needed)
     return result
+
+
+def _needed(graph: Graph) -> set[int]:
+    """The nodes that outputs need."""
+    found: set[int] = set()
+    todo = list(graph.outputs)
+    while todo:
+        number = todo.pop()
+        if number not in found:
+            found.add(number)
+            todo += [ref.node for ref in graph.operands(number)]
+    return found
 
 
 def least(check: Check) -> tuple[str, int] | None:

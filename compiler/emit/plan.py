@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 
-from ..graph import Graph, Instance, Layer, Program
+from ..graph import Graph, Instance, Layer, Node, Program
 from ..initialisers import scaled
 from ..ops.base import Code, Init, WeightSpec
 from ..types import TensorType
-from .expr import call, constant, name, show
-from .facts import Facts, examine
+from .expr import call, constant, dotted, name
+from .facts import Facts, Form, examine
+from .finder import SETTINGS, Finder, Named, default
 from .least import Asked, asked
 from .names import MODULE_ATTRIBUTES, Scope, identifier
 from .sizing import shown_size
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 Place = tuple  # where a number stands: ("m", "conv1", "arg0"), …
 
-_AXES = {"C": "channels", "D": "dim", "E": "dim", "H": "height", "W": "width", "T": "length", "S": "length"}
+_SIZES = ("kernel_size", "stride", "padding", "dilation")  # settings that are one number, or one an axis
+_IN_PLACE = "inplace=True)"
+_OVERWRITING = ("nn.ReLU", "nn.ReLU6", "nn.SiLU", "nn.Hardswish", "nn.Hardsigmoid")  # torch saves what they need
 _POSITIONS = {"arg0": "in", "arg1": "out", "arg2": "third"}
 
 
@@ -39,7 +42,7 @@ class Plan:
     holes: dict[Place, ast.expr] = field(default_factory=dict)  # those that differ, over the parameters
     parameters: dict[str, str] = field(default_factory=dict)  # name → type
     arguments: dict[int, dict[str, Any]] = field(default_factory=dict)  # by id of a graph
-    finder: _Finder | None = None
+    finder: Finder | None = None
 
     @property
     def graph(self) -> Graph:
@@ -145,14 +148,16 @@ class Plans:
 
     def _plan(self, members: list[Graph], numbers: list[dict[Place, Any]]) -> None:
         plan = Plan("", members, [self.facts[id(g)] for g in members], numbers[0])
-        plan.finder = finder = _Finder(members, _taken(plan))
+        plan.finder = finder = Finder(members, _taken(plan))
         for place in numbers[0]:
             vector = tuple(slots[place] for slots in numbers)
-            if any(v != vector[0] or type(v) is not type(vector[0]) for v in vector):
-                plan.holes[place] = finder.find(vector, _wish(place, plan))
-        plan.parameters = {p: type(v[0]).__name__ for p, v in finder.parameters.items()}
+            if place[-1] == "inplace":
+                plan.holes |= {place: ast.Constant(True)} if any(vector) else {}
+            elif any(v != vector[0] or type(v) is not type(vector[0]) for v in vector):
+                plan.holes[place] = finder.find(vector, str(place[-1]), _wishes(place, plan))
+        plan.parameters = finder.signature()
         for i, graph in enumerate(members):
-            plan.arguments[id(graph)] = {p: vector[i] for p, vector in finder.parameters.items()}
+            plan.arguments[id(graph)] = {p: finder.parameters[p][i] for p in plan.parameters}
             self.of[id(graph)] = plan
         self.plans.append(plan)
 
@@ -173,18 +178,21 @@ def _taken(plan: Plan) -> set[str]:
     return {path.partition(".")[0] for path in paths} | MODULE_ATTRIBUTES
 
 
-def _wish(place: Place, plan: Plan) -> str:
-    """A name for a number that nothing else explains: after its layer and its setting."""
+def _wishes(place: Place, plan: Plan) -> list[str]:
+    """Names for a number that nothing else explains: after its setting, or after its layer and its setting."""
     if place[0] == "a":
-        return str(place[2])
+        return [str(place[2])]
     owner = str(place[1])
     if place[0] in ("c", "s"):
         node = plan.graph[plan.facts[0].order[place[1]]]
         owner = node.name or (node.op.name if node.op else "value")
         if owner == "scalar":
-            return "factor"
+            return ["factor"]
     setting = next((p for p in place[2:] if isinstance(p, str)), "size")
-    return f"{owner.replace('.', '_')}_{_POSITIONS.get(setting, setting)}"
+    owner = "_".join(part for part in owner.split(".") if not part.isdigit())
+    short = _POSITIONS.get(setting, setting)
+    long = f"{owner}_{short}" if owner else short
+    return [short, long] if setting in _SIZES or setting == "class" else [long]
 
 
 # -- structure
@@ -252,21 +260,22 @@ def _structure(plans: Plans, graph: Graph, slots: dict[Place, Any]) -> Iterator[
             yield _code(facts.layers[path], ("m", path), slots)
             made = facts.layers[path] is not None
             specs = (plans.shared.own(spec, facts.layers[path]) for spec in module.made)
-            yield tuple(_spec(path, concrete(spec, module, made), slots) for spec in specs)
+            yield tuple(_spec(path, concrete(spec, module, made), slots, made) for spec in specs)
         else:
             yield _instance(plans, path, module.graph, slots)
     for path, spec in graph.weights.items():
         yield path, _spec("", concrete(spec, None, False), slots)
     for i, number in enumerate(facts.order):
         node = graph[number]
-        yield node.kind, node.name, node.module, node.weight, node.replaced, node.bindings, node.level
-        yield facts.overwrites.get(number)
+        called = "" if facts.forms[number] is Form.INNER else node.name
+        yield node.kind, called, node.module, node.weight, node.replaced, node.bindings, node.level
+        yield facts.overwrites.get(number) if number not in facts.stages else None
         yield tuple((facts.index[ref.node], ref.result) for ref in graph.operands(number)), len(node.types)
         yield facts.forms[number]
-        if number in facts.codes:
+        if number in facts.codes and number not in facts.stages:
             yield _code(facts.codes[number], ("c", i), slots)
         if number in facts.stages:
-            yield _code(facts.stages[number], ("s", i), slots)
+            yield _stage(node, facts.stages[number], ("s", i), slots)
         if node.graph is not None:
             yield tuple((s, str(size)) for s, size in facts.passed_sizes(number).items())
             if number in facts.helpers:
@@ -286,8 +295,10 @@ def _instance(plans: Plans, path: str, callee: Graph, slots: dict[Place, Any]) -
     return id(plan)
 
 
-def _spec(path: str, spec: WeightSpec, slots: dict[Place, Any]) -> Any:
-    parts = [_abstract(value, place, slots) for place, value in spec_places(path, spec)]
+def _spec(path: str, spec: WeightSpec, slots: dict[Place, Any], made: bool = False) -> Any:
+    """`made`: an nn.Module makes the weight, so its shape stands nowhere."""
+    places = [(place, value) for place, value in spec_places(path, spec) if not made or place[0] != "w"]
+    parts = [_abstract(value, place, slots) for place, value in places]
     template = spec.code.template if spec.code is not None else None
     return spec.name, spec.role, spec.dtype, spec.init.kind, symmetric_fan(spec.init) is None, template, tuple(parts)
 
@@ -295,8 +306,26 @@ def _spec(path: str, spec: WeightSpec, slots: dict[Place, Any]) -> Any:
 def _code(code: Code | None, place: Place, slots: dict[Place, Any]) -> Any:
     if code is None:
         return None
-    values = tuple((key, _abstract(value, (*place, key), slots)) for key, value in code.values.items())
-    return code.template, values
+    return code.template, tuple(_value(key, value, (*place, key), slots) for key, value in code.values.items())
+
+
+def _value(key: str, value: Any, place: Place, slots: dict[Place, Any]) -> Any:
+    if key in _SIZES and (type(value) is int or isinstance(value, tuple)):
+        slots[place] = value
+        return key
+    return key, _abstract(value, place, slots)
+
+
+def _stage(node: Node, code: Code, place: Place, slots: dict[Place, Any]) -> Any:
+    """A layer without weights. Which activation it is may differ between instances."""
+    torch_class, bracket, rest = code.template.partition("(")
+    if not type(node.op).__module__.endswith(".activation") or not bracket:
+        return _code(code, place, slots)
+    slots[(*place, "class")] = Named(torch_class)
+    if rest in (")", _IN_PLACE) and torch_class in _OVERWRITING:
+        slots[(*place, "inplace")] = rest == _IN_PLACE
+        rest = ""
+    return _code(Code(rest, code.values), place, slots)
 
 
 def _abstract(value: Any, place: Place, slots: dict[Place, Any]) -> Any:
@@ -308,106 +337,24 @@ def _abstract(value: Any, place: Place, slots: dict[Place, Any]) -> Any:
     return repr(value)
 
 
-# -- numbers
-
-
-class _Finder:
-    """Explains numbers that differ between the graphs of a class: by a static argument of the block, by the size of an
-    input, by simple arithmetic on these, or else by a parameter of their own."""
-
-    def __init__(self, graphs: list[Graph], taken: set[str]) -> None:
-        self.scope = Scope(taken)
-        self.parameters: dict[str, tuple] = {}  # name → values, one a graph
-        self._found: dict[tuple, ast.expr] = {}
-        self._candidates: dict[str, tuple] = {}
-        self._names: dict[str, str] = {}
-        arguments = [key for key, value in graphs[0].arguments.items() if isinstance(value, int | float)]
-        for key in arguments:
-            self._candidate(key, tuple(g.arguments.get(key) for g in graphs))
-        for position in range(len(graphs[0].inputs)):
-            types = [g[g.inputs[position]].types[0] for g in graphs]
-            for i, axis in enumerate(types[0].axes):
-                if axis.name is not None:
-                    nice = _AXES.get(axis.name, axis.name.lower())
-                    wanted = (
-                        nice if nice not in arguments and nice not in self._candidates else f"{axis.name.lower()}_in"
-                    )
-                    self._candidate(wanted, tuple(t.axes[i].size if i < t.rank else None for t in types))
-
-    def _candidate(self, wanted: str, values: tuple) -> None:
-        if all(isinstance(v, int | float) for v in values) and len(set(values)) > 1 and wanted not in self._candidates:
-            self._candidates[wanted] = values
-
-    def find(self, vector: tuple, wish: str) -> ast.expr:
-        """An expression over parameters that has these values."""
-        key = tuple((type(v), v) for v in vector)
-        if key not in self._found:
-            found = self._search(vector)
-            self._found[key] = found if found is not None else name(self._own(wish, vector))
-        return self._found[key]
-
-    def known(self, vector: tuple) -> str | None:
-        """The text of an expression that was found before."""
-        found = self._found.get(tuple((type(v), v) for v in vector))
-        return show(found) if found is not None else None
-
-    def _own(self, wish: str, vector: tuple) -> str:
-        made = self.scope.new(wish, "value")
-        self.parameters[made] = vector
-        return made
-
-    def _use(self, candidate: str) -> ast.expr:
-        if candidate not in self._names:
-            self._names[candidate] = self._own(candidate, self._candidates[candidate])
-        return name(self._names[candidate])
-
-    def _root(self, vector: tuple) -> ast.expr | None:
-        """√n or 1/√n of whole numbers that can be explained: the scale of attention."""
-        for exponent in (0.5, -0.5):
-            squares = tuple(max(1, round(v ** (1 / exponent))) for v in vector)
-            if all(n**exponent == v for n, v in zip(squares, vector, strict=True)):
-                found = self._search(squares)
-                return ast.BinOp(found, ast.Pow(), constant(exponent)) if found is not None else None
-        return None
-
-    def _search(self, vector: tuple) -> ast.expr | None:
-        for candidate, values in self._candidates.items():
-            if values == vector and all(type(a) is type(b) for a, b in zip(values, vector, strict=True)):
-                return self._use(candidate)
-        if all(type(v) is float and v > 0 for v in vector):
-            return self._root(vector)
-        if not all(type(v) is int and v > 0 for v in vector):
-            return None
-        usable = {c: v for c, v in self._candidates.items() if all(type(x) is int and x > 0 for x in v)}
-        for candidate, values in usable.items():
-            for factor in range(2, 9):
-                if all(factor * a == b for a, b in zip(values, vector, strict=True)):
-                    return ast.BinOp(ast.Constant(factor), ast.Mult(), self._use(candidate))
-                if all(a == b * factor for a, b in zip(values, vector, strict=True)):
-                    return ast.BinOp(self._use(candidate), ast.FloorDiv(), ast.Constant(factor))
-        for i, (one, a) in enumerate(usable.items()):
-            for two, b in list(usable.items())[i + 1 :]:
-                rows = list(zip(a, b, vector, strict=True))
-                if all(x * y == v for x, y, v in rows):
-                    return ast.BinOp(self._use(one), ast.Mult(), self._use(two))
-                if all(x + y == v for x, y, v in rows):
-                    return ast.BinOp(self._use(one), ast.Add(), self._use(two))
-                if all(x == v * y for x, y, v in rows):
-                    return ast.BinOp(self._use(one), ast.FloorDiv(), self._use(two))
-                if all(y == v * x for x, y, v in rows):
-                    return ast.BinOp(self._use(two), ast.FloorDiv(), self._use(one))
-        return None
-
-
 def construct(plans: Plans, callee: Graph, path: str, inside: Plan) -> ast.expr:
-    """`Bottleneck(64, 64, stride=1)`: the first two whole numbers by position, the others by name."""
+    """`Bottleneck(64, 64, stride=2)`: the first two sizes by position, the others by name."""
     plan = plans.of[id(callee)]
     args: list[ast.expr] = []
     kwargs: dict[str, ast.expr] = {}
     for i, (parameter, value) in enumerate(plan.arguments[id(callee)].items()):
-        given = inside.hole(("a", path, parameter), value) or constant(value)
-        if i < 2 and not kwargs and type(value) is int:
+        given = inside.hole(("a", path, parameter), value) or _given(value)
+        if i < 2 and not kwargs and type(value) is int and parameter not in SETTINGS:
             args.append(given)
-        else:
+        elif not isinstance(given, ast.Constant) or value != default(parameter):
             kwargs[parameter] = given
     return call(name(plan.name), *args, **kwargs)
+
+
+def _given(value: Any) -> ast.expr:
+    """An argument of a class's constructor."""
+    if isinstance(value, Named):
+        return dotted(value)
+    if isinstance(value, tuple):
+        return ast.Tuple([constant(v) for v in value], ast.Load())
+    return constant(value)

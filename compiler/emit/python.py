@@ -6,12 +6,13 @@ import ast
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 
 from ..graph import Graph, Program, Ref
 from ..source import Span
 from .body import Body, Lines, Step, mark
-from .expr import call, constant, name, names_in, text
+from .expr import attribute, call, constant, name, names_in, text
 from .folding import FOLDING, hook
 from .layout import comment, commented, docstring, signature, statement
 from .names import MODULE_ATTRIBUTES, Scope, identifier
@@ -19,18 +20,22 @@ from .plan import Plan, Plans
 from .split import split
 from .starts import loop
 
+_WHOLE = "_forward"  # no label and no entry is called so
+
 
 @dataclass(frozen=True)
 class Emitted:
     """Generated source.
 
     text: the module. network: name of the network's class. lines: what in the spec each 1-based line came from.
-    entries: the method of each entry, by the entry's name."""
+    entries: the method of each entry, by the entry's name. elements: what the elements of a class that is an
+    nn.Sequential came from, by the class's name."""
 
     text: str
     network: str
     lines: dict[int, tuple[Step, ...]]
     entries: dict[str, str]
+    elements: dict[str, list[tuple[Step, ...]]]
 
 
 def emit_python(program: Program) -> str:
@@ -52,12 +57,12 @@ def emit(program: Program) -> Emitted:
         lines.add(FOLDING.split("\n"))
     lines.extend(body)
     places = {i: origins for i, origins in enumerate(lines.origins, 1) if origins}
-    return Emitted("\n".join(lines.text) + "\n", writer.plans.plans[-1].name, places, writer.entries)
+    return Emitted("\n".join(lines.text) + "\n", writer.plans.plans[-1].name, places, writer.entries, writer.elements)
 
 
 def _header(program: Program) -> list[str]:
     digest = hashlib.sha256(program.source_text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    origin = f", sha256 {digest}, by archlang {version('archlang')}"
+    origin = f", sha256 {digest}, by archlang {_own_version()}"
     source = f" of {program.source_name}" if program.source_name else ""
     line = comment(program.name + source)[: 86 - len(origin)] + origin
     doc = docstring(program.doc or "", 0)
@@ -65,6 +70,11 @@ def _header(program: Program) -> list[str]:
     if _folds(program):
         lines.append("# For evaluation only. A checkpoint of the network loads with `load_state_dict`.")
     return [*lines, *([""] if not doc else []), *doc, *([""] if doc else [])]
+
+
+@cache
+def _own_version() -> str:
+    return version("archlang")
 
 
 def _folds(program: Program) -> bool:
@@ -77,6 +87,7 @@ class _Writer:
         self.plans = Plans(program)
         self.nodes: list[ast.AST] = []
         self.used: set[str] = {"nn"}
+        self.elements: dict[str, list[tuple[Step, ...]]] = {}
         methods = Scope(
             MODULE_ATTRIBUTES | {p.partition(".")[0] for p in (*program.graph.modules, *program.graph.weights)}
         )
@@ -95,8 +106,14 @@ class _Writer:
         lines = Lines()
         graph = plan.graph
         origins = _origins(graph.span)
-        lines.add([commented(f"class {plan.name}(nn.Module):", (mark(origins),))], origins)
-        methods = [self._forward(plan)]
+        tree = self.plans.tree(graph)
+        lines.add([commented(f"class {plan.name}({tree.base}):", (mark(origins),))], origins)
+        if tree.base == "nn.Sequential":
+            self.plans.set_size_parameters(plan, {})
+            self.elements[plan.name] = [_origins(span) for span in tree.elements()]
+            methods = []
+        else:
+            methods = self._forward(plan)
         stored: dict[str, None] = {}
         if graph is self.program.graph:
             methods += [self._objective(plan)] if graph.losses else []
@@ -109,10 +126,7 @@ class _Writer:
         for _, body_stored in methods:
             stored |= body_stored
         constructor = self._constructor(plan, [p for p in plan.parameters if p in stored])
-        if constructor.text:
-            lines.extend(constructor)
-            lines.add([""])
-        for i, (method, _) in enumerate(methods):
+        for i, method in enumerate([*([constructor] if constructor.text else []), *(m for m, _ in methods)]):
             if i:
                 lines.add([""])
             lines.extend(method)
@@ -120,12 +134,15 @@ class _Writer:
 
     def _constructor(self, plan: Plan, stored: Sequence[str]) -> Lines:
         lines = Lines()
-        made = list(self.plans.tree(plan.graph).lines())
-        if not made and not plan.parameters:
+        tree = self.plans.tree(plan.graph)
+        made = list(tree.lines())
+        start = tree.start()
+        if not made and not plan.parameters and not start.args:
             return lines
         parameters = ["self", *(f"{p}: {kind}" for p, kind in plan.parameters.items())]
         lines.add(signature("def __init__", parameters, " -> None:", 4))
-        lines.add([" " * 8 + "super().__init__()"])
+        self.nodes.append(start)
+        lines.add(statement(start, 8))
         for parameter in stored:
             lines.add([f"        self.{parameter} = {parameter}"])
         scope = Scope(set(plan.parameters))
@@ -163,11 +180,34 @@ class _Writer:
 
     # -- methods
 
-    def _forward(self, plan: Plan) -> tuple[Lines, dict[str, None]]:
+    def _forward(self, plan: Plan) -> list[tuple[Lines, dict[str, None]]]:
+        """`forward`. Where losses read what it computes on its way, both call a method that returns that, too."""
         graph = plan.graph
         outputs = [graph.operands(n)[0] for n in graph.outputs]
         inputs = [n for n in graph.inputs if graph[n].kind.value == "input"]
-        return self._method("forward", plan, graph, inputs, outputs)
+        besides = self._besides(plan)
+        if not besides:
+            return [self._method("forward", plan, graph, inputs, outputs)]
+        whole = self._method(_WHOLE, plan, graph, inputs, [*outputs, *besides])
+        body = Body(self.plans, plan, graph, inputs, outputs)
+        body.free |= self.plans.size_parameters(graph)
+        part = ast.Constant(0) if len(outputs) == 1 else ast.Slice(None, constant(len(outputs)))
+        body._say(ast.Subscript(self._call_whole(body, _WHOLE), part, ast.Load()), "return ")
+        return [whole, self._finish("forward", body, graph, _tensors(len(outputs)))]
+
+    def _besides(self, plan: Plan) -> list[Ref]:
+        """What losses read of what the outputs need, beside the outputs and the inputs."""
+        graph, facts = plan.graph, self.plans.facts[id(plan.graph)]
+        if graph is not self.program.graph or not graph.losses:
+            return []
+        outputs = [facts.resolve(graph.operands(n)[0]) for n in graph.outputs]
+        losses = [facts.resolve(graph.operands(n)[0]) for n in graph.losses]
+        inner = set(Body(self.plans, plan, graph, graph.inputs, outputs).needed())
+        body = Body(self.plans, plan, graph, graph.inputs, losses)
+        read = [ref for n in body.needed() if n not in inner for ref in body.consumed(n)]
+        ours = ("MODULE", "CODE", "CALL", "INNER")
+        found = [r for r in (*read, *losses) if r.node in inner and facts.forms[r.node].name in ours]
+        return [ref for ref in dict.fromkeys(found) if ref not in outputs]
 
     def _entry(self, plan: Plan, entry: str, method: str) -> tuple[Lines, dict[str, None]]:
         graph = self.program.entries[entry]
@@ -181,12 +221,11 @@ class _Writer:
         nodes = body.needed()
         body.start()
         body.open(nodes, checked=True)
-        if method == "forward":
+        if method in ("forward", _WHOLE):
             self.plans.set_size_parameters(plan, body.free)
         body.run(nodes)
         self._return(body, _together([body.value(ref) for ref in body.roots]), body.roots)
-        result = "Tensor" if len(outputs) == 1 else f"tuple[{', '.join(['Tensor'] * len(outputs))}]"
-        return self._finish(method, body, graph, result)
+        return self._finish(method, body, graph, _tensors(len(outputs)))
 
     def _finish(self, method: str, body: Body, graph: Graph, result: str) -> tuple[Lines, dict[str, None]]:
         self.nodes += body.nodes
@@ -197,6 +236,8 @@ class _Writer:
             parameters += ["*", *(f"{v}: int" for v in body.free.values())]
         lines = Lines()
         lines.add(signature(f"def {method}", parameters, f" -> {result}:", 4), _origins(graph.span))
+        if method == _WHOLE:
+            lines.add(docstring("The outputs, and what the losses read besides.", 8))
         lines.extend(body.lines)
         return lines, body.stored
 
@@ -216,19 +257,15 @@ class _Writer:
         outputs = [graph.operands(n)[0] for n in graph.outputs]
         losses = [graph.operands(n)[0] for n in graph.losses]
         facts = self.plans.facts[id(graph)]
-        resolved = [facts.resolve(ref) for ref in outputs]
+        known = [*(facts.resolve(ref) for ref in outputs), *self._besides(plan)]
         body = Body(self.plans, plan, graph, graph.inputs, [*outputs, *losses])
-        apart = Body(self.plans, plan, graph, graph.inputs, outputs)
-        inner = {n for n in apart.needed() if facts.graph[n].kind.value not in ("input", "target", "weight")}
-        nodes = body.needed(resolved)
-        again = inner & {n for n in nodes if facts.forms[n].name not in ("NUMBER", "NOTHING")}
-        calls = not again and not any(ref.node in body.parameters for ref in resolved)
-        nodes = nodes if calls else body.needed()
+        calls = not any(ref.node in body.parameters for ref in known)
+        nodes = body.needed(known if calls else ())
         body.start()
-        body.open(nodes, checked=not calls)
+        body.open(nodes, checked=not calls, losses=True)
         if calls:
             body.free |= self.plans.size_parameters(graph)
-            self._call_forward(body, resolved)
+            self._call_forward(body, known)
         body.run(nodes)
         terms: list[ast.expr] = []
         for at, ref in zip(graph.losses, body.roots[len(outputs) :], strict=True):
@@ -240,27 +277,38 @@ class _Writer:
         found = [body.value(ref) for ref in body.roots[: len(outputs)]]
         first = found[0] if len(found) == 1 else ast.Tuple(found, ast.Load())
         self._return(body, ast.Tuple([first, ast.Dict(keys, terms)], ast.Load()), body.roots[: len(outputs)])
-        shape = "Tensor" if len(outputs) == 1 else f"tuple[{', '.join(['Tensor'] * len(outputs))}]"
-        return self._finish("objective", body, graph, f"tuple[{shape}, dict[str, Tensor]]")
+        return self._finish("objective", body, graph, f"tuple[{_tensors(len(outputs))}, dict[str, Tensor]]")
 
-    def _call_forward(self, body: Body, outputs: list[Ref]) -> None:
+    def _call_forward(self, body: Body, known: list[Ref]) -> None:
+        """Takes what `forward` returns, or what it and the losses share."""
+        graph = self.program.graph
+        variables = []
+        for i, ref in enumerate(known):
+            if ref in known[:i] or not body.uses.get(ref):
+                variables.append("_")
+                continue
+            output = graph[graph.outputs[i]].name if i < len(graph.outputs) else "x"
+            variables.append(body._name(body._wishes.get(ref) or (output if output != "output" else "y")))
+            body._hold(ref, variables[-1])
+        value = self._call_whole(body, _WHOLE if len(known) > len(graph.outputs) else "")
+        body._say(value, f"{', '.join(variables)} = ")
+
+    def _call_whole(self, body: Body, method: str) -> ast.expr:
+        """`self(image)`, or a call of a method with the same parameters."""
         graph = self.program.graph
         given = [n for n in graph.inputs if graph[n].kind.value == "input"]
         extra = {v: name(v) for v in body.free.values()}
-        variables = []
-        for i, ref in enumerate(outputs):
-            if ref in outputs[:i]:
-                variables.append("_")
-                continue
-            output = graph[graph.outputs[i]].name
-            variables.append(body._name(body._wishes.get(ref) or (output if output != "output" else "y")))
-            body._hold(ref, variables[-1])
-        value = call(name("self"), *(name(body.parameters[n]) for n in given), **extra)
-        body._say(value, f"{', '.join(variables)} = ")
+        function = attribute(name("self"), method) if method else name("self")
+        return call(function, *(name(body.parameters[n]) for n in given), **extra)
 
 
 def _origins(span: Span | None) -> tuple[Step, ...]:
     return (Step("", span),) if span is not None else ()
+
+
+def _tensors(number: int) -> str:
+    """The type of so many tensors."""
+    return "Tensor" if number == 1 else f"tuple[{', '.join(['Tensor'] * number)}]"
 
 
 def _together(values: list[ast.expr]) -> ast.expr:

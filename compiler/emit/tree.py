@@ -12,7 +12,7 @@ from ..initialisers import needs_axes
 from ..ops.base import Code, WeightSpec
 from ..source import Span
 from .expr import attribute, call, constant, dotted, fill, literal, name, show
-from .facts import Element, Facts, Form, constructor_of, is_plain_stage, without_defaults
+from .facts import Element, Facts, Form, child_path, constructor_of, is_plain_stage, without_defaults
 from .names import DICT_ATTRIBUTES, is_plain
 from .plan import Plan, Plans, concrete, construct, stored_inwards, symmetric_fan
 from .starts import start_call
@@ -62,14 +62,17 @@ def grow(facts: Facts, more: dict[str, Graph] | None = None) -> Branch:
     for level, elements in facts.sequences.items():
         _fill_sequence(_descend(root, level), elements)
     _settle(root, facts)
+    labels = list(root.children)
+    if root.kind == "root" and labels and {*labels} == {str(i) for i in range(len(labels))} and not root.weights:
+        root.kind = "list"
+        root.children = {str(i): root.children[str(i)] for i in range(len(labels))}
     return root
 
 
 def _descend(root: Branch, path: str) -> Branch:
     branch = root
     for part in path.split(".") if path else ():
-        below = f"{branch.path}.{part}" if branch.path else part
-        branch = branch.children.setdefault(part, Branch(below))
+        branch = branch.children.setdefault(part, Branch(child_path(branch.path, part)))
     return branch
 
 
@@ -77,7 +80,8 @@ def _fill_sequence(branch: Branch, elements: list[Element]) -> None:
     branch.kind = "sequential"
     for position, element in enumerate(elements):
         if str(position) not in branch.children:
-            branch.children[str(position)] = Branch(f"{branch.path}.{position}", "leaf", stage=element.node)
+            path = child_path(branch.path, str(position))
+            branch.children[str(position)] = Branch(path, "leaf", stage=element.node)
     branch.children = {str(i): branch.children[str(i)] for i in range(len(elements))}
 
 
@@ -133,8 +137,29 @@ class Tree:
 
     # -- constructing
 
+    @property
+    def base(self) -> str:
+        """What the class derives from: a container when its labels are 0, 1, 2 …"""
+        return {"sequential": "nn.Sequential", "list": "nn.ModuleList"}.get(self.root.kind, "nn.Module")
+
+    def start(self) -> ast.Call:
+        """The call of the base's constructor."""
+        made = self._construct(self.root) if self.root.kind != "root" else call("nn.Module")
+        assert isinstance(made, ast.Call)
+        return call(attribute(call("super"), "__init__"), *made.args)
+
+    def elements(self) -> list[Span | None]:
+        """Where the elements of a class that is one sequence come from."""
+        if self.root.kind != "sequential":
+            return []
+        graph = self.facts.graph
+        return [graph[e.node].span if e.node is not None else None for e in self.facts.sequences[""]]
+
     def lines(self) -> Iterator[Line]:
-        """The statements of the constructor, in the order of `state_dict`."""
+        """The statements of the constructor after it called its base's, in the order of `state_dict`."""
+        if self.root.kind != "root":
+            yield from self._after(self.root)
+            return
         yield from self._weights(self.root)
         for label, child in self.root.children.items():
             yield from self._child(name("self"), label, child)
@@ -166,7 +191,13 @@ class Tree:
             node = self.facts.graph[branch.stage]
             if node.graph is not None:
                 return construct(self.plans, node.graph, self.facts.helpers[branch.stage], self.plan)
-            return self._code(self.facts.stages[branch.stage], place)
+            made = self._code(self.facts.stages[branch.stage], place)
+            torch_class = self.plan.hole((*place, "class"), None)
+            in_place = self.plan.hole((*place, "inplace"), None)
+            assert isinstance(made, ast.Call)
+            made.func = torch_class or made.func
+            made.keywords = [ast.keyword("inplace", in_place)] if in_place is not None else made.keywords
+            return made
         match branch.leaf:
             case Layer():
                 return self._layer(branch.path, branch.leaf)
