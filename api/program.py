@@ -195,9 +195,12 @@ class Compiled:
         data: Path_ | None = None,
     ) -> dict[str, float]:
         """Loss and metrics of weights (as in `module`) on one part of the data: train, validation or test."""
+        from archlang.compiler.passes import MEASURED
+        from archlang.runtime.inference import for_inference
         from archlang.runtime.predict import evaluate
 
         module, _ = restore(self.program, weights)
+        module = for_inference(self.program, module, passes=MEASURED)
         plan = plan_for(self.program, on)
         return evaluate(
             self.program, module, plan, split=split, device=device, data=Path(data) if data is not None else None

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import archlang
 import pytest
 import torch
+from archlang.compiler.analysis.biases import prove
 from archlang.compiler.emit.python import emit_python
+from archlang.compiler.graph import Graph
 from archlang.compiler.ops import names, require
-from archlang.compiler.passes import FOLD_NORMS, IN_PLACE, LEVELS, QUIET, Pass, optimise
+from archlang.compiler.ops.base import WeightSpec
+from archlang.compiler.passes import FOLD_NORMS, IN_PLACE, LEVELS, MEASURED, QUIET, Pass, optimise
+from archlang.compiler.passes.check import BrokenPass
+from archlang.compiler.passes.rewrite import each_graph, put, silence
 from archlang.compiler.verify import verify
 from archlang.runtime.inference import for_inference
 from archlang.runtime.module import build
 from emit_harness import compiled, lint
 from parity import fill
+from test_specs import CHECKED, IDS, PROGRAMS, example
 from torch import nn
 
-SPECS = {
-    "lenet5": (1, 32),
-    "cnn/resnet_cifar:ResNet20": (3, 32),
-    "cnn/resnet:ResNet18": (3, 64),
-    "cnn/densenet:DenseNet121": (3, 64),
-    "cnn/mobilenet_v2:MobileNetV2_050": (3, 64),
-    "cnn/mobilenet_v3:MobileNetV3Small": (3, 64),
-    "cnn/efficientnet:EfficientNetB0": (3, 64),
-    "cnn/convnext:ConvNeXtTiny": (3, 64),
-    "cnn/squeezenet:SqueezeNet1_0": (3, 64),
-    "cnn/googlenet:GoogLeNet": (3, 64),
-    "cnn/vgg:VGG11BN": (3, 32),
-}
+SMALL = 64  # height and width, where the spec leaves them open
+LARGER = {"InceptionV3": 107}
+FIRST = dict(reversed(PROGRAMS))  # of each file the first configuration
 
 
 def trained(module: nn.Module) -> nn.Module:
@@ -37,21 +37,30 @@ def trained(module: nn.Module) -> nn.Module:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SPECS)
-def test_every_rewrite_computes_the_same(name: str) -> None:
-    channels, side = SPECS[name]
-    program = archlang.compile(name).program
-    plain = trained(build(program))
-    image = torch.randn(2, channels, side, side, dtype=torch.float64)
+@pytest.mark.parametrize(("file", "name"), PROGRAMS, ids=IDS)
+def test_every_rewrite_computes_the_same(file: Path, name: str) -> None:
+    """Every shipped configuration at a small size, in double precision."""
+    program = CHECKED[file].programs[name]
+    plain = trained(build(program, started=False))
+    side = LARGER.get(name, SMALL)
+    small = replace(program.graph, nominal={axis: min(size, side) for axis, size in program.graph.nominal.items()})
+    inputs = [example(small[n].types[0], small, 2) for n in program.input_nodes()]
+    inputs = [x.double() if x.is_floating_point() else x for x in inputs]
+    some = ((FOLD_NORMS,), (QUIET, IN_PLACE), LEVELS[1]) if FIRST[file] == name else (LEVELS[1],)
     with torch.no_grad():
-        expected = plain(image)
-        for level in ((FOLD_NORMS,), (QUIET, IN_PLACE), LEVELS[1]):
-            after = optimise(program, level, lambda step, made: verify(made, spans=True))
-            module = build(after).double().eval()
+        expected = outputs(plain, inputs)
+        for level in some:
+            module = build(optimise(program, level, checked=True), started=False).double().eval()
             assert tuple(module.load_state_dict(plain.state_dict())) == ([], [])
-            kept = image.clone()
-            torch.testing.assert_close(module(image), expected, rtol=1e-9, atol=1e-9 * expected.abs().max().item())
-            assert torch.equal(image, kept), "an input was written over"
+            kept = [x.clone() for x in inputs]
+            for y, wanted in zip(outputs(module, inputs), expected, strict=True):
+                torch.testing.assert_close(y, wanted, rtol=1e-9, atol=1e-9 * wanted.abs().max().item())
+            assert all(torch.equal(x, held) for x, held in zip(inputs, kept, strict=True)), "an input was written over"
+
+
+def outputs(module: nn.Module, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    found = module(*inputs)
+    return found if isinstance(found, tuple) else (found,)
 
 
 def test_a_pass_leaves_its_program_alone() -> None:
@@ -170,3 +179,54 @@ def test_for_inference() -> None:
     assert for_inference(program, module, 0) is module
     again = archlang.compile("cnn/resnet_cifar:ResNet20").inference()
     assert again(torch.randn(1, 3, 32, 32)).shape == (1, 10)
+
+
+def without_span(graph: Graph) -> None:
+    put(graph, number := graph.order()[-2], replace(graph[number], span=None))
+
+
+def without_layer(graph: Graph) -> None:
+    silence(graph, next(n for n in graph.order() if graph[n].op is not None and graph[n].op.name == "batchnorm"))
+
+
+def other_key(graph: Graph) -> None:
+    graph.weights["more"] = WeightSpec("more", (3,))
+
+
+def mixing(graph: Graph) -> None:
+    """A softmax over the positions, where a rectifier stood."""
+    at = next(n for n in graph.order() if graph[n].op is not None and graph[n].op.name == "relu")
+    put(graph, at, replace(graph[at], op=require("softmax")(axis="W")))
+
+
+CLAIMED = HEAD + "y = x -> conv(4, kernel=3, pad=1) -> batchnorm -> relu  output y  bias locality on y over W }"
+BROKEN = {
+    "has no span": without_span,
+    "a checkpoint leads nowhere": without_layer,
+    "no checkpoint has the key `more`": other_key,
+    "was proved before, and is not after": mixing,
+}
+
+
+@pytest.mark.parametrize(("said", "change"), BROKEN.items(), ids=[change.__name__ for change in BROKEN.values()])
+def test_a_rewrite_that_loses_something_is_named(said: str, change: Callable[[Graph], None]) -> None:
+    program = compiled(CLAIMED)
+    assert [str(f.verdict) for f in prove(program)] == ["proved"]
+    optimise(program, LEVELS[1], checked=True)
+    bad = Pass("bad", lambda p: each_graph(p, change), exact=True)
+    with pytest.raises(BrokenPass, match="`bad`") as caught:
+        optimise(program, (bad,), checked=True)
+    assert said in str(caught.value)
+    optimise(program, (bad,), checked=False)
+
+
+def test_measuring_keeps_losses() -> None:
+    program = archlang.compile("cnn/resnet_cifar:ResNet20").program
+    plain = build(program).eval()
+    fill(plain)
+    quick = for_inference(program, plain, passes=MEASURED)
+    batch = torch.randn(2, 3, 32, 32), torch.tensor([1, 7])
+    with torch.no_grad():
+        (y, losses), (wanted, expected) = quick.objective(*batch), plain.objective(*batch)
+    torch.testing.assert_close((y, losses["nll"]), (wanted, expected["nll"]), rtol=1e-4, atol=1e-4)
+    assert "BatchNorm" not in quick.source

@@ -50,9 +50,12 @@ def command(
     plan = plan_for(program, on)
     module, _ = restore(program, weights)
 
+    from archlang.compiler.passes import MEASURED
+    from archlang.runtime.inference import for_inference
     from archlang.runtime.predict import evaluate
     from archlang.runtime.report import format_metric
 
+    module = for_inference(program, module, passes=MEASURED)
     found = evaluate(program, module, plan, split=split, device=device, data=data)
     if as_json:
         print_json({"network": program.name, "split": split, "metrics": found})

@@ -31,8 +31,10 @@ def _copy(graph: Graph, made: dict[int, Graph]) -> Graph:
         outputs=list(graph.outputs),
         losses=list(graph.losses),
         modules={path: _module(module, made) for path, module in graph.modules.items()},
+        weights=dict(graph.weights),
         values=dict(graph.values),
         checks=list(graph.checks),
+        claims=list(graph.claims),
     )
     for number in graph.nx.nodes:
         node = graph[number]
@@ -72,5 +74,6 @@ def silence(graph: Graph, number: int) -> None:
         graph.nx.add_edge(ref.node, user, position, result=ref.result, kind=kind)
     graph.nx.remove_node(number)
     graph.values = {name: ref if value.node == number else value for name, value in graph.values.items()}
+    graph.claims = [c._replace(ref=ref) if c.ref and c.ref.node == number else c for c in graph.claims]
     if module is not None:
         del graph.modules[module]
