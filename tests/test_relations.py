@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import ceil, floor, lcm
 
 import pytest
+from archlang.compiler.analysis.receptive import Receptive
 from archlang.compiler.relations import (
     POINTWISE,
     Relation,
@@ -18,6 +19,7 @@ from archlang.compiler.relations import (
     union,
     window,
 )
+from emit_harness import compiled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -205,3 +207,56 @@ def test_parts_of_an_axis_change_no_places() -> None:
     assert not compose(everything(uniform=True, symmetric=True), part).symmetric
     assert not compose(part, POINTWISE).follows_permutations
     assert compose(part, window(1, -1, 1)).follows_shifts
+
+
+# -- networks that would fool a careless composition
+
+
+def entries(body: str, inputs: str, axis: str, value: str = "y") -> dict[tuple[int | None, int, int], Relation]:
+    """What a value sees of every input's axis of this name."""
+    program = compiled(f"network N {{\n {inputs}\n {body}\n output {value}\n}}")
+    graph = program.graph
+    view = Receptive().views(graph)[graph.values[value]]
+    names = [graph[n].types[0].names for n in graph.inputs]
+    return {key: r for key, r in view.relations.items() if names[key[1]][key[2]] == axis}
+
+
+def test_an_inner_part_of_a_constant_tells_places_apart() -> None:
+    """A table of positions in two axes is different along the inner one too."""
+    split = 'const at: [t=6] = t\n y = x + (at -> rearrange("(h p) -> h p", h=2))'
+    for axis in ("H", "P"):
+        assert not any(r.uniform for r in entries(split, "input x: [B, H=2, P=3]", axis).values())
+    shuffled = "const c: [a=1, n=4, h=1, w=1] = n\n y = x + (c -> pixel_shuffle(2))"
+    for axis in ("H", "W"):
+        assert not any(r.uniform for r in entries(shuffled, "input x: [B, C=1, H=2, W=2]", axis).values())
+
+
+@pytest.mark.parametrize("join", ["y + z", '(y, z) -> einsum("b h p, b p -> b h")'])
+def test_an_inner_part_of_an_input_must_move_along(join: str) -> None:
+    """z meets the inner part of x's axis: alone, it can't be moved."""
+    inputs = "input x: [B, T=6]\n input z: [B, P=3]"
+    body = f'y = x -> rearrange("b (h p) -> b h p", h=2)\n out = {join.replace("y + z", "y + (z -> unsqueeze(1))")}'
+    program = compiled(f"network N {{\n {inputs}\n {body}\n output out\n}}")
+    view = Receptive().views(program.graph)[program.graph.values["out"]]
+    mine = [key for key in view.relations if key[1:] == (1, 1)]
+    assert mine and all((0, 1) in view.partners.get(key, ()) for key in mine)
+
+
+def test_patches_and_shuffles_still_follow_moves() -> None:
+    """Inner parts do not stand in the way of the axis that they come from."""
+    shuffled = entries("y = x -> conv(16, kernel=3, pad=1) -> pixel_shuffle(2)", "input x: [B, C=4, H=8, W=8]", "H")
+    assert [r.follows_shifts for r in shuffled.values()] == [True]
+    there_and_back = 'y = x -> rearrange("b (n w) -> b n w", w=2) -> softmax -> rearrange("b n w -> b (n w)")'
+    found = entries(there_and_back, "input x: [B, T=8]", "T")
+    assert [(r.follows_shifts, r.period, r.stride) for r in found.values()] == [(True, 2, 1)]
+
+
+def test_a_part_of_an_axis_is_in_no_order_of_the_whole() -> None:
+    for body in (
+        "y = x[T=0..4] -> mean(axis=T)",
+        "a, y = x -> split([4, 4], axis=T)",
+        "y = (x -> softmax(axis=T))[T=0]",
+    ):
+        found = entries(body, "input x: [B, T=8]", "T").values()
+        assert found and not any(r.follows_permutations and r.sees is not Sees.WINDOW for r in found), body
+        assert not any(r.follows_permutations for r in found) or "softmax" in body, body

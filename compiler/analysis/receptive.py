@@ -30,18 +30,20 @@ class View:
     """What one value sees. `varies`: axes along which it holds something else at every place whatever the inputs are
     (a position embedding does), so that nothing that it takes part in is uniform along them. `partners`: other axes of
     inputs with which a relation goes hand in hand: they must move along for it to be uniform, symmetric or steady.
-    `known`: what its elements are whatever the inputs are."""
+    `inner`: (axis, position of an input, its axis) where the axis is an inner part of the input's, of which no relation
+    tells. `known`: what its elements are whatever the inputs are."""
 
     relations: Table = field(default_factory=dict)
     varies: frozenset[int] = frozenset()
     partners: Partners = field(default_factory=dict)
+    inner: frozenset[tuple[int, int, int]] = frozenset()
     known: Known = NOTHING
 
     @property
     def simple(self) -> bool:
         """Does every axis see one axis of one input at most, by itself?"""
         keyed = [axis for axis, _, _ in self.relations if axis is not None]
-        return not self.partners and not self.known and len(set(keyed)) == len(keyed)
+        return not (self.partners or self.inner or self.known) and len(set(keyed)) == len(keyed)
 
     @property
     def keeps_axes(self) -> bool:
@@ -171,14 +173,15 @@ class _Walk:
         fixed = {key[2:] for key in relations} & {(i, a) for i, view in enumerate(operands) for a in view.varies}
         known = [replace(s.known, diagonal=frozenset()) if fixed else s.known for s in summaries]
         own = [summary.varies for summary in summaries]
-        return _compose_all(relations, joint, own, operands, known)
+        return _compose_all(relations, joint, own, operands, known, inner=[summary.inner for summary in summaries])
 
     def _op(self, number: int, node: Node, operands: list[View]) -> list[View]:
         assert node.op is not None
         types = tuple(self.graph.type(ref) for ref in self.graph.operands(number))
         plain = len(types) - len(node.replaced)
         relations = dict(node.op.relations(types[:plain], node.types))
-        if len(types) == len(node.types) == 1 and _keeps_axes(relations, types[0].rank) and operands[0].simple:
+        alone = len(types) == len(node.types) == 1 and not node.op.regroups
+        if alone and _keeps_axes(relations, types[0].rank) and operands[0].simple:
             return [_in_place(relations, operands[0])]
         known = [node.op.known()] * len(node.types) if not types else [NOTHING] * len(node.types)
         lifted: set[tuple[int, int]] = set()
@@ -192,7 +195,8 @@ class _Walk:
                 relations |= {(r, None, operand, axis): everything() for r in range(len(node.types))}
         constant = not types and not node.op.random
         own = [_long_axes(t) if constant else frozenset() for t in node.types]
-        return _compose_all(relations, joint, own, operands, known, lifted)
+        inner = [_inner_parts(relations, types[0], node.types[0])] if node.op.regroups else None
+        return _compose_all(relations, joint, own, operands, known, lifted, inner)
 
     def _masks(
         self, node: Node, types: tuple[TensorType, ...], relations: Relations, operands: list[View]
@@ -231,6 +235,14 @@ def _in_place(relations: Relations, view: View) -> View:
                 seen = _anchored(seen)
         table[axis, source, source_axis] = seen
     return View(table, view.varies)
+
+
+def _inner_parts(relations: Relations, x: TensorType, y: TensorType) -> frozenset[tuple[int, int, int]]:
+    """The axes of a regrouped operand of which an axis of the result may be an inner part, as `View.inner` has them."""
+    still = {key[3]: key[1] for key, relation in relations.items() if relation == POINTWISE and key[1] is not None}
+    moved = [a for a, size in enumerate(x.shape) if a not in still and size != 1]
+    free = [a for a, size in enumerate(y.shape) if a not in still.values() and size != 1]
+    return frozenset((axis, 0, a) for axis in free for a in moved if (0, axis, 0, a) not in relations)
 
 
 def _hand_in_hand(relations: Relations, contracted: Iterable[frozenset[tuple[int, int]]]) -> Joint:
@@ -278,13 +290,17 @@ class _Composer:
         own = self.sources.get((operand, operand_axis), [])
         met = set(own) if operand_axis is not None else set()
         for other in others:
-            met.update(self.sources.get(other, ()))
+            met.update(self.sources.get(other) or self.within(*other))
         for source in own:
             found = met | self.operands[operand].partners.get((operand_axis, *source), frozenset())
             found.discard(source)
             if found:
                 known = self.partners[result].get((axis, *source), frozenset())
                 self.partners[result][axis, *source] = known | found
+
+    def within(self, operand: int, operand_axis: int | None) -> set[tuple[int, int]]:
+        """The sources of which an operand's axis is an inner part."""
+        return {(source, a) for axis, source, a in self.operands[operand].inner if axis == operand_axis}
 
     def fixed(self, places: Iterable[tuple[int, int]]) -> bool:
         """Does one of these axes of operands hold something of its own at every place?"""
@@ -298,8 +314,10 @@ def _compose_all(
     operands: list[View],
     known: list[Known],
     lifted: Container[tuple[int, int]] = (),
+    inner: list[frozenset[tuple[int, int, int]]] | None = None,
 ) -> list[View]:
-    """The views of a node's results. lifted: operands' axes that vary without a part in what varies in the results."""
+    """The views of a node's results. lifted: operands' axes that vary without a part in what varies in the results.
+    inner: as in `View`, of each result and the operands."""
     results = len(own)
     composer = _Composer(operands, results)
     varies = [set(axes) for axes in own]
@@ -316,6 +334,10 @@ def _compose_all(
             for result in range(results):
                 composer.see(result, None, POINTWISE, operand, None)
                 composer.pair(result, None, operand, None, ())
+    parts = [
+        _passed_on(composer, result, relations, inner[result] if inner else (), varies[result])
+        for result in range(results)
+    ]
     for table, axes, partners, facts in zip(composer.tables, varies, composer.partners, known, strict=True):
         for pair in facts.diagonal:
             if axes.issuperset(pair) and _moves_as_one(table, partners, *pair):
@@ -323,8 +345,27 @@ def _compose_all(
         for key, relation in table.items():
             if key[0] in axes and relation.uniform:
                 table[key] = _anchored(relation)
-    found = zip(composer.tables, varies, composer.partners, known, strict=True)
-    return [View(table, frozenset(axes), partners, facts) for table, axes, partners, facts in found]
+    found = zip(composer.tables, varies, composer.partners, parts, known, strict=True)
+    return [View(table, frozenset(axes), *rest) for table, axes, *rest in found]
+
+
+def _passed_on(
+    composer: _Composer, result: int, relations: Relations, inner: Iterable[tuple[int, int, int]], varies: set[int]
+) -> frozenset[tuple[int, int, int]]:
+    """A result's inner parts of inputs' axes. Adds to `varies` axes that hold inner parts of axes that do."""
+    found: set[tuple[int, int, int]] = set()
+    keyed = {axis for axis, _, _ in composer.tables[result]}
+    for axis, operand, operand_axis in inner:
+        if axis not in keyed:  # else it moves by whole turns of what is inside
+            if operand_axis in composer.operands[operand].varies:
+                varies.add(axis)
+            sources = composer.sources.get((operand, operand_axis)) or composer.within(operand, operand_axis)
+            found.update((axis, *source) for source in sources)
+    if any(view.inner for view in composer.operands):
+        for out, axis, operand, operand_axis in relations:
+            if out == result and axis is not None and axis not in keyed:
+                found.update((axis, *source) for source in composer.within(operand, operand_axis))
+    return frozenset(found)
 
 
 def _moves_as_one(table: Table, partners: Partners, a: int, b: int) -> bool:
@@ -357,7 +398,7 @@ def after(view: View, inputs: list[View]) -> View:
     """What a value of a block sees once the block's inputs see this."""
     relations: Relations = {(0, axis, source, a): r for (axis, source, a), r in view.relations.items()}
     joint: Joint = {(0, *key): partners for key, partners in view.partners.items()}
-    return _compose_all(relations, joint, [view.varies], inputs, [view.known])[0]
+    return _compose_all(relations, joint, [view.varies], inputs, [view.known], inner=[view.inner])[0]
 
 
 def whole(view: View, source: int, source_axis: int) -> Relation | None:

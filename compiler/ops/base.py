@@ -240,6 +240,7 @@ class Op(Declared):
     random: ClassVar[bool] = False  # draws numbers: never merged, moved out of a loop or folded
     stateful: ClassVar[bool] = False  # updates buffers in training, or acts otherwise there
     hidden: ClassVar[bool] = False  # made by syntax (`a + b`), not a layer one can name
+    regroups: ClassVar[bool] = False  # parts of an axis go elsewhere, and its relations tell of the outermost one only
     neutral: ClassVar[float | None] = None  # what it takes no notice of along axes that it sees all of (a sum: zero)
     leaves: ClassVar[float | None] = None  # what its result holds there, where it keeps the axis
     told_by_result: ClassVar[bool] = False  # its gradient follows exactly from its result alone

@@ -70,6 +70,7 @@ class Rearrange(Op):
     name = "rearrange"
     glyph = Glyph.SHAPE
     extra = "sizes"
+    regroups = True
     examples = (
         Example({"pattern": "b c h w -> b (h w) c"}, ("B C=4 H=3 W=2",), ("B _=6 C=4",)),
         Example({"pattern": "b t (h d) -> b h t d", "sizes": {"h": 2}}, ("B T D=6",), ("B h=2 T d=3",)),

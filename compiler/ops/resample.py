@@ -191,6 +191,7 @@ class PixelShuffle(Op):
     """Moves channels into space: [B, C·r², H, W] becomes [B, C, H·r, W·r] (Shi et al., 2016)."""
 
     name = "pixel_shuffle"
+    regroups = True
     glyph = Glyph.SHAPE
     examples = (
         Example({"factor": 2}, ("B C=8 H W",), ("B C=2 H=2*H W=2*W",)),
@@ -233,6 +234,7 @@ class PixelUnshuffle(Op):
     """Moves space into channels: [B, C, H·r, W·r] becomes [B, C·r², H, W], the inverse of `pixel_shuffle`."""
 
     name = "pixel_unshuffle"
+    regroups = True
     glyph = Glyph.SHAPE
     examples = (
         Example({"factor": 2}, ("B C=3 H=6 W=8",), ("B C=12 H=3 W=4",)),

@@ -47,6 +47,7 @@ class Flatten(_Shape):
     """Several neighbouring axes made one. An axis among others of size 1 keeps its name."""
 
     name = "flatten"
+    regroups = True
     examples = (
         Example({}, ("B C=4 H=3 W=2",), ("B 24",)),
         Example({}, ("B C=4 1 1",), ("B C=4",)),
@@ -131,6 +132,7 @@ class Unflatten(_Shape):
     """One axis split into several, the outermost first; one of the sizes may be -1."""
 
     name = "unflatten"
+    regroups = True
     examples = (
         Example({"axis": -1, "sizes": (2, -1)}, ("B T D=6",), ("B T 2 3",)),
         Example({"axis": "C", "sizes": (2, 2, 2)}, ("B C=8 H=3",), ("B 2 2 2 H=3",)),
@@ -172,6 +174,7 @@ class Reshape(_Shape):
     names."""
 
     name = "reshape"
+    regroups = True
     examples = (
         Example({"sizes": (2, 12)}, ("2 C=4 H=3",), ("2 12",)),
         Example({"sizes": (-1, 2, 2, 3)}, ("N C=4 H=3",), ("N 2 2 H=3",)),
