@@ -598,3 +598,18 @@ def test_from_text() -> None:
     ]
     assert [link.kind for link in drawn.links].count(EdgeKind.SKIP) == 1
     assert drawn.subtitle.endswith("image 3×32×32")
+
+
+def test_the_layer_of_a_proved_bottleneck_says_so() -> None:
+    text = """network Coder {
+  input x: [B, D=64]
+  code = x -> wide: linear(32) -> relu -> narrow: linear(8)
+  output y = code -> linear(64)
+  bias bottleneck(8) on y
+}
+"""
+    program = compile_program(Source(text))
+    items = outline(program, program.graph, 1, False, 500).items.values()
+    notes = {item.stripes[0].name: item.stripes[0].note for item in items}
+    assert notes["narrow"] == "bottleneck, 8 elements"
+    assert notes["wide"] == ""

@@ -12,7 +12,7 @@ with the capacity of its own minimum cut, others keep those vertices that can be
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import networkx as nx
@@ -31,11 +31,12 @@ Vertex = int
 
 @dataclass(frozen=True)
 class Member:
-    """A value of a cut: labels of the blocks it stands in and its own, how many elements it holds, where it is made;
-    `call`: where it stands in a block, the call that leads there."""
+    """A value of a cut: labels of the blocks it stands in and its own, how many elements it holds, which value of its
+    graph it is, where it is made; `call`: where it stands in a block, the call that leads there."""
 
     path: str
     elements: int | Dim
+    ref: Ref
     span: Span | None
     call: Span | None = None
 
@@ -164,7 +165,7 @@ class Cutter:
             capacity = self._counted(shape)
             spare = layout.spare(capacity, before)
             if spare is None:
-                member = Member(names.get(ref) or label(graph, ref.node), _product(shape), graph[ref.node].span)
+                member = Member(names.get(ref) or label(graph, ref.node), _product(shape), ref, graph[ref.node].span)
                 spare = layout.vertex(capacity, (member,), before)
             where[ref] = spare
 
@@ -283,7 +284,7 @@ def _flat(members: Iterable[Member | _Inside], prefix: str = "", call: Span | No
         if isinstance(member, _Inside):
             yield from _flat(member.members, path, call or member.call)
         else:
-            yield Member(path, member.elements, member.span, call)
+            yield replace(member, path=path, call=call)
 
 
 def called_sizes(program: Program, graph: Graph) -> list[Sizes]:

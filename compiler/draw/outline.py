@@ -69,6 +69,7 @@ def drawn(
     figure = Figure(words.clean(program.name), _subtitle(program, graph))
     figure.groups["root"] = Group("root", figure.title, "root", None)
     builder = Builder(figure, parameters, most, _silent(graph), {} if repeats is None else repeats)
+    builder.narrow = _narrow(program, graph)
     builder.draw(graph, "", graph.nominal, depth=depth, home="root", given=None)
     return builder
 
@@ -88,6 +89,18 @@ def _subtitle(program: Program, graph: Graph) -> str:
         if node.kind is Kind.INPUT:
             parts.append(f"{words.clean(node.name, 30)} {words.shape_text(node.types[0].substitute(graph.nominal))}")
     return words.clean(" · ".join(parts), 160)
+
+
+def _narrow(program: Program, graph: Graph) -> dict[int, str]:
+    """What to write beside the nodes of the graph's own body that a proved bottleneck consists of."""
+    claimed = [f.ref for f in program.findings if f.claim.name == "bottleneck" and f.graph == graph.name]
+    if not claimed or graph is not program.graph:
+        return {}
+    from ..analysis.cut import Cutter
+
+    cutter = Cutter()
+    members = [m for ref in claimed if ref is not None for m in cutter.cut(graph, ref).members if m.call is None]
+    return {m.ref.node: f"bottleneck, {m.elements} elements" for m in members}
 
 
 def _silent(graph: Graph) -> dict[str, frozenset[str]]:
@@ -126,6 +139,7 @@ class Builder:
     repeats: dict[int, list[Repeat]]
     links: set[tuple[str, str]] = field(default_factory=set)
     closed: list[tuple[Scope, int | str]] = field(default_factory=list)  # blocks by node, levels by name
+    narrow: dict[int, str] = field(default_factory=dict)  # notes of the nodes of a bottleneck, in the outermost graph
 
     def draw(
         self,
@@ -340,6 +354,7 @@ class Builder:
             for part in (
                 words.count_text(count) if self.parameters and count else "",
                 "shared weights" if shared else "",
+                self.narrow.get(number, "") if not scope.prefix else "",
             )
             if part
         )
