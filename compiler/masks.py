@@ -46,7 +46,7 @@ class Band(NamedTuple):
             return Relation(Sees.PREFIX, 1, int(self.hi), int(self.hi))
         if self.hi == inf:
             return Relation(Sees.SUFFIX, 1, int(self.lo), int(self.lo))
-        return window(1, int(self.lo), int(self.hi))
+        return window(1, int(self.lo), int(self.hi), padded=self != (0, 0))  # what reaches past a border is left out
 
 
 class Fact(NamedTuple):

@@ -346,7 +346,7 @@ def _compose_all(
             if key[0] in axes and relation.uniform:
                 table[key] = _anchored(relation)
     found = zip(composer.tables, varies, composer.partners, parts, known, strict=True)
-    return [View(table, frozenset(axes), *rest) for table, axes, *rest in found]
+    return [View(table, frozenset(axes), partners, part, facts) for table, axes, partners, part, facts in found]
 
 
 def _passed_on(
@@ -362,9 +362,9 @@ def _passed_on(
             sources = composer.sources.get((operand, operand_axis)) or composer.within(operand, operand_axis)
             found.update((axis, *source) for source in sources)
     if any(view.inner for view in composer.operands):
-        for out, axis, operand, operand_axis in relations:
-            if out == result and axis is not None and axis not in keyed:
-                found.update((axis, *source) for source in composer.within(operand, operand_axis))
+        for out, place, operand, operand_axis in relations:
+            if out == result and place is not None and place not in keyed:
+                found.update((place, *source) for source in composer.within(operand, operand_axis))
     return frozenset(found)
 
 
