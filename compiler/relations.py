@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from math import lcm
 
 Exact = int | Fraction  # whole numbers are ints: arithmetic with fractions takes ten times as long
@@ -115,6 +116,11 @@ def compose(outer: Relation, inner: Relation) -> Relation:
         return inner
     if inner is POINTWISE:
         return outer
+    return _composed(outer, inner)
+
+
+@lru_cache(maxsize=4096)  # height and width, and blocks one like another, ask the same again
+def _composed(outer: Relation, inner: Relation) -> Relation:
     uniform = outer.uniform and inner.uniform
     padded = outer.padded or inner.padded
     stride = _exact(outer.stride * inner.stride)
@@ -135,7 +141,12 @@ def compose(outer: Relation, inner: Relation) -> Relation:
 
 def union(left: Relation, right: Relation) -> Relation:
     """What a value sees that depends on the axis along two paths."""
-    if left is right or left == right:
+    return left if left is right else _united(left, right)
+
+
+@lru_cache(maxsize=4096)
+def _united(left: Relation, right: Relation) -> Relation:
+    if left == right:
         return left
     uniform = left.uniform and right.uniform and left.stride == right.stride
     padded = left.padded or right.padded
