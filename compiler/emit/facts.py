@@ -166,10 +166,19 @@ def examine(graph: Graph, free: Mapping[int, tuple[str, ...]], asked: Asked) -> 
         if homeless and node.graph is not None and (node.module is None or not _foreign(graph, node.module)):
             facts.helpers[number] = _free(node.module or node.graph.name.lower(), taken)
     for number, code in facts.codes.items():
-        facts.codes[number] = facts.local.code(lift(code) if graph.kind == "block" else code)
+        facts.codes[number] = _localised(facts, code)
     _questions(facts, asked)
     facts.unknown = tuple(sorted({s for s in _needed(facts) if not is_local(s)}))
     return facts
+
+
+def local_code(facts: Facts, number: int) -> Code:
+    """The functional form of a node, over the sizes that the graph can read."""
+    return _localised(facts, _call(facts, number))
+
+
+def _localised(facts: Facts, code: Code) -> Code:
+    return facts.local.code(lift(code) if facts.graph.kind == "block" else code)
 
 
 def _questions(facts: Facts, asked: Asked) -> None:
@@ -333,7 +342,7 @@ def _sequences(facts: Facts) -> None:
             if element.node is None:
                 continue
             if facts.forms[element.node] is Form.CODE:
-                facts.stages[element.node] = _stage(facts, element.node)  # type: ignore[assignment]
+                facts.stages[element.node] = stage(facts, element.node)  # type: ignore[assignment]
             facts.forms[element.node] = Form.INNER
 
 
@@ -410,12 +419,12 @@ def _element(facts: Facts, level: str, number: int) -> Element | None:
     elif path is not None and facts.forms[number] is Form.MODULE:
         if own is None:
             return None
-    elif facts.forms[number] is not Form.CODE or _stage(facts, number) is None:
+    elif facts.forms[number] is not Form.CODE or stage(facts, number) is None:
         return None
     return Element(number, level, operands[0], Ref(number))
 
 
-def _stage(facts: Facts, number: int) -> Code | None:
+def stage(facts: Facts, number: int) -> Code | None:
     """How to construct a node without weights as a module."""
     node = facts.graph[number]
     if node.op is None or node.replaced or (node.module is not None and node.module in facts.graph.modules):

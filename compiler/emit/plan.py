@@ -17,6 +17,7 @@ from .facts import Facts, Form, examine
 from .finder import SETTINGS, Finder, Named, default
 from .least import Asked, asked
 from .names import MODULE_ATTRIBUTES, Scope, identifier
+from .relatives import relative
 from .sizing import shown_size
 from .starts import find_shared
 
@@ -83,12 +84,16 @@ class Plans:
             for graph in root.graphs():
                 graphs[id(graph)] = graph
         questions: dict[int, Asked] = {}
+        examined: dict[int, Facts] = {}  # by structure
         entries = {id(graph) for graph in program.entries.values()}
         blocks = [g for i, g in graphs.items() if g is not program.graph and i not in entries]
         for graph in (*blocks, program.graph, *program.entries.values()):
             questions[id(graph)] = asked(graph, questions)
-            self.facts[id(graph)] = examine(graph, self.free, questions[id(graph)])
-            self.free[id(graph)] = self.facts[id(graph)].unknown
+            known = examined.get(id(graph.structure))
+            facts = relative(known, graph) if known is not None else None
+            facts = facts or examine(graph, self.free, questions[id(graph)])
+            self.facts[id(graph)] = examined[id(graph.structure)] = facts
+            self.free[id(graph)] = facts.unknown
         self.shared = find_shared(program.graph, self.facts)
         self.scope.taken.add(identifier(program.name, "Network"))
         self._group(blocks)
