@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from archlang.compiler.elaborate.families import Families
 from archlang.compiler.elaborate.session import Session
+from archlang.compiler.emit.python import emit_python
 from archlang.compiler.frontend import check_source
 from archlang.compiler.graph_text import graph_text
 from archlang.compiler.source import Source
@@ -40,11 +41,11 @@ DECIDES = {
     "  output ys[0] + ys[1] -> dropout(p)\n}\n",
     "what a layer refuses": "block A(p: float) {\n" + HEAD + "  output x -> hardtanh(p, 0.15)\n}\n",
 }
-USES = "A(0.1) -> A(0.3) -> A(0.1) -> A(0.2)"
+USES = "A(0.1) -> A(0.3) -> A(0.1) -> A(1e-5)"  # the last is what PyTorch assumes where a norm says nothing
 
 
 def elaborated(text: str, monkeypatch: pytest.MonkeyPatch, *, apart: bool) -> tuple[list[str], list[str], int]:
-    """Graphs, diagnostics, and how many blocks were elaborated; with `apart`, each by itself."""
+    """Graphs with their source, diagnostics, and how many blocks were elaborated; with `apart`, each by itself."""
     count = []
     with monkeypatch.context() as patch:
         if apart:
@@ -53,7 +54,7 @@ def elaborated(text: str, monkeypatch: pytest.MonkeyPatch, *, apart: bool) -> tu
         patch.setattr(Session, "_elaborate", lambda self, *given: (count.append(1), inner(self, *given))[1])
         checked = check_source(Source(text, "a.arch"))
     said = [f"{d.code} {d.message} {d.span and (d.span.start, d.span.end)}" for d in checked.diagnostics]
-    return [graph_text(program) for program in checked.programs.values()], said, len(count)
+    return [graph_text(p) + emit_python(p) for p in checked.programs.values()], said, len(count)
 
 
 @pytest.mark.parametrize("block", PASSED_ON.values(), ids=PASSED_ON)
