@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from typing import Any
 
 from ...graph import Graph, Kind, Node, Ref
 from ...relations import Relation, Sees
@@ -167,7 +168,7 @@ Words = Callable[[Case, Breach], tuple[str, str | None]]
 """What a refusal says of a breach: the message and the help."""
 
 
-def refusal(case: Case, law: Law, words: Words, figures: dict[str, object]) -> Finding | None:
+def refusal(case: Case, law: Law, words: Words, figures: dict[str, Any]) -> Finding | None:
     """The claim refused, or left undecided where all that breaks it is loose; None when nothing breaks it."""
     found = list(law.breaches(case, case.view))
     if not found:

@@ -165,8 +165,6 @@ class _Context:
                 yield from self._in(node.graph, result, views, counts, inner, path, call or node)
             elif (count := least[here]) is not None:
                 missed = self._missed(graph, [(ref, view(ref)) for ref in operands], sizes)
-                if node.op is not None and node.op.name == "index":
-                    missed = "all positions but one are left out"
                 yield _Way(path, node, call, count, missed)
 
     def _missed(self, graph: Graph, operands: list[tuple[Ref, View]], sizes: Sizes) -> str | None:
@@ -193,8 +191,8 @@ def _left_out(relation: Relation, size: int | Dim, whole: int | Dim) -> str | No
         return f"the last {positions(-int(-rest // 1))} are never seen" if rest > 0 else None
     if isinstance(relation.stride, Fraction) or isinstance(relation.hi, Fraction):
         return ""
-    rest = relation.stride * (size - 1) + relation.hi - (whole - 1)
-    return None if at_least(rest, 0) is Answer.PROVED else ""
+    short = (size - 1) * relation.stride + relation.hi - (whole - 1)
+    return None if at_least(short, 0) is Answer.PROVED else ""
 
 
 class _Crossings:
@@ -243,14 +241,17 @@ def _has_weights(graph: Graph, number: int, node: Node) -> bool:
     return node.op is not None and is_weight_layer(node.op, node.op.weights(graph.operand_types(number)))
 
 
+Place = tuple[str, Node, "Node | None"]  # the path of a step, the step, the call through which it is reached
+
+
 @dataclass
 class _Stages:
     """What values on the way see of one axis of an input: by stride, the ends of the widest window. falls: where the
     resolution rises again; all: where a place comes to see more than a window."""
 
     widest: dict[Exact, tuple[Exact, Exact]] = field(default_factory=dict)
-    falls: tuple[str, Node, Node | None] | None = None
-    all: tuple[str, Node, Node | None] | None = None
+    falls: Place | None = None
+    all: Place | None = None
 
     def see(self, stride: Exact, lo: Exact, hi: Exact) -> None:
         known = self.widest.get(stride)
@@ -276,6 +277,7 @@ class _Staircase:
             operands = [views[ref] for ref in graph.operands(number)]
             if node.kind is Kind.CALL and node.graph is not None:
                 self._call(found, receptive, graph, number, operands, axes)
+                continue
             for result in range(max(1, len(node.types))):
                 view = views[Ref(number, result)]
                 if all(view is not operand for operand in operands):
@@ -311,9 +313,6 @@ class _Staircase:
                 here.all = here.all or _beneath(at, inner.all, node)
 
 
-Place = tuple[str, Node, "Node | None"]
-
-
 def _beneath(path: str, place: Place | None, call: Node) -> Place | None:
     return None if place is None else (beneath(path, place[0]), place[1], call)
 
@@ -335,10 +334,10 @@ def _step(
         if relation.sees is not Sees.WINDOW:
             here.all = here.all or place
             continue
+        if here.falls is None and relation.stride < max((1, *here.widest)):
+            before = [r.stride for v in operands for k, r in v.relations.items() if k[0] is not None and k[1:] == pair]
+            here.falls = place if before and relation.stride < min(before) else None
         here.see(relation.stride, relation.lo, relation.hi)
-        before = [r.stride for v in operands for k, r in v.relations.items() if k[0] is not None and k[1:] == pair]
-        if before and relation.stride < min(before):
-            here.falls = here.falls or place
 
 
 @prover(Hierarchy)

@@ -142,6 +142,10 @@ def caveats(case: Case, *, moves: bool = False) -> Iterator[Caveat]:
 def _global(case: Case) -> Caveat:
     path = _first_with(case, lambda relation: relation.sees is not Sees.WINDOW)
     text = f"from `{path}` on, places know of all others: what leaves at one border must equal what enters at the other"
+    if all(
+        relation.sees in (Sees.WINDOW, Sees.PREFIX, Sees.SUFFIX) for _, seen in seen_axes(case) for _, relation in seen
+    ):
+        text = f"from `{path}` on, places know of all on one side of them: what enters there must count for nothing"
     return Caveat("global statistics", text)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...claims import Causality, PermutationEquivariance, PermutationInvariance, Sequential
 from ...relations import Relation, Sees
 from .blame import Breach, Law, Reason, refusal
@@ -20,7 +22,7 @@ def causality(case: Case) -> Finding:
             return Reason.AHEAD
         return Reason.AHEAD if relation.hi > 0 else None
 
-    figures = {"windows": windows(case)}
+    figures: dict[str, Any] = {"windows": windows(case)}
     refused = vacuous(case) or gone(case, figures) or refusal(case, Law(rule), _ahead_words, figures)
     if refused is not None:
         return refused
@@ -65,7 +67,7 @@ def _order_words(case: Case, breach: Breach) -> tuple[str, str | None]:
 @prover(PermutationEquivariance)
 def permutation_equivariance(case: Case) -> Finding:
     """The value has the axis, and every entry is each position by itself, or all of them in any order."""
-    figures = {"windows": windows(case)}
+    figures: dict[str, Any] = {"windows": windows(case)}
     refused = vacuous(case) or refusal(case, Law(_any_order, joint=True), _order_words, figures) or gone(case, figures)
     if refused is not None:
         return refused
@@ -76,7 +78,7 @@ def permutation_equivariance(case: Case) -> Finding:
 @prover(PermutationInvariance)
 def permutation_invariance(case: Case) -> Finding:
     """The axis is gone, and what every element sees of it is the same in any order."""
-    figures = {"windows": windows(case)}
+    figures: dict[str, Any] = {"windows": windows(case)}
     refused = vacuous(case) or refusal(case, Law(_any_order, joint=True, single=False), _order_words, figures)
     refused = refused or still_there(case, figures)
     message = f"{value_name(case)} is the same in whatever order the positions of {_names(case)} come"

@@ -210,7 +210,7 @@ class _Replay:
         if weighed and axes:
             i, a = axes[0]
             what = f"this has weights for {before[i].shape[a]} features, made of every position of {names}"
-            alone = types[i].shape[a] in map(symbol, opened)
+            alone = types[i].shape[a] in [symbol(name) for name in opened]
             if alone:
                 what = f"this has weights for every position of {names}"
             return _Fixed(graph, number, what, True, path, pooling=not alone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import lcm
+from typing import Any
 
 from ...claims import Locality, TranslationEquivariance, TranslationInvariance
 from ...relations import Relation, Sees
@@ -24,7 +25,7 @@ def locality(case: Case) -> Finding:
             return Reason.ALL
         return Reason.WIDE if widest is not None and relation.width > widest else None
 
-    figures = {"windows": windows(case)}
+    figures: dict[str, Any] = {"windows": windows(case)}
     refused = vacuous(case) or refusal(case, Law(rule), _wide_words, figures)
     return refused or case.proved(_windows_text(case), *caveats(case), **figures)
 
@@ -73,7 +74,7 @@ def _move_words(case: Case, breach: Breach) -> tuple[str, str | None]:
 @prover(TranslationEquivariance)
 def translation_equivariance(case: Case) -> Finding:
     """The value has the axis, every entry follows shifts, and nothing that has to move along stays behind."""
-    figures = {"windows": windows(case)}
+    figures: dict[str, Any] = {"windows": windows(case)}
     refused = vacuous(case) or refusal(case, Law(_follows, joint=True), _move_words, figures) or gone(case, figures)
     if refused is not None:
         return refused
@@ -93,7 +94,7 @@ def translation_equivariance(case: Case) -> Finding:
 @prover(TranslationInvariance)
 def translation_invariance(case: Case) -> Finding:
     """The axis is gone, and what every element sees of it follows shifts."""
-    figures = {"windows": windows(case)}
+    figures: dict[str, Any] = {"windows": windows(case)}
     refused = vacuous(case) or refusal(case, Law(_follows, joint=True, single=False), _move_words, figures)
     refused = refused or still_there(case, figures)
     if refused is not None:
