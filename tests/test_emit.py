@@ -19,6 +19,7 @@ from archlang.compiler.emit.split import split
 from archlang.compiler.graph import Kind, Node
 from archlang.compiler.ops.base import Check
 from archlang.compiler.sizes import symbol
+from archlang.runtime.module import build
 from by_hand import LENET, RESNET
 from emit_harness import HOLES, MANY, TIED, Builder, compiled, lint, saved, span
 
@@ -91,6 +92,34 @@ def test_equal_blocks_become_a_comprehension_and_a_loop():
     assert "def forward(self, x: Tensor, net: nn.Module) -> Tensor:" in text
     many = emit_python(compiled(RESNET.replace("[2, 2, 2]", "[9, 2, 2]")))
     assert "self.layer1 = nn.Sequential(*[Basic(16) for _ in range(9)])" in body(many, "SmallResNet", "__init__")
+
+
+DENSE = """
+block Grow { input x: [B, C, H, W]  output x -> relu -> conv(8, kernel=1) }
+network Dense {
+  input x: [B, C=4, H, W]
+  for i in 1..5 { x = x -> skip by concat { `body.grow{i}`: Grow } }
+  for i in 0..2 { x = x -> skip by concat { `tail.grow{i}`: Grow } }
+  output x -> last: conv(2, kernel=1)
+}
+"""
+
+
+def test_blocks_that_step_evenly_become_a_comprehension_and_joins_a_loop():
+    program = compiled(DENSE)
+    text = emit_python(program)
+    assert "self.body = nn.ModuleDict({f'grow{i}': Grow(-4 + 8 * i) for i in range(1, 5)})" in [
+        s.replace("8 * i - 4", "-4 + 8 * i") for s in body(text, "Dense", "__init__")
+    ]
+    forward = body(text, "Dense", "forward")
+    assert forward[0].startswith("for grow in self.body.values():\n    x = torch.cat([x, grow(x)], dim=1)")
+    assert len(forward) == 4 and lint(text) == ""
+    net = build(program)
+    assert set(net.state_dict()) == set(saved(program))
+    x = y = torch.randn(2, 4, 3, 3)
+    for grow in (*net.body.values(), *net.tail.values()):
+        y = torch.cat([y, grow(y)], dim=1)
+    torch.testing.assert_close(net(x), net.last(y))
 
 
 def test_an_objective_computes_only_what_the_outputs_lack():

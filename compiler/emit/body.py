@@ -13,7 +13,7 @@ from .expr import attribute, call, constant, fill, literal, name, names_in, show
 from .facts import Facts, Form
 from .layout import WIDTH, comment, statement
 from .least import Least
-from .loops import Loop, find_loops
+from .loops import find_loops, write_loop
 from .names import Scope, identifier
 from .plan import Plan, Plans
 from .sizing import axis_name, is_local, local_name, place, shown_size, symbols_of
@@ -237,44 +237,12 @@ class Body:
         ours = (Form.MODULE, Form.CODE, Form.CALL)
         steps = [n for n in nodes if n in self._outer or self.facts.forms[n] in ours]
         loops = find_loops(self, steps)
-        inside = {n for loop in loops.values() for n in loop.steps}
+        inside = {n for loop in loops.values() for n in loop.nodes}
         for number in steps:
             if number in loops:
-                self._loop(loops[number])
+                write_loop(self, loops[number])
             elif number not in inside:
                 self._compute(number, self.consumed(number))
-
-    def _loop(self, loop: Loop) -> None:
-        """`for block in self.blocks: x = block(x, …)`."""
-        first, last = loop.steps[0], Ref(loop.steps[-1])
-        operands = self.facts.operands(first)
-        node, start = self.graph[first], operands[loop.carried]
-        wish = self._wishes.get(last)
-        for ref in dict.fromkeys(operands):
-            if ref in self.values and self.values[ref].variable is None:
-                self._settle(ref, wish if ref == start else None)
-        before = self.values[start]
-        for i, ref in enumerate(operands):
-            if ref in self.values:
-                self.left[self.values[ref].variable or ""] -= 1 if i == loop.carried else len(loop.steps)
-        reads = (before.variable,) if before.variable is not None else ()
-        target = self._variable(wish, Value(before.expression, reads=reads))
-        if target != before.variable:
-            self._say(before.expression, f"{target} = ")
-        self._hold(start, target)
-        self._hold(last, target)
-        item = self.scope.new(loop.item)
-        step = self._expression(first, node)
-        assert isinstance(step, ast.Call)
-        step = ast.Call(name(item), step.args, step.keywords)
-        modules = self.path(loop.path)
-        if loop.part is not None:
-            bounds = [constant(n) if n is not None else None for n in loop.part]
-            modules = ast.Subscript(modules, ast.Slice(*bounds), ast.Load())
-        self.nodes += [modules, step]
-        origins = _steps(node, show(step))
-        self.lines.add([f"{' ' * _INDENT}for {item} in {show(modules)}:"], origins)
-        self.lines.add(statement(step, _INDENT + 4, f"{target} = ", (mark(origins),)), origins)
 
     def _compute(self, number: int, operands: list[Ref]) -> None:
         node = self.graph[number]
@@ -295,7 +263,7 @@ class Body:
             if value is not None:
                 reads += [value.variable] if value.variable is not None else value.reads
                 origins += [] if value.variable is not None else value.origins
-        origins += self._sequence_steps(number, expression) or _steps(node, show(expression))
+        origins += self._sequence_steps(number, expression) or steps_of(node, show(expression))
         value = Value(expression, None, steps, tuple(origins), tuple(reads), self._changes(number, operands))
         if len(node.types) > 1:
             self._unpack(number, node, value)
@@ -499,7 +467,7 @@ def mark(origins: tuple[Step, ...]) -> str:
     return f"L{origins[-1].span.line}" if origins else ""
 
 
-def _steps(node: Node, text: str) -> tuple[Step, ...]:
+def steps_of(node: Node, text: str) -> tuple[Step, ...]:
     if node.span is None:
         return ()
     label = (node.module or "").rpartition(".")[2]

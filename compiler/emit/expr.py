@@ -273,6 +273,13 @@ def _show(node: ast.expr) -> tuple[str, int]:
         case ast.ListComp():
             loop = node.generators[0]
             return f"[{show(node.elt, _TERNARY)} for {show(loop.target)} in {show(loop.iter, _OR)}]", _ATOM
+        case ast.DictComp():
+            loop = node.generators[0]
+            head = f"{show(node.key)}: {show(node.value, _TERNARY)}"
+            return f"{{{head} for {show(loop.target)} in {show(loop.iter, _OR)}}}", _ATOM
+        case ast.JoinedStr():
+            parts = [p.value if isinstance(p, ast.Constant) else f"{{{show(p.value)}}}" for p in node.values]
+            return f'f"{"".join(parts)}"', _ATOM
         case ast.BinOp():
             return _binary(node)
         case ast.UnaryOp(op=ast.Not()):

@@ -74,6 +74,11 @@ def _broken(value: ast.expr, indent: int, before: str, after: str, *, top: bool 
             loop = value.generators[0]
             tail = f"{pad}    for {show(loop.target)} in {show(loop.iter)}"
             return [f"{pad}{before}[", *_lines(value.elt, indent + _INDENT, "", ""), tail, f"{pad}]{after}"]
+        case ast.DictComp():
+            loop = value.generators[0]
+            tail = f"{pad}    for {show(loop.target)} in {show(loop.iter)}"
+            entry = _lines(value.value, indent + _INDENT, f"{show(value.key)}: ", "")
+            return [f"{pad}{before}{{", *entry, tail, f"{pad}}}{after}"]
         case ast.Starred():
             return _broken(value.value, indent, before + "*", after)
         case ast.Lambda(body=ast.Constant(value=str() as message)):

@@ -1,14 +1,17 @@
-"""Runs of equal steps over the elements of an nn.ModuleList: they become a loop."""
+"""Runs of equal steps over the elements of a container of modules: they become a loop."""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..graph import Ref
+from .expr import attribute, constant, name, show
 from .facts import Form
+from .layout import statement
 
 if TYPE_CHECKING:
     from .body import Body
@@ -20,13 +23,20 @@ _FEWEST = 3
 class Loop:
     """Steps that run the elements of a list one after the other, each on what the one before it made.
 
-    carried: the operand that is the result of the step before. part: first and past-the-last element, None for all."""
+    carried: the operand that is the result of the step before. part: first and past-the-last element, None for all.
+    merges: the step after each of these, where it joins what went in and what came out: `torch.cat([x, f(x)])`."""
 
     steps: tuple[int, ...]
     path: str
     item: str
     carried: int
     part: tuple[int | None, int | None] | None
+    merges: tuple[int, ...] = ()
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """All that the loop computes."""
+        return (*self.steps, *self.merges)
 
 
 def find_loops(body: Body, steps: Sequence[int]) -> dict[int, Loop]:
@@ -37,8 +47,43 @@ def find_loops(body: Body, steps: Sequence[int]) -> dict[int, Loop]:
         carried, end = _run(body, steps, at)
         if end - at >= _FEWEST and carried is not None:
             found[steps[at]] = _loop(body, tuple(steps[at:end]), carried)
-        at = end
+            at = end
+            continue
+        joined = _joined(body, steps, at)
+        if joined is not None:
+            found[steps[at]] = joined
+        at = at + len(joined.nodes) if joined is not None else end
     return found
+
+
+def _joined(body: Body, steps: Sequence[int], at: int) -> Loop | None:
+    """A loop of pairs: an element of a container on what came before it, and a merge of both."""
+    base, _, _ = (body.graph[steps[at]].module or "").rpartition(".")
+    kind, labels = body.tree.container(base) if base and base.partition(".")[0] not in body.modules else ("", [])
+    calls, merges = tuple(steps[at : at + 2 * len(labels) : 2]), tuple(steps[at + 1 : at + 2 * len(labels) : 2])
+    if kind not in ("list", "dict") or len(labels) < _FEWEST or len(merges) != len(labels):
+        return None
+    facts, graph = body.facts, body.graph
+    before = None
+    for i, (call, merge) in enumerate(zip(calls, merges, strict=True)):
+        node, taken = graph[call], facts.operands(call)
+        if node.module != f"{base}.{labels[i]}" or facts.forms[call] not in (Form.MODULE, Form.CALL) or node.bindings:
+            return None
+        if len(taken) != 1 or len(node.types) != 1 or facts.passed_sizes(call) or call in facts.helpers:
+            return None
+        start, joins = taken[0], facts.operands(merge)
+        if facts.forms[merge] is not Form.CODE or sorted(joins, key=str) != sorted([start, Ref(call)], key=str):
+            return None
+        if facts.codes[merge] != facts.codes[merges[0]] or body.uses.get(Ref(call)) != 1:
+            return None
+        newest = joins.index(Ref(call))
+        if facts.operands(merges[0])[newest] != Ref(calls[0]):
+            return None
+        if before is not None and (start != before or body.uses.get(before) != 2):
+            return None
+        before = Ref(merge)
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", getattr(graph[calls[0]].graph, "name", "layer"))
+    return Loop(calls, base, words[-1].lower() if words else "layer", 0, None, merges)
 
 
 def _run(body: Body, steps: Sequence[int], at: int) -> tuple[int | None, int]:
@@ -95,3 +140,52 @@ def _loop(body: Body, steps: tuple[int, ...], carried: int) -> Loop:
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", node.graph.name if node.graph is not None else "layer")
     item = label[:-1] if len(label) > 3 and label.endswith("s") else (words[-1].lower() if words else "layer")
     return Loop(steps, base, item, carried, part)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write_loop(body: Body, loop: Loop) -> None:
+    """`for block in self.blocks: x = block(x, …)`."""
+    from .body import Value, mark, steps_of
+
+    first, last = loop.steps[0], Ref(loop.nodes[-1])
+    operands = body.facts.operands(first)
+    node, start = body.graph[first], operands[loop.carried]
+    wish = body._wishes.get(last)
+    for ref in dict.fromkeys(operands):
+        if ref in body.values and body.values[ref].variable is None:
+            body._settle(ref, wish if ref == start else None)
+    before = body.values[start]
+    for i, ref in enumerate(operands):
+        if ref in body.values:
+            body.left[body.values[ref].variable or ""] -= 1 if i == loop.carried else len(loop.steps)
+    if loop.merges:
+        body.left[before.variable or ""] -= 1
+    reads = (before.variable,) if before.variable is not None else ()
+    target = body._variable(wish, Value(before.expression, reads=reads))
+    if target != before.variable:
+        body._say(before.expression, f"{target} = ")
+    body._hold(start, target)
+    body._hold(last, target)
+    item = body.scope.new(loop.item)
+    step = body._expression(first, node)
+    assert isinstance(step, ast.Call)
+    step = ast.Call(name(item), step.args, step.keywords)
+    origins = steps_of(node, show(step))
+    value: ast.expr = step
+    if loop.merges:
+        body.values[Ref(first)] = Value(step)
+        merge = body.graph[loop.merges[0]]
+        value = body._expression(loop.merges[0], merge)
+        origins += steps_of(merge, show(value))
+    modules = body.path(loop.path)
+    if body.tree.container(loop.path)[0] == "dict":
+        modules = ast.Call(attribute(modules, "values"), [], [])
+    if loop.part is not None:
+        bounds = [constant(n) if n is not None else None for n in loop.part]
+        modules = ast.Subscript(modules, ast.Slice(*bounds), ast.Load())
+    body.nodes += [modules, value]
+    body.lines.add([f"        for {item} in {show(modules)}:"], origins)
+    body.lines.add(statement(value, 12, f"{target} = ", (mark(origins),)), origins)
+    body.scope.free(item)

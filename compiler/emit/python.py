@@ -14,7 +14,7 @@ from ..source import Span
 from .body import Body, Lines, Step, mark
 from .expr import attribute, call, constant, name, names_in, text
 from .folding import FOLDING, hook
-from .layout import comment, commented, docstring, signature, statement
+from .layout import WIDTH, comment, commented, docstring, signature, statement
 from .names import MODULE_ATTRIBUTES, Scope, identifier
 from .plan import Plan, Plans
 from .split import split
@@ -62,11 +62,12 @@ def emit(program: Program) -> Emitted:
 
 def _header(program: Program) -> list[str]:
     digest = hashlib.sha256(program.source_text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    origin = f", sha256 {digest}, by archlang {_own_version()}"
+    origin = f"sha256 {digest}, by archlang {_own_version()}"
     source = f" of {program.source_name}" if program.source_name else ""
-    line = comment(program.name + source)[: 86 - len(origin)] + origin
+    line = comment(program.name + source)[: WIDTH - 2].rstrip()
     doc = docstring(program.doc or "", 0)
-    lines = [f"# {line}"]
+    together = f"# {line}, {origin}"
+    lines = [together] if len(together) <= WIDTH else [f"# {line}", f"# {origin}"]
     if _folds(program):
         lines.append("# For evaluation only. A checkpoint of the network loads with `load_state_dict`.")
     return [*lines, *([""] if not doc else []), *doc, *([""] if doc else [])]
@@ -107,7 +108,10 @@ class _Writer:
         graph = plan.graph
         origins = _origins(graph.span)
         tree = self.plans.tree(graph)
-        lines.add([commented(f"class {plan.name}({tree.base}):", (mark(origins),))], origins)
+        place = graph.span
+        foreign = place is not None and place.source.name != self.program.source_name
+        where = comment(f"{place.source.name}:{place.line}") if place is not None and foreign else mark(origins)
+        lines.add([commented(f"class {plan.name}({tree.base}):", (where,))], origins)
         if tree.base == "nn.Sequential":
             self.plans.set_size_parameters(plan, {})
             self.elements[plan.name] = [_origins(span) for span in tree.elements()]

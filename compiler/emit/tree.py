@@ -15,6 +15,7 @@ from .expr import attribute, call, constant, dotted, fill, literal, name, show
 from .facts import Element, Facts, Form, child_path, constructor_of, is_plain_stage, without_defaults
 from .names import DICT_ATTRIBUTES, is_plain
 from .plan import Plan, Plans, concrete, construct, stored_inwards, symmetric_fan
+from .series import series
 from .starts import start_call
 
 _DTYPES = {"int": "torch.int64", "bool": "torch.bool"}
@@ -130,10 +131,15 @@ class Tree:
 
     def list_length(self, path: str) -> int | None:
         """How many elements an nn.ModuleList at a path has; None when no such list is there."""
+        kind, labels = self.container(path)
+        return len(labels) if kind == "list" else None
+
+    def container(self, path: str) -> tuple[str, list[str]]:
+        """The kind of the level at a path, and its labels."""
         branch: Branch | None = self.root
         for part in path.split("."):
             branch = branch.children.get(part) if branch is not None else None
-        return len(branch.children) if branch is not None and branch.kind == "list" else None
+        return (branch.kind, list(branch.children)) if branch is not None else ("", [])
 
     # -- constructing
 
@@ -214,8 +220,10 @@ class Tree:
                 whole = runs[0].value if len(runs) == 1 and isinstance(runs[0], ast.Starred) else None
                 return call("nn.ModuleList", whole or ast.List(runs, ast.Load()))
             case "dict":
-                keys: list[ast.expr | None] = [ast.Constant(label) for label in branch.children]
-                return call("nn.ModuleDict", ast.Dict(keys, children))
+                labels = list(branch.children)
+                whole = series(labels, children) if "i" not in self.plan.parameters else None
+                keys: list[ast.expr | None] = [ast.Constant(label) for label in labels]
+                return call("nn.ModuleDict", whole or ast.Dict(keys, children))
         return call("nn.Module")
 
     def _layer(self, path: str, layer: Layer) -> ast.expr:
