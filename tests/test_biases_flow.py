@@ -271,6 +271,23 @@ network N {
     assert called_sizes(program, inner) == [{"B": 1, "T": 12}]
 
 
+def test_blocks_that_differ_in_plain_numbers_are_proved_once() -> None:
+    text = """block Drop(rate: float) {
+  input x: [B, C, T]
+  output y = x -> conv(2, kernel=3, pad=1) -> dropout(rate)
+  bias bottleneck(40) on y
+}
+network N {
+  input x: [B, 8, T~20]
+  a = x -> first: Drop(0.1)
+  b = x -> second: Drop(0.2)
+  output a
+  output b
+}
+"""
+    assert [f.verdict for f in findings(text)] == ["proved"]
+
+
 def test_a_deep_network_is_cut_once_for_each_block() -> None:
     text = """block Basic() {
   input x: [B, C, H, W]

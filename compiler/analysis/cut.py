@@ -288,22 +288,21 @@ def _flat(members: Iterable[Member | _Inside], prefix: str = "", call: Span | No
 
 
 def called_sizes(program: Program, graph: Graph) -> list[Sizes]:
-    """What a graph's symbols are wherever a program uses it, for one example of the nominal size: each combination
-    once."""
+    """What a graph's symbols are wherever a program uses it, or one that differs in plain numbers, for one example of
+    the nominal size: each combination once. As nominal, where nothing calls it."""
     found: dict[tuple[tuple[str, int | Dim], ...], Sizes] = {}
     seen: set[tuple[int, tuple[tuple[str, int | Dim], ...]]] = set()
-    waiting: list[tuple[Graph, Sizes]] = [
-        (top, nominal_sizes(top)) for top in (program.graph, *program.entries.values())
-    ]
+    tops = (program.graph, *program.entries.values())
+    waiting: list[tuple[Graph, Sizes]] = [(top, nominal_sizes(top)) for top in tops]
     for here, sizes in waiting:  # grows as it goes
-        key = tuple(sizes.items())
-        if (id(here), key) in seen:
+        structure, key = here.structure, tuple(sizes.items())
+        if (id(structure), key) in seen:
             continue
-        seen.add((id(here), key))
-        if here is graph:
+        seen.add((id(structure), key))
+        if structure is graph.structure:
             found[key] = sizes
         for number in here.nx.nodes:
             node = here[number]
             if node.graph is not None:
                 waiting.append((node.graph, {name: substitute(size, sizes) for name, size in node.sizes}))
-    return list(found.values())
+    return list(found.values()) or [nominal_sizes(graph)]
