@@ -62,8 +62,9 @@ class Finding:
     None for claims about a whole program. axes: the axes of the inputs, as (position of the input in `graph.inputs`,
     its axis). message: one sentence, why. help: what would have to change. figures: numbers that the proof gives, for
     programs and for the audit: of claims over axes `windows`, a list with `input`, `axis`, `along` (the axis of the
-    value that sees it), `sees`, `period`, `stride` and, for windows, `lo`, `hi`, `width`, as text of fractions; `period`
-    of moves, `stages` of a hierarchy, `layers` before a global context; `elements` and `cut` of a bottleneck; `projections` of a path.
+    value that sees it), `sees`, `period`, `stride` and, for windows, `lo`, `hi`, `width`, fractions as text; `period`
+    of moves, `stages` of a hierarchy, `layers` before a global context; `elements` and `cut` of a bottleneck;
+    `projections` of a path.
     """
 
     graph: str
