@@ -179,6 +179,7 @@ class _Reader(Values):
                 help="keep one",
             )
         section.places[key] = self.where(setting)
+        section.places |= {f"{key} except {e.span.text}": e.span for e in setting.excepted}
         if setting.excepted and key not in ("init", "freeze"):
             raise error("A1003", f"`{key}` takes no `except`", setting.excepted[0].span)
         if setting.assignments and key not in ("early_stop", "lr"):
@@ -208,9 +209,18 @@ class _Reader(Values):
         return tuple(dict.fromkeys(chosen))
 
     def init(self, setting: ast.Setting) -> Init:
-        file = self.value(self.single(setting))
+        given = self.single(setting)
+        file = None if isinstance(given, ast.Name) else self.value(given)
         if not isinstance(file, str) or not file:
             raise error("A1003", "`init` takes a checkpoint or a published name in quotes", self.where(setting))
+        span = given.span
+        published = self.program.pretrained
+        if file.startswith("hub:") or "://" in file:
+            help = 'publish it, `pretrained NAME = url("https://…", sha256="…")`, and write `init "NAME"`'
+            what = f'a spec starts from a file of its project or from a name that it publishes, not "{file}"'
+            raise error("A1101", what, span, help=help)
+        if file not in published and file.isidentifier() and (close := did_you_mean(file, published)):
+            raise error("A1101", f"`{self.program.name}` publishes no weights called `{file}`", span, help=close)
         return Init(file=file, excepted=self.module_paths(setting.excepted))
 
     def augmentation(self, e: ast.Expr) -> Any:

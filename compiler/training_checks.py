@@ -54,7 +54,8 @@ def _freeze(stage: TrainPlan, freeze: Freeze, program: Program, tree: Tree) -> I
     span = stage.place("freeze")
     for path in freeze.excepted:
         if not freeze.all and not any(within(key, freeze.paths) for key in tree.parameters if within(key, (path,))):
-            yield Diagnostic("A1009", f"`{path}` is not among what is frozen: the exception changes nothing", span)
+            place = stage.place(f"freeze except {path}") or span
+            yield Diagnostic("A1009", f"`{path}` is not among what is frozen: the exception changes nothing", place)
     if not any(freeze.covers(key) for key in tree.parameters):
         if freeze.paths or freeze.all:
             yield Diagnostic("A1009", "this freezes nothing that learns", span, help="write `freeze none`")

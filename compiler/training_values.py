@@ -30,7 +30,9 @@ class Values:
 
     def single(self, setting: ast.Setting) -> ast.Expr:
         if len(setting.values) != 1:
-            raise error("A1003", f"`{setting.key.text}` takes one value", setting.span)
+            listed = setting.key.text == "class_weights" and len(setting.values) > 1
+            help = "a list goes in brackets: `class_weights [1, 2, 5]`" if listed else None
+            raise error("A1003", f"`{setting.key.text}` takes one value", setting.span, help=help)
         return setting.values[0]
 
     def where(self, setting: ast.Setting) -> Span:

@@ -64,14 +64,6 @@ def start_weights(program: Program, text: str, span: Span | None, *, progress: b
     """What a spec's own `init "…"` names: a name that it publishes, or a file of its project."""
     if text in program.pretrained:
         return published(program.pretrained[text], progress=progress)
-    if text.startswith("hub:") or "://" in text:
-        help = 'publish it with its checksum, `pretrained NAME = url("https://…", sha256="…")`, and write `init "NAME"`'
-        what = f'a spec starts from a file of its project or from a name that it publishes, not "{text}"'
-        raise error("A1101", what, span, help=help)
-    if text.isidentifier() and program.pretrained:
-        close = did_you_mean(text, program.pretrained)
-        if close:
-            raise error("A1101", f"`{program.name}` publishes no weights called `{text}`", span, help=close)
     return _saved(locate(program, text, None, span))
 
 

@@ -96,7 +96,7 @@ WRONG = [
     ('init "w.safetensors" except fc', "A1008", "fc", "`Net` has `linear1`, `linear2`"),
     ("freeze all", "A1009", "all", "nothing is left"),
     ("freeze linear1, linear2", "A1009", "linear1", "nothing is left"),
-    ("freeze linear1 except linear2", "A1009", "linear1", "exception"),
+    ("freeze linear1 except linear2", "A1009", "linear2", "exception"),
     ("freeze all, linear1", "A1003", "all", "alone"),
     ("freeze none except linear1", "A1003", "linear1", "except"),
     ("freeze 3", "A1003", "3", "layer4.0"),
