@@ -306,6 +306,18 @@ class _Composer:
         """Does one of these axes of operands hold something of its own at every place?"""
         return any(axis in self.operands[operand].varies for operand, axis in places)
 
+    def apart(self, *places: tuple[int, int | None]) -> bool:
+        """Do these axes of operands, which meet, see inputs at different strides? One move can't fit all then."""
+        if len(places) == 1:
+            return False  # seen when they met
+        views = self.operands
+        seen = (
+            views[operand].relations[axis, *source]
+            for operand, axis in places
+            for source in self.sources.get((operand, axis), ())
+        )
+        return len({relation.stride for relation in seen if relation.follows_shifts}) > 1
+
 
 def _compose_all(
     relations: Relations,
@@ -323,7 +335,7 @@ def _compose_all(
     varies = [set(axes) for axes in own]
     for (result, axis, operand, operand_axis), relation in relations.items():
         others = joint.get((result, axis, operand, operand_axis), ())
-        if axis is None and composer.fixed(others):
+        if axis is None and (composer.fixed(others) or composer.apart((operand, operand_axis), *others)):
             relation = _anchored(relation)
         composer.see(result, axis, relation, operand, operand_axis)
         composer.pair(result, axis, operand, operand_axis, others)
@@ -342,11 +354,24 @@ def _compose_all(
         for pair in facts.diagonal:
             if axes.issuperset(pair) and _moves_as_one(table, partners, *pair):
                 axes.difference_update(pair)
+        axes_apart = _at_different_strides(table)
         for key, relation in table.items():
-            if key[0] in axes and relation.uniform:
+            if relation.uniform and (key[0] in axes or key[0] in axes_apart):
                 table[key] = _anchored(relation)
     found = zip(composer.tables, varies, composer.partners, parts, known, strict=True)
     return [View(table, frozenset(axes), partners, part, facts) for table, axes, partners, part, facts in found]
+
+
+def _at_different_strides(table: Table) -> set[int]:
+    """The axes along which inputs are seen at different strides: no move of them all is followed there."""
+    strides: dict[int, Exact] = {}
+    found: set[int] = set()
+    for (axis, _, _), relation in table.items():
+        if axis is None or not relation.follows_shifts:
+            continue
+        if strides.setdefault(axis, relation.stride) != relation.stride:
+            found.add(axis)
+    return found
 
 
 def _passed_on(
