@@ -36,7 +36,8 @@ def dot(figure: Figure, theme: Theme) -> str:
             lines.append(f"{indent}}}")
 
     if insets:
-        parts = [[child for child in children["root"] if child not in insets], *([inset] for inset in insets)]
+        main = [child for child in children["root"] if child not in insets]
+        parts: list[Sequence[Item | Group]] = [main, *([inset] for inset in insets)]
         for number, part in enumerate(parts):  # clusters touch; frames that are not seen keep them apart
             lines.append(f'  subgraph cluster_part{number} {{ style=invis margin=10 label=""')
             write(part, "    ", 0)
@@ -261,7 +262,7 @@ def _columns(figure: Figure, insets: list[Group]) -> list[str]:
 
 def _heights(figure: Figure) -> dict[str, int]:
     """How many rows the figure itself and each of its insets take."""
-    outer = {}
+    outer: dict[str, str] = {}
     for group in figure.groups.values():
         outer[group.id] = group.id if group.kind in ("inset", "root") else outer[group.parent or "root"]
     outgoing = figure.outgoing()
