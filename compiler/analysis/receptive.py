@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from ..graph import Graph, Kind, Node, Program, Ref
@@ -39,13 +40,13 @@ class View:
     inner: frozenset[tuple[int, int, int]] = frozenset()
     known: Known = NOTHING
 
-    @property
+    @cached_property
     def simple(self) -> bool:
         """Does every axis see one axis of one input at most, by itself?"""
         keyed = [axis for axis, _, _ in self.relations if axis is not None]
         return not (self.partners or self.inner or self.known) and len(set(keyed)) == len(keyed)
 
-    @property
+    @cached_property
     def keeps_axes(self) -> bool:
         """Does every axis see the same axis of the only input, and no other, and nothing of its own?"""
         return self.simple and not self.varies and all(axis == a and source == 0 for axis, source, a in self.relations)
@@ -121,12 +122,13 @@ class _Walk:
     def done(self) -> _Done:
         views: dict[Ref, View] = {}
         for number in self.graph.order():
-            operands = [views[ref] for ref in self.graph.operands(number)]
-            for i, view in enumerate(self._results(number, self.graph[number], operands)):
+            refs = self.graph.operands(number)
+            for i, view in enumerate(self._results(number, refs, [views[ref] for ref in refs])):
                 views[Ref(number, i)] = view
         return _Done(self.graph, views, self.masked)
 
-    def _results(self, number: int, node: Node, operands: list[View]) -> Iterable[View]:
+    def _results(self, number: int, refs: list[Ref], operands: list[View]) -> Iterable[View]:
+        node = self.graph[number]
         if node.kind in (Kind.INPUT, Kind.TARGET):
             return [self._input(self.graph.inputs.index(number), node.types[0])]
         if node.kind in (Kind.OUTPUT, Kind.LOSS):
@@ -135,7 +137,7 @@ class _Walk:
             return [self._weight(node)]
         if node.kind is Kind.CALL:
             return self._call(node, operands)
-        return self._op(number, node, operands)
+        return self._op(node, tuple(self.graph.type(ref) for ref in refs), operands)
 
     def _input(self, at: int, t: TensorType) -> View:
         itself: Table = {(a, at, a): POINTWISE for a in range(t.rank)}
@@ -175,11 +177,10 @@ class _Walk:
         own = [summary.varies for summary in summaries]
         return _compose_all(relations, joint, own, operands, known, inner=[summary.inner for summary in summaries])
 
-    def _op(self, number: int, node: Node, operands: list[View]) -> list[View]:
+    def _op(self, node: Node, types: tuple[TensorType, ...], operands: list[View]) -> list[View]:
         assert node.op is not None
-        types = tuple(self.graph.type(ref) for ref in self.graph.operands(number))
         plain = len(types) - len(node.replaced)
-        relations = dict(node.op.relations(types[:plain], node.types))
+        relations = node.op.relations(types[:plain], node.types)
         alone = len(types) == len(node.types) == 1 and not node.op.regroups
         if alone and _keeps_axes(relations, types[0].rank) and operands[0].simple:
             return [_in_place(relations, operands[0])]
@@ -192,7 +193,7 @@ class _Walk:
         joint = _hand_in_hand(relations, node.op.contracted(types[:plain])) if plain > 1 or masked else {}
         for operand in range(plain, len(types)):  # a weight that is computed reaches every position
             for axis in range(types[operand].rank):
-                relations |= {(r, None, operand, axis): everything() for r in range(len(node.types))}
+                relations = relations | {(r, None, operand, axis): everything() for r in range(len(node.types))}
         constant = not types and not node.op.random
         own = [_long_axes(t) if constant else frozenset() for t in node.types]
         inner = [_inner_parts(relations, types[0], node.types[0])] if node.op.regroups else None
@@ -227,6 +228,8 @@ def _keeps_axes(relations: Relations, rank: int) -> bool:
 
 def _in_place(relations: Relations, view: View) -> View:
     """As `_compose_all`, for what most layers are: a result with the axes of one operand, whose view is simple."""
+    if all(relation is POINTWISE for relation in relations.values()):
+        return view
     table: Table = {}
     for (axis, source, source_axis), seen in view.relations.items():
         if axis is not None:
