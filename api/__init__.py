@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from archlang.compiler.diagnostics import ArchError, Diagnostic
 
+    from .audit import probe, verify
     from .plugins import enable_ops
     from .program import Compiled, compile, load, render
     from .report import Report, check
@@ -36,7 +37,9 @@ __all__ = [
     "compile",
     "enable_ops",
     "load",
+    "probe",
     "render",
+    "verify",
 ]
 
 _HOMES = {
@@ -48,7 +51,9 @@ _HOMES = {
     "compile": "program",
     "enable_ops": "plugins",
     "load": "program",
+    "probe": "audit",
     "render": "program",
+    "verify": "audit",
 }
 
 
