@@ -41,7 +41,8 @@ def test_neighbourhood_on_a_table_is_a_warning(claim):
 
 
 @pytest.mark.parametrize(
-    ("claim", "data"), [("weight_sharing", "breast_cancer"), ("locality", 'npz("d.npz")'), ("locality", "digits(size=8)")]
+    ("claim", "data"),
+    [("weight_sharing", "breast_cancer"), ("locality", 'npz("d.npz")'), ("locality", "digits(size=8)")],
 )
 def test_no_warning_where_data_and_claim_agree_or_nothing_is_known(claim, data):
     assert warnings(TABLE.format(claim=claim, data=data)) == []
