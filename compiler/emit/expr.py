@@ -278,8 +278,7 @@ def _show(node: ast.expr) -> tuple[str, int]:
             head = f"{show(node.key)}: {show(node.value, _TERNARY)}"
             return f"{{{head} for {show(loop.target)} in {show(loop.iter, _OR)}}}", _ATOM
         case ast.JoinedStr():
-            parts = [p.value if isinstance(p, ast.Constant) else f"{{{show(p.value)}}}" for p in node.values]
-            return f'f"{"".join(parts)}"', _ATOM
+            return f'f"{"".join(map(_part, node.values))}"', _ATOM
         case ast.BinOp():
             return _binary(node)
         case ast.UnaryOp(op=ast.Not()):
@@ -300,6 +299,11 @@ def _show(node: ast.expr) -> tuple[str, int]:
         case ast.Lambda():
             return f"lambda: {show(node.body, _TERNARY)}", _TERNARY
     raise TypeError(f"{type(node).__name__} does not occur in generated code")
+
+
+def _part(node: ast.expr) -> str:
+    """A part of an f-string."""
+    return f"{{{show(node.value)}}}" if isinstance(node, ast.FormattedValue) else str(getattr(node, "value", ""))
 
 
 def _operand(node: ast.expr) -> str:

@@ -155,7 +155,7 @@ def _is_sizes(value: Any) -> bool:
 
 def _annotation(vector: tuple) -> str:
     """`int`, `int | tuple[int, int]`, `type[nn.Module]`."""
-    kinds = {}
+    kinds: dict[str, None] = {}
     for value in vector:
         kind = type(value).__name__
         if isinstance(value, Named):
