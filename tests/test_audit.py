@@ -14,7 +14,7 @@ from archlang.compiler.analysis.biases.findings import Finding, Verdict
 from archlang.compiler.frontend import compile_program
 from archlang.compiler.graph import Ref
 from archlang.compiler.source import Source
-from archlang.runtime.audit import TESTS, Outcome, audit, test
+from archlang.runtime.audit import TESTS, Outcome, audit, check_claim
 from archlang.runtime.audit.bench import compiled, sliced
 from archlang.runtime.checkpoint import save_weights
 from archlang.runtime.module import build
@@ -40,7 +40,7 @@ def outcome(text: str, claim: claims.Claim, figures: dict, pair: tuple[int, int]
     finding = Finding(
         "N", claim, Verdict.PROVED, "so it is", "y", ref, (pair,), ("T",), figures=figures, span=graph.span
     )
-    result = test(program, graph, finding, seeds=(3,))
+    result = check_claim(program, graph, finding, seeds=(3,))
     assert (result.diagnostic() is not None) == (result.outcome is Outcome.CONTRADICTED)
     return result.outcome
 
@@ -244,6 +244,15 @@ def test_a_wrong_assumption_is_found():
     assert diagnostic is not None
     assert diagnostic.code == "A1312"
     assert replace(result, outcome=Outcome.AGREES).diagnostic() is None
+
+
+def test_global_statistics_are_exact_where_content_stays_amid_a_background():
+    gated = "c: conv(4, kernel=3, pad=1)\n  output y = h * (h -> mean(axis=T, keep=true) -> sigmoid)"
+    claim = "\n  bias translation_equivariance on y over T"
+    text = SIGNAL.format(body=gated).replace("output y = x", "h = x", 1).replace("sigmoid)", f"sigmoid){claim}")
+    (result,) = archlang.verify(text)
+    assert "global statistics" in [caveat.name for caveat in result.finding.caveats]
+    assert result.outcome is Outcome.AGREES
 
 
 SLOW = ["resnet_cifar:ResNet20", "resnet:ResNet18", "squeezenet:SqueezeNet1_1", "alexnet"]

@@ -19,14 +19,16 @@ from .windows import Window, reach, windows_of
 
 _ROUNDS = 3  # draws of inputs for a footprint: ReLU and maxima hide some positions in each
 _LONGEST = 10_000
+_FEW = 12  # positions of an open axis, at least, of which all are to be reached
 _SHORT = 96  # positions of an open axis at which weights are counted first, then twice and three times as many
 
 
 def translation(bench: Bench, finding: Finding, seed: int) -> Measured:
     """The input moves by the proved period along each axis; the value moves with it, or stays."""
     found = []
+    everywhere = any(caveat.name == "global statistics" for caveat in finding.caveats)
     for window in windows_of(bench, finding):
-        if window.along is not None and window.width is not None:
+        if window.along is not None and window.width is not None and not everywhere:
             found.append(_inside(bench, window, seed))
         else:
             found.append(_amid(bench, window, seed))
@@ -179,7 +181,8 @@ def global_context(bench: Bench, finding: Finding, seed: int) -> Measured:
     """A place in the middle depends on every position."""
     found = []
     for window in windows_of(bench, finding):
-        size = bench.size(window.pair)
+        known = bench.size(window.pair)
+        size = window.length(bench, max(known, _FEW)) if window.open(bench) else known
         stage = bench.stage(dict.fromkeys(bench.pairs(window.axis, window.pair), size), seed)
         places = stage.run(stage.inputs(seed))[0]
         at = None if window.along is None else places.shape[window.along] // 2
@@ -255,7 +258,8 @@ def _stairs(bench: Bench, chosen: list[tuple[Ref, Window]], seed: int) -> Measur
 
 def weight_sharing(bench: Bench, finding: Finding, seed: int) -> Measured:
     """The same weights run at several sizes of the axes."""
-    counts, sizes = set(), []
+    counts: set[int] = set()
+    sizes: list[int] = []
     for factor in (1, 2, 3):
         asked = {
             same: factor * (bench.size(pair) if isinstance(bench.type(pair[0]).shape[pair[1]], int) else _SHORT)

@@ -92,5 +92,5 @@ def reach(flat: Graph, source: int, axis: int) -> int:
             new = union(seen[key], new) if key in seen else new
             if new.sees is Sees.WINDOW:
                 seen[key] = new
-                widest = max(widest, int(max(abs(new.lo), abs(new.hi))) + 1, new.width or 1)
+                widest = max(widest, int(max(-new.lo, new.hi, new.lo, -new.hi)) + 1, new.width or 1)
     return widest
