@@ -49,12 +49,15 @@ def test_every_rewrite_computes_the_same(file: Path, name: str) -> None:
     some = ((FOLD_NORMS,), (QUIET, IN_PLACE), LEVELS[1]) if FIRST[file] == name else (LEVELS[1],)
     with torch.no_grad():
         expected = outputs(plain, inputs)
+        # Deep networks make much of rounding: what a last digit of the input does is no fault of a rewrite.
+        nudged = outputs(plain, [x * (1 + 1e-15) if x.is_floating_point() else x for x in inputs])
+        rounding = [10 * (a - b).abs().max().item() for a, b in zip(nudged, expected, strict=True)]
         for level in some:
             module = build(optimise(program, level, checked=True), started=False).double().eval()
             assert tuple(module.load_state_dict(plain.state_dict())) == ([], [])
             kept = [x.clone() for x in inputs]
-            for y, wanted in zip(outputs(module, inputs), expected, strict=True):
-                torch.testing.assert_close(y, wanted, rtol=1e-9, atol=1e-9 * wanted.abs().max().item())
+            for y, wanted, slack in zip(outputs(module, inputs), expected, rounding, strict=True):
+                torch.testing.assert_close(y, wanted, rtol=1e-9, atol=max(slack, 1e-9 * wanted.abs().max().item()))
             assert all(torch.equal(x, held) for x, held in zip(inputs, kept, strict=True)), "an input was written over"
 
 

@@ -76,8 +76,8 @@ def test_a_size_too_small_is_refused_where_the_reference_fails(name: str) -> Non
     height = smallest(name) - 1
     if height == 0:
         return
-    for size, axis in [((height, AMPLE), "H"), ((AMPLE, height), "W")]:
-        with pytest.raises(RuntimeError, match=rf"axis `{axis}`.*\(.*\.arch:\d+\)"):
+    for size in [(height, AMPLE), (AMPLE, height)]:
+        with pytest.raises(RuntimeError, match=r"must be at least .*\(.*\.arch:\d+\)"):
             run(ours, *size)
 
 
@@ -108,7 +108,7 @@ def test_an_auxiliary_head_may_need_a_larger_image_than_the_network() -> None:
         net = build(archlang.compile("cnn/inception_v3:InceptionV3").program)
         image, label = torch.empty((2, 3, 298, 299)), torch.zeros((2,), dtype=torch.long)
         assert net(image).shape == (2, 1000)
-        with pytest.raises(RuntimeError, match=r"(?s)axis `H`.*Auxiliary"):
+        with pytest.raises(RuntimeError, match="`image` must be at least 299 x 299"):
             net.objective(image, label)
         outputs, losses = net.objective(torch.empty((2, 3, 299, 299)), label)
     assert outputs.shape == (2, 1000)

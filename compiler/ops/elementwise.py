@@ -145,7 +145,7 @@ def _safe(function: Callable[[float], float], at: float, otherwise: float) -> fl
 
 def _infinite(x: Interval) -> bool:
     """Is it the same infinity everywhere? An infinite end of other bounds only says that there is none."""
-    return x.lo == x.hi and math.isinf(x.lo)
+    return x.lo == x.hi and abs(x.lo) == math.inf
 
 
 def add_bounds(x: Interval, y: Interval) -> Interval:
