@@ -11,6 +11,7 @@ plain loop. The text form stands in generated source, and is read again where it
     weight b0: 256
     a = linear(h, x; w0, b0)
     f = sigmoid(a)
+    g = linear(h, x; w1, b1)[0:256]
     c1 = f * c + ...
     next h = ...
     output h1
@@ -24,8 +25,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-UNARY = ("neg", "sigmoid", "tanh", "relu", "exp", "log", "sqrt", "abs", "softplus")
-BINARY = ("add", "sub", "mul", "div", "max", "min")
+UNARY = ("neg", "sigmoid", "tanh", "relu", "exp", "log", "sqrt", "abs", "softplus", "positive", "sign")
+BINARY = ("add", "sub", "mul", "div", "max", "min", "above")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ class Name:
 @dataclass(frozen=True)
 class Apply:
     """A pointwise function (`UNARY` or `BINARY`) of its operands. relu'(0) = 0 and |·|'(0) = 0, as in PyTorch; of
-    equal operands max and min share the gradient."""
+    equal operands max and min share the gradient.
+
+    Derivatives need steps, whose own derivative is 0: positive(a) is 1 where a > 0 and 0 elsewhere, sign(a) is -1, 0 or
+    1, above(a, b) is 1 where a > b, a half where they are equal and 0 elsewhere."""
 
     function: str
     operands: tuple[Expr, ...]
@@ -56,12 +60,15 @@ Expr = Number | Name | Apply
 
 @dataclass(frozen=True)
 class Product:
-    """`name = weight · [operands, joined] + bias`. weight: [width of name, the operands' widths together]."""
+    """`name = weight · [operands, joined] + bias`. weight: [width of name, the operands' widths together].
+
+    rows: first and past-the-last row of weight and bias that it takes (part of a product that is split); None: all."""
 
     name: str
     operands: tuple[str, ...]
     weight: str
     bias: str | None = None
+    rows: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,10 @@ class Equations:
             raise ValueError(f"`{step.weight}` of `{step.name}` is {shape}, which does not fit {step.operands}")
         if step.bias is not None and _known(self.weights, step.bias) != (shape[0],):
             raise ValueError(f"`{step.bias}` of `{step.name}` must be ({shape[0]},)")
-        return shape[0]
+        start, stop = step.rows or (0, shape[0])
+        if not start < stop <= shape[0]:
+            raise ValueError(f"`{step.weight}` of `{step.name}` has no rows {start}:{stop}, only {shape[0]}")
+        return stop - start
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -130,7 +140,8 @@ class Equations:
         for step in self.steps:
             if isinstance(step, Product):
                 bias = f", {step.bias}" if step.bias is not None else ""
-                yield f"{step.name} = linear({', '.join(step.operands)}; {step.weight}{bias})"
+                rows = f"[{step.rows[0]}:{step.rows[1]}]" if step.rows is not None else ""
+                yield f"{step.name} = linear({', '.join(step.operands)}; {step.weight}{bias}){rows}"
             else:
                 yield f"{step.name} = {show(step.value)}"
         yield from (f"next {state} = {value}" for state, value in self.next.items())
@@ -260,7 +271,7 @@ class _Reader:
 
 _DECLARED = re.compile(r"(input|constant|state|weight) ([A-Za-z_]\w*): (\d+(?: \d+)*)")
 _ASSIGNED = re.compile(r"(next )?([A-Za-z_]\w*) = (.+)")
-_LINEAR = re.compile(r"linear\(([^;()]+);([^;()]+)\)")
+_LINEAR = re.compile(r"linear\(([^;()]+);([^;()]+)\)(?:\[(\d+):(\d+)\])?")
 
 
 def read(text: str) -> Equations:
@@ -299,7 +310,8 @@ def _step(name: str, value: str) -> Step:
     found = _LINEAR.fullmatch(value)
     if found is None:
         return Assign(name, _Reader(value).whole())
-    operands, weights = ([part.strip() for part in group.split(",")] for group in found.groups())
+    operands, weights = ([part.strip() for part in group.split(",")] for group in found.groups()[:2])
     if len(weights) > 2:
         raise ValueError(f"`{name}` takes a weight and at most one bias")
-    return Product(name, tuple(operands), weights[0], weights[1] if len(weights) == 2 else None)
+    rows = (int(found[3]), int(found[4])) if found[3] else None
+    return Product(name, tuple(operands), weights[0], weights[1] if len(weights) == 2 else None, rows)

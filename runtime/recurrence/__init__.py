@@ -1,0 +1,1 @@
+"""Recurrences that run: equations of a cell, walked along an axis."""
