@@ -37,6 +37,7 @@ class Kind(StrEnum):
     WEIGHT = "weight"
     OP = "op"
     CALL = "call"
+    SCAN = "scan"
     OUTPUT = "output"
     LOSS = "loss"
 
@@ -57,6 +58,27 @@ class Ref(NamedTuple):
     result: int = 0
 
 
+class Scan(NamedTuple):
+    """How a SCAN node runs its cell's graph. Its operands are the data inputs of the cell in order, then the starts of
+    states that have one, then a mask; its results the cell's outputs, stacked, then the final states.
+
+    axes: of each data input, the axis that is taken apart, one position a step; None for what is the same at each.
+    starts: of each state, does an operand give its start? It is zeros otherwise.
+    masked: bool, [leading axes, axis]; where it is false the states stay as they are and the outputs are zero.
+    reverse: from the last position to the first. Outputs stand where their inputs stood.
+    """
+
+    axes: tuple[int | None, ...]
+    starts: tuple[bool, ...]
+    masked: bool = False
+    reverse: bool = False
+
+    @property
+    def axis(self) -> int:
+        """The position of the axis in the first tensor, and in stacked outputs (of fewer axes: the last)."""
+        return next(axis for axis in self.axes if axis is not None)
+
+
 @dataclass(slots=True, eq=False)
 class Node:
     """One step of a graph. Never changed in place: `dataclasses.replace` makes another. (Frozen, it would take three
@@ -64,12 +86,12 @@ class Node:
 
     name: what the author called it (a label, a bound name, an input's name) or "" .
     types: one for each result (OUTPUT and LOSS nodes have the type of what they pass on).
-    op: for OP nodes. graph: the callee of CALL nodes. module: path of the layer or block instance it runs, when that
-    owns weights or was labelled. weight: for WEIGHT nodes, the path of the tensor, from this graph's instance (it may
-    lead into a block: `transformer.wte.weight`).
+    op: for OP nodes. graph: the callee of CALL nodes, the cell of SCAN nodes. scan: how that is run.
+    module: path of the layer or block instance it runs, when that owns weights or was labelled. weight: for WEIGHT
+    nodes, the path of the tensor, from this graph's instance (it may lead into a block: `transformer.wte.weight`).
     replaced: names of weights that are not made but come as the last operands (`linear(V) with (weight=…)`).
-    sizes: for CALL nodes, what the callee's symbols are here.
-    bindings: for CALL nodes, (module parameter of the callee, path here of the module passed).
+    sizes: for CALL and SCAN nodes, what the callee's symbols are here.
+    bindings: for CALL and SCAN nodes, (module parameter of the callee, path here of the module passed).
     level: dotted path of the labelled sequence it stands in, "" at the top; figures draw levels as clusters.
     loss_weight: for LOSS nodes.
     overwrites: the position of the operand over which it writes its result, which nothing else reads.
@@ -88,6 +110,7 @@ class Node:
     level: str = ""
     loss_weight: float = 1.0
     overwrites: int | None = None
+    scan: Scan | None = None
     span: Span | None = None
 
 
@@ -122,6 +145,16 @@ class Claimed(NamedTuple):
     span: Span
 
 
+class Gated(NamedTuple):
+    """A value that is said to be a gate: between two bounds, and a factor of something."""
+
+    name: str
+    ref: Ref
+    lo: float
+    hi: float
+    span: Span
+
+
 class Fold(NamedTuple):
     """A batch norm that a rewrite made part of the layer before it: paths of both, and what is added to the variance.
     A checkpoint still has the norm's tensors; they become part of the layer's as it is loaded."""
@@ -135,13 +168,15 @@ class Fold(NamedTuple):
 class Graph:
     """One function of the program.
 
-    name: the block's, network's or entry's name. kind: block, network or entry.
+    name: the block's, network's or entry's name. kind: block, cell, network or entry.
     arguments: the static arguments it was made with, by parameter name (figures and generated code show them).
     module_parameters: names of its parameters that are modules; paths that start with one lead out of this instance.
     values: names bound at the end of the body, for contracts: `features` → where it is.
     checks: questions about sizes that only a run can answer, in terms of this graph's symbols, with where each arose.
     nominal: sizes that symbols have for costs and figures (`H~224`).
     folds: what rewrites for evaluation made of its norms. claims: inductive biases that the body claims.
+    states: of a cell, what is passed on: its last inputs are the states, its last outputs their next values.
+    gates: values that are said to be gates.
     """
 
     name: str
@@ -159,6 +194,8 @@ class Graph:
     nominal: dict[str, int] = field(default_factory=dict)
     folds: tuple[Fold, ...] = ()
     claims: list[Claimed] = field(default_factory=list)
+    states: tuple[str, ...] = ()
+    gates: list[Gated] = field(default_factory=list)
     span: Span | None = None
 
     def add(self, node: Node, operands: Sequence[Ref] = (), kinds: Sequence[EdgeKind] = ()) -> int:

@@ -133,10 +133,14 @@ def _node(graph: Graph, number: int, node: Node) -> Iterator[str]:
             yield from _op(graph, node, operands)
         case Kind.CALL:
             yield from _call(graph, node, operands)
+        case Kind.SCAN:
+            yield from _scan(graph, node, operands)
     if node.kind is not Kind.OP and node.op is not None:
         yield "has an op"
-    if node.kind is not Kind.CALL and (node.graph is not None or node.sizes):
+    if node.kind not in (Kind.CALL, Kind.SCAN) and (node.graph is not None or node.sizes):
         yield "has what only a call has"
+    if (node.kind is Kind.SCAN) != (node.scan is not None):
+        yield "is a scan without saying how, or the other way round"
 
 
 def _weight(graph: Graph, node: Node, operands: tuple[TensorType, ...]) -> Iterator[str]:
@@ -202,6 +206,44 @@ def _call(graph: Graph, node: Node, operands: tuple[TensorType, ...]) -> Iterato
     results = tuple(callee[n].types[0].substitute(sizes) for n in callee.outputs)
     if not _agree(results, node.types):
         yield f"`{callee.name}` makes {_list(results)}, the node says {_list(node.types)}"
+    yield from _instance(graph, node, callee)
+
+
+def _scan(graph: Graph, node: Node, operands: tuple[TensorType, ...]) -> Iterator[str]:
+    """A scan is a call of its cell on operands and results without the axis."""
+    cell, scan = node.graph, node.scan
+    if cell is None or scan is None or not cell.states:
+        yield "scans nothing"
+        return
+    states, inputs = len(cell.states), len(cell.inputs) - len(cell.states)
+    if len(scan.axes) != inputs or len(scan.starts) != states or all(axis is None for axis in scan.axes):
+        yield f"runs a cell of {inputs} inputs and {states} states as {scan}"
+        return
+    if len(operands) != inputs + sum(scan.starts) + scan.masked:
+        yield f"has {len(operands)} operands for {scan}"
+        return
+    wanted = [cell[n].types[0].substitute(dict(node.sizes)) for n in cell.inputs]
+    begun = [t for t, given in zip(wanted[inputs:], scan.starts, strict=True) if given]
+    steps = [t if a is None else _without(t, a) for t, a in zip(operands, scan.axes, strict=False)]
+    given = (*steps, *operands[inputs : inputs + len(begun)])
+    if not _agree((*wanted[:inputs], *begun), given):
+        yield f"`{cell.name}` takes {_list((*wanted[:inputs], *begun))} at a step, gets {_list(given)}"
+    if scan.masked and operands[-1].dtype != "bool":
+        yield f"is masked by {operands[-1]}"
+    made = tuple(cell[n].types[0].substitute(dict(node.sizes)) for n in cell.outputs)
+    outputs = len(made) - states
+    results = tuple(_without(t, min(scan.axis, t.rank - 1)) for t in node.types[:outputs]) + node.types[outputs:]
+    if not _agree(made, results):
+        yield f"`{cell.name}` makes {_list(made)} at a step, the node says {_list(node.types)}"
+    yield from _instance(graph, node, cell)
+
+
+def _without(t: TensorType, axis: int) -> TensorType:
+    return TensorType(t.axes[:axis] + t.axes[axis + 1 :], t.dtype)
+
+
+def _instance(graph: Graph, node: Node, callee: Graph) -> Iterator[str]:
+    """What a call owns, and the modules that it passes on."""
     bound = [name for name, _ in node.bindings]
     if sorted(bound) != sorted(callee.module_parameters):
         yield f"`{callee.name}` takes the modules {list(callee.module_parameters)}, gets {bound}"

@@ -14,6 +14,7 @@ from ..ops.base import Op, Refusal, WeightSpec
 from ..source import Span
 from ..syntax import ast
 from .builtins import BUILTINS
+from .cells import Run, no_cell, use_cell
 from .families import Handed, read_by_defaults
 from .labels import Labels
 from .modules import Below
@@ -31,7 +32,8 @@ class Use:
 
     path: where its weights live; the label, when it has one. extra: what comes `with` it, by name. spans: those of its
     settings, by name and position. handed: parameters of the body around it that stand among them, keyed alike.
-    module: the shared instance, when it is one.
+    module: the shared instance, when it is one. run: how a cell is to run, unless it takes one step. starts: what its
+    states start `from`, by name.
     """
 
     span: Span
@@ -42,6 +44,8 @@ class Use:
     spans: dict[Any, Span] = field(default_factory=dict)
     handed: dict[int | str, str] = field(default_factory=dict)
     module: Module | None = None
+    run: Run | None = None
+    starts: dict[str, tuple[Tensor, Span]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -197,7 +201,7 @@ class Applier(TensorEvaluator):
             if isinstance(recipe.target, type)
             else self._use_block(recipe, use)
         )
-        return results[0] if len(results) == 1 else results
+        return results[0] if type(results) is tuple and len(results) == 1 else results
 
     # -- ops
 
@@ -205,6 +209,8 @@ class Applier(TensorEvaluator):
         if op.joins and len(use.operands) > 1:
             joined = self.apply(ops.require("concat")(axis=-1), use.operands, use.span, level=use.place.level)
             use.operands = [joined[0]]
+        if use.run is not None:
+            raise no_cell(recipe, use.span)
         made = self._made(op, recipe, use)
         replaced = self._op_operands(made, use)
         types = tuple([t.type for t in use.operands])
@@ -223,7 +229,7 @@ class Applier(TensorEvaluator):
         if use.path is None and kept:
             use.path = self.labels.automatic(use.place.prefix, op.name)
         if use.path is not None:
-            self._own(use.path, Layer(made, types, kept, use.span), use.span, use.module)
+            self.own(use.path, Layer(made, types, kept, use.span), use.span, use.module)
         node = Node(
             Kind.OP,
             results,
@@ -322,7 +328,7 @@ class Applier(TensorEvaluator):
         """A name's static value, where an axis is given by number; a size's name never means its size there."""
         return None if name in self.size_names() or not self.has(name) else self.lookup(name, span)
 
-    def _own(self, path: str, made: Layer | Instance, span: Span, module: Module | None) -> None:
+    def own(self, path: str, made: Layer | Instance, span: Span, module: Module | None) -> None:
         """Registers what lives at a path. A shared module must own the same weights at every use."""
         if module is None:
             self.labels.claim(path, span)
@@ -346,7 +352,7 @@ class Applier(TensorEvaluator):
 
     # -- blocks
 
-    def _use_block(self, recipe: Recipe, use: Use) -> tuple[Tensor, ...]:
+    def _use_block(self, recipe: Recipe, use: Use) -> Any:
         target = recipe.target
         assert isinstance(target, Global)
         if isinstance(target.item, ast.Configuration):
@@ -355,18 +361,26 @@ class Applier(TensorEvaluator):
             use.handed = {}
         item = target.item
         assert isinstance(item, ast.Definition)
-        if item.kind == "cell":
-            raise error("A0902", f"`{item.name.text}` is a cell, and cells are not supported yet", use.span)
         if item.kind == "adversarial":
             raise error("A0903", f"`{item.name.text}` is a game, and games are not supported yet", use.span)
-        arguments, frozen = self._arguments_of(target, item, recipe, use)
-        operands = self._block_operands(item, self.session.inputs(item), use)
+        if item.kind == "cell":
+            self._read(use.handed.values())
+            path = use.path or self.labels.automatic(use.place.prefix, _snake(item.name.text))
+            return use_cell(self, recipe, use, path)
+        if use.run is not None:
+            raise no_cell(recipe, use.span)
+        if use.starts:
+            raise error(
+                "A0537", f"`{item.name.text}` is no cell: it has no state that could start `from` anything", use.span
+            )
+        arguments, frozen = self.arguments_of(target, item, recipe, use)
+        operands = self.block_operands(item, self.session.inputs(item), use)
         call = self.session.call(target, arguments, frozen, tuple(t.type for t in operands), self.starts, use.span)
         if call.made.failed:
             raise Poisoned
         if use.path is None:
             use.path = self.labels.automatic(use.place.prefix, _snake(item.name.text))
-        self._own(use.path, Instance(call.made.graph, use.span), use.span, use.module)
+        self.own(use.path, Instance(call.made.graph, use.span), use.span, use.module)
         node = Node(
             Kind.CALL,
             call.results,
@@ -374,7 +388,7 @@ class Applier(TensorEvaluator):
             graph=call.made.graph,
             module=use.path,
             sizes=call.sizes,
-            bindings=self._bindings(arguments, call.made.passed, use.span),
+            bindings=self.bindings(arguments, call.made.passed, use.span),
             level=use.place.level,
             span=use.span,
         )
@@ -383,7 +397,7 @@ class Applier(TensorEvaluator):
             self._hand(tensors[0].ref.node, [p.name for p in item.params], use.handed, call.made)
         return tensors
 
-    def _arguments_of(
+    def arguments_of(
         self, target: Global, item: ast.Definition, recipe: Recipe, use: Use
     ) -> tuple[dict[str, Any], tuple]:
         """A block's arguments with defaults, and their hashable form; remembered, for blocks are used many times."""
@@ -398,7 +412,7 @@ class Applier(TensorEvaluator):
                 self.session.bound[given] = known
         return known
 
-    def _bindings(
+    def bindings(
         self, arguments: dict[str, Any], passed: dict[str, Layer | Instance], span: Span
     ) -> tuple[tuple[str, str], ...]:
         found = []
@@ -408,11 +422,11 @@ class Applier(TensorEvaluator):
             if isinstance(value, Module):
                 found.append((name, value.path))
                 if name in passed:
-                    self._own(value.path, passed[name], span, value)
+                    self.own(value.path, passed[name], span, value)
         return tuple(found)
 
     @staticmethod
-    def _block_operands(item: ast.Definition, inputs: list[ast.InputStmt], use: Use) -> list[Tensor]:
+    def block_operands(item: ast.Definition, inputs: list[ast.InputStmt], use: Use) -> list[Tensor]:
         """The operands in the order of the block's inputs, those given by name included."""
         name, operands, extra = item.name.text, use.operands, use.extra
         listing = ", ".join(i.name.text for i in inputs)

@@ -148,12 +148,14 @@ class Session:
         self.stack.append((target, span))
         said = len(self.sink.found)
         try:
-            body = Body(self, target.file, Graph(target.name, "block", arguments, span=target.item.span), starts=starts)
+            kind = "cell" if target.definition.kind == "cell" else "block"
+            body = Body(self, target.file, Graph(target.name, kind, arguments, span=target.item.span), starts=starts)
             body.run_block(target.definition, arguments, operands)
         finally:
             self.stack.pop()
         made = Made(target.definition, body.graph, body.passed, body.failed, frozenset(starts.taken))
-        if not body.failed and len(self.sink.found) == said and not body.graph.module_parameters:
+        plain = body.graph.kind == "block" and not body.graph.module_parameters
+        if not body.failed and len(self.sink.found) == said and plain:
             made.handed, made.numbers = body.handed, frozenset(body.unread)
         return made
 

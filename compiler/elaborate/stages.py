@@ -12,9 +12,10 @@ from ..sizes import Verdict, compare
 from ..source import Span
 from ..syntax import ast
 from .apply import Applier, Use
+from .cells import Run, joined
 from .limits import check_count
 from .repeats import Place, Turn, repeat_turn
-from .values import Tensor, describe
+from .values import Module, Outcomes, Ran, States, Tensor, describe
 
 
 class StageEvaluator(Applier):
@@ -57,9 +58,7 @@ class StageEvaluator(Applier):
             case ast.Supplied():
                 return self._supplied(stage, value, place, before, path)
             case ast.Scan():
-                raise error(
-                    "A0902", "`scan` is not supported yet", stage.span, help="recurrent cells come in a later version"
-                )
+                return self._scan(stage, value, before, Use(stage.span, place, path))
         raise AssertionError(stage)
 
     def _labelled(self, stage: ast.Labelled, value: Any, place: Place, before: Span) -> Any:
@@ -91,34 +90,78 @@ class StageEvaluator(Applier):
         return value
 
     def _supplied(self, stage: ast.Supplied, value: Any, place: Place, before: Span, path: str | None) -> Any:
-        if stage.start:
-            raise error("A0902", "`from` gives a cell its initial state, and cells are not supported yet", stage.span)
         inner = stage.stage
         if isinstance(inner, ast.Labelled):
             path = place.prefix + self.template(inner.label)
             if place.count is not None:
                 place.count += 1
             place, inner = Place(place.prefix), inner.stage
-        if not isinstance(inner, ast.Apply):
+        word = "with" if stage.extra else "from"
+        if not isinstance(inner, (ast.Apply, ast.Scan)):
             raise error(
                 "A0510",
-                "`with` belongs to one layer or block",
+                f"`{word}` belongs to one layer, block or cell",
                 stage.span,
                 help="put it after the one that takes the data",
             )
-        extra: dict[str, tuple[Tensor, Span]] = {}
-        for a in stage.extra:
+        use = Use(inner.span, place, path, self._named(stage.extra, "with"), starts=self._named(stage.start, "from"))
+        return (
+            self._scan(inner, value, before, use)
+            if isinstance(inner, ast.Scan)
+            else self.use(inner, value, before, use)
+        )
+
+    def _named(self, given: Sequence[ast.Argument], word: str) -> dict[str, tuple[Tensor, Span]]:
+        """What comes `with` a stage, or what it starts `from`, by name."""
+        found: dict[str, tuple[Tensor, Span]] = {}
+        for a in given:
             if a.name is None:
                 raise error(
                     "A0510",
-                    "what comes `with` is given by name",
+                    f"what comes `{word}` is given by name",
                     a.span,
-                    help=f"write `with (name={a.value.span.text})`",
+                    help=f"write `{word} (name={a.value.span.text})`",
                 )
-            if a.name in extra:
+            if a.name in found:
                 raise error("A0206", f"`{a.name}` is given twice", a.span)
-            extra[a.name] = (self.tensor(self.eval(a.value), a.value.span), a.span)
-        return self.use(inner, value, before, Use(inner.span, place, path, extra))
+            found[a.name] = (self.tensor(self.eval(a.value), a.value.span), a.span)
+        return found
+
+    def _scan(self, stage: ast.Scan, value: Any, before: Span, use: Use) -> Any:
+        cell = stage.cell
+        if not isinstance(cell, ast.Apply):
+            raise error("A0534", "`scan` runs one cell along an axis, found a sequence of stages", cell.span)
+        if stage.direction != "bidirectional":
+            use.run = Run(stage.axis, stage.direction == "reverse")
+            return self.use(cell, value, before, use)
+        return self._both_ways(stage, cell, value, before, use)
+
+    def _both_ways(self, stage: ast.Scan, cell: ast.Apply, value: Any, before: Span, use: Use) -> Any:
+        """A cell forward and another in reverse, their outputs joined along the last axis."""
+        if use.starts:
+            raise error(
+                "A0542",
+                "the two directions start from states of their own",
+                stage.span,
+                help="write a `scan … from` and a `reverse … from`, and join them: `(ahead, back) -> concat(axis=-1)`",
+            )
+        if isinstance(self.callee(cell.function), Module):
+            raise error(
+                "A0542",
+                "the two directions have weights of their own, and a module has one set",
+                stage.span,
+                help="name the cell itself, or write a `scan` and a `reverse` of the module",
+            )
+        path = use.path or use.place.take() or self.labels.automatic(use.place.prefix, "bidirectional")
+        self.labels.open(path, stage.span)
+        ways = []
+        for name, reverse in (("ahead", False), ("back", True)):
+            way = Use(use.span, Place(path + "."), f"{path}.{name}", dict(use.extra), run=Run(stage.axis, reverse))
+            ways.append(self.use(cell, value, before, way))
+        outputs = [list(way) if isinstance(way, Outcomes) else [way] for way in ways]
+        concat = ops.require("concat")(axis=-1)
+        joint = [self.apply(concat, pair, stage.span, level=use.place.level)[0] for pair in zip(*outputs, strict=True)]
+        return joined(joint, States({"forward": ways[0].last, "backward": ways[1].last}))
 
     def _skip(self, stage: ast.Skip, value: Any, place: Place, before: Span) -> Any:
         x = self.tensor(
@@ -158,4 +201,6 @@ class StageEvaluator(Applier):
 
 def _settled(entered: Any, left: Any) -> bool:
     """Did a turn of a `repeat` leave what it was given? Then every later turn is like it."""
-    return isinstance(entered, Tensor) and isinstance(left, Tensor) and entered.type == left.type
+    return (
+        isinstance(entered, Tensor) and isinstance(left, Tensor) and entered.type == left.type and type(left) is not Ran
+    )

@@ -19,17 +19,16 @@ from .indices import IndexGrid, grid_code
 from .labels import Labels
 from .names import FileScope
 from .published import Publications
-from .scope import ScopeEvaluator, axis_name
+from .recurrence import CellBody
+from .scope import axis_name
 from .session import Session
 from .settings import check_start, read_init
 from .starts import Starts
 from .trees import bound_names, plain_labels, walk
-from .values import POISON, Indexed, Module, Poisoned, Recipe, Tensor, Weight, describe
+from .values import POISON, Indexed, Module, Outcomes, Poisoned, Ran, Recipe, Tensor, Weight, describe
 
 LATER = {
     ast.SampleStmt: ("A0904", "`sample`", "noise and generative models come in a later version"),
-    ast.GateStmt: ("A0905", "`gate`", "write it without `gate` for now; its bounds are proved in a later version"),
-    ast.StateStmt: ("A0902", "`state`", "recurrent cells come in a later version"),
     ast.PlayerStmt: ("A0903", "a player", "games come in a later version"),
     ast.PairStmt: ("A0903", "`pair`", "games come in a later version"),
 }
@@ -39,7 +38,7 @@ _OF_A_PROGRAM = (ast.LossStmt, ast.ExpectStmt, ast.EntryStmt, ast.PretrainedStmt
 """What a network says that does not matter where it is used as a block."""
 
 
-class Body(ScopeEvaluator):
+class Body(CellBody):
     """One body under construction."""
 
     def __init__(
@@ -55,7 +54,6 @@ class Body(ScopeEvaluator):
         self.entries: dict[str, Graph] = {}
         self.published = Publications()
         self._top: set[int] = set()  # the `init` statements that stand at the top
-        self.failed = False  # some statement could not be run; its error is in the sink
 
     # -- running
 
@@ -112,6 +110,8 @@ class Body(ScopeEvaluator):
         self._top = {id(s) for s in rules}
         self.run(rules)  # before all others: they hold for the whole body
         self.run([s for s in body if not isinstance(s, ast.InitStmt)] if rules else body)
+        if item.kind == "cell":
+            self.close_cell(item)
         if not self.graph.outputs and not self.failed:
             self.failed = True
             self.session.sink.extend(
@@ -251,8 +251,9 @@ class Body(ScopeEvaluator):
         )
 
     def _bind(self, s: ast.BindStmt) -> None:
-        if any(t.primed for t in s.targets):
-            raise error("A0902", "a next value (`h' = …`) belongs to a cell, and cells are not supported yet", s.span)
+        if s.targets[0].primed:
+            self.next(s)
+            return
         before = self.graph.nx.number_of_nodes()
         value = self.eval(s.value)
         if s.shape is not None:
@@ -274,6 +275,11 @@ class Body(ScopeEvaluator):
 
     def _apart(self, value: Any, s: ast.BindStmt) -> tuple:
         count = len(s.targets)
+        if isinstance(value, Ran):
+            if count == 2:
+                return Tensor(value.ref, value.type, value.span, value.home), value.last
+        elif isinstance(value, Outcomes) and count == len(value) + 1:
+            return *value, value.last
         if isinstance(value, (Tensor, Weight)):
             x = self.tensor(value, s.value.span)
             if x.type.rank and x.type.shape[0] == count:
@@ -377,6 +383,8 @@ _RUN: dict[type, Callable[[Body, Any], None]] = {
     ast.ParamStmt: Body._param,
     ast.ConstStmt: Body._const,
     ast.BindStmt: Body._bind,
+    ast.StateStmt: Body.state,
+    ast.GateStmt: Body.gate,
     ast.ModuleStmt: Body._module,
     ast.ForStmt: Body._for,
     ast.IfStmt: lambda self, s: self.run(s.yes if self.truth(s.condition) else s.no),

@@ -97,7 +97,7 @@ class Evaluator:
             return math.inf
         if e.text == "pi" and not self.has("pi"):
             return math.pi
-        return self.lookup(e.text, e.span)
+        return self.lookup(f"{e.text}'" if e.primed else e.text, e.span)
 
     def _comprehension(self, e: ast.Comprehension) -> tuple:
         items = []

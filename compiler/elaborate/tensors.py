@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..diagnostics import Label, error
+from ..diagnostics import Label, did_you_mean, error
 from ..graph import EdgeKind, Graph, Kind, Node, Ref
 from ..ops.base import Check, Op, Refusal
 from ..sizes import Dim, SizeLimit
@@ -17,7 +17,7 @@ from . import limits
 from .modules import Below
 from .session import Session
 from .static import Evaluator
-from .values import Module, Recipe, Tensor, Weight, describe
+from .values import Module, Recipe, States, Tensor, Weight, describe
 
 _BINARY = {
     "+": "add",
@@ -79,6 +79,11 @@ class TensorEvaluator(Evaluator):
             return self._weight(value, span)
         if isinstance(value, (bool, int, float, Dim)):
             return self.apply(ops.require("scalar")(value=value), (), span)[0]
+        if isinstance(value, States):
+            first = next(iter(value))
+            raise error(
+                "A0404", f"{describe(value)} are no tensor", span, help=f"name one of them, as in `last.{first}`"
+            )
         if isinstance(value, (Recipe, Module)):
             raise error(
                 "A0404", f"{describe(value)} is no tensor", span, help="a layer stands after an arrow: `x -> …`"
@@ -161,6 +166,11 @@ class TensorEvaluator(Evaluator):
                 named = ", ".join(f"`{n}`" for n in value.type.names if n) or "none of its axes has a name"
                 raise error("A0302", f"{value.type} has no axis `{e.name}`", e.span, help=f"its named axes: {named}")
             return value.type.shape[position]
+        if isinstance(value, States):
+            if e.name not in value:
+                help = did_you_mean(e.name, value) or f"there are {', '.join(f'`{name}`' for name in value)}"
+                raise error("A0537", f"there is no state `{e.name}`", e.span, help=help)
+            return value[e.name]
         if isinstance(value, Module):
             return self.module_attribute(value, e)
         if isinstance(value, Below):

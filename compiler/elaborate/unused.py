@@ -12,7 +12,7 @@ from .session import Session
 from .statements import LATER
 from .trees import nodes
 
-_KINDS = {"cell": ("A0902", "cells are"), "adversarial": ("A0903", "games are")}
+_KINDS = {"adversarial": ("A0903", "games are")}
 
 
 def check_unused(scope: FileScope, session: Session) -> None:

@@ -45,6 +45,28 @@ class Tensor:
     home: int = 0  # which graph under construction it belongs to
 
 
+class States(dict[str, "Tensor | States"]):
+    """The states of a cell after a step or a scan, by name; of both directions of a bidirectional one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran(Tensor):
+    """The only output of a cell, which brings the states along."""
+
+    last: States = field(default_factory=States, compare=False)
+
+
+class Outcomes(tuple["Tensor", ...]):
+    """The outputs of a cell that has none or several, which bring the states along."""
+
+    last: States
+
+    def __new__(cls, outputs: Iterable[Tensor], last: States) -> Outcomes:
+        made = super().__new__(cls, outputs)
+        made.last = last
+        return made
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Global:
     """A declaration of a file, together with the file whose names its body sees."""
@@ -121,6 +143,8 @@ def describe(value: Any) -> str:
             return f'the string "{value if len(value) < 40 else value[:37] + "..."}"'
         case None:
             return "none"
+        case States():
+            return f"the states {', '.join(f'`{name}`' for name in value)}"
         case tuple() | list():
             kinds = "tensors" if value and all(isinstance(v, Tensor) for v in value) else "values"
             return f"a list of {len(value)} {kinds}"

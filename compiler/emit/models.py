@@ -71,7 +71,7 @@ class NodeModel(_Model):
     """One node; `line` is where it stands in the text."""
 
     id: Annotated[int, Field(ge=0)]
-    kind: Literal["input", "target", "weight", "op", "call", "output", "loss"]
+    kind: Literal["input", "target", "weight", "op", "call", "scan", "output", "loss"]
     types: tuple[Text, ...]
     operands: tuple[OperandModel, ...] = ()
     name: MaybePath = ""

@@ -1,0 +1,134 @@
+"""Statements of cells: states, their next values; and gates, which may stand anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..diagnostics import Label, error
+from ..graph import EdgeKind, Gated, Graph, Kind, Node, Ref
+from ..ops.base import Check
+from ..sizes import Verdict, compare
+from ..source import Span
+from ..syntax import ast
+from ..types import TensorType
+from .labels import Labels
+from .names import FileScope
+from .scope import ScopeEvaluator
+from .session import Session
+from .starts import Starts
+from .trees import walk
+from .values import Tensor, describe
+
+
+class CellBody(ScopeEvaluator):
+    """What a body knows of states."""
+
+    def __init__(
+        self,
+        session: Session,
+        file: FileScope,
+        graph: Graph,
+        labels: Labels | None = None,
+        starts: Starts | None = None,
+    ) -> None:
+        super().__init__(session, file, graph, labels, starts)
+        self._following: dict[str, Tensor] = {}  # next values of states
+        self.failed = False  # some statement could not be run; its error is in the sink
+
+    def state(self, s: ast.StateStmt) -> None:
+        if self.graph.kind != "cell":
+            raise error("A0530", f"a state belongs to a cell, and `{self.graph.name}` is a {self.graph.kind}", s.span)
+        if s.name.text in self.names:
+            raise error("A0202", f"`{s.name.text}` is declared twice", s.name.span)
+        type_ = self.declared(s.shape, fresh=False)
+        number = self.add(Node(Kind.INPUT, (type_,), name=s.name.text, span=s.span))
+        self.names[s.name.text] = Tensor(Ref(number), type_, s.span, id(self.graph))
+        self.graph.states += (s.name.text,)
+
+    def next(self, s: ast.BindStmt) -> None:
+        target, name = s.targets[0], s.targets[0].text
+        if name not in self.graph.states:
+            known = ", ".join(f"`{n}`" for n in self.graph.states)
+            raise error(
+                "A0533",
+                f"`{name}` is no state, and has no next value",
+                target.span,
+                help=f"the states here: {known}" if known else f"declare it first: `state {name}: [B, …]`",
+            )
+        if name in self._following:
+            where = self._following[name].span
+            raise error("A0202", f"`{name}` is given its next value twice", s.span, labels=[Label(where, "first here")])
+        x = self.tensor(self.eval(s.value), s.value.span)
+        state = next(self.graph[n] for n in self.graph.inputs if self.graph[n].name == name)
+        if not self._like_state(x.type, state.types[0], name, s.value.span):
+            raise error(
+                "A0532",
+                f"`{name}` is {state.types[0]}, and its next value would be {x.type}",
+                s.value.span,
+                labels=[Label(state.span, "declared here")] if state.span else [],
+                help="a state keeps its shape from step to step",
+            )
+        self.bind(f"{name}'", x, target.span)
+        self._following[name] = replace(x, span=s.span)
+
+    def _like_state(self, found: TensorType, wanted: TensorType, name: str, span: Span) -> bool:
+        if found.rank != wanted.rank or found.dtype != wanted.dtype:
+            return False
+        for left, right in zip(found.shape, wanted.shape, strict=True):
+            verdict = compare(left, right)
+            if verdict is Verdict.OPEN:
+                message = f"the next value of `{name}` has {left} where the state has {right}"
+                self.check(Check("equal", left, right, message), span)
+            elif verdict is Verdict.REFUTED:
+                return False
+        return True
+
+    def close_cell(self, item: ast.Definition) -> None:
+        """The next values leave after the outputs, in the order of the states, which enter after the inputs."""
+        graph = self.graph
+        if not graph.states and not self.failed:
+            self.failed = True
+            help = "a cell passes something on: `state h: [B, hidden]`; without one it is a `block`"
+            self.session.sink.extend(error("A0531", f"cell `{item.name.text}` has no state", item.name.span, help=help))
+        states = [n for n in graph.inputs if graph[n].name in graph.states]
+        graph.inputs[:] = [n for n in graph.inputs if n not in states] + states
+        for name, number in zip(graph.states, states, strict=True):
+            following = self._following.get(name)
+            if following is None:
+                if not self.failed or name not in self._failed_next(item):
+                    span = graph[number].span
+                    assert span is not None
+                    help = f"say what it becomes: `{name}' = …`"
+                    self.session.sink.extend(
+                        error("A0531", f"state `{name}` is never given a next value", span, help=help)
+                    )
+                self.failed = True
+                continue
+            type_ = graph[number].types[0]
+            self.add(
+                Node(Kind.OUTPUT, (type_,), name=f"{name}'", span=following.span), [following.ref], [EdgeKind.STATE]
+            )
+
+    @staticmethod
+    def _failed_next(item: ast.Definition) -> set[str]:
+        return {t.text for s in walk(item.body) if isinstance(s, ast.BindStmt) for t in s.targets if t.primed}
+
+    def gate(self, s: ast.GateStmt) -> None:
+        lo, hi = self._gate_bounds(s)
+        x = self.tensor(self.eval(s.value), s.value.span)
+        self.bind(s.name.text, x, s.name.span)
+        self.graph.gates.append(Gated(s.name.text, x.ref, lo, hi, s.span))
+
+    def _gate_bounds(self, s: ast.GateStmt) -> tuple[float, float]:
+        if s.bounds is None:
+            return 0.0, 1.0
+        bounds = self.eval(s.bounds)
+        numbers = isinstance(bounds, tuple) and len(bounds) == 2 and all(type(b) in (int, float) for b in bounds)
+        if not numbers or not bounds[0] < bounds[1]:
+            raise error(
+                "A0543",
+                f"a gate lies between two numbers, found {describe(bounds)}",
+                s.bounds.span,
+                help="write `gate g in [-1, 1] = …`, the smaller one first",
+            )
+        return float(bounds[0]), float(bounds[1])
