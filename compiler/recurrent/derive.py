@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .equations import Apply, Assign, Equations, Expr, Name, Number, Product
+from .expressions import add, apply, div, is_number, mul, names, neg, parts, replace, sub, total
 
 COSTLY = ("sigmoid", "tanh", "exp", "log", "sqrt", "softplus")
 """Functions that are worth storing for the backward pass; all others are computed again."""
@@ -89,109 +90,6 @@ class Backward:
     widths: Mapping[str, int]
 
 
-# --- Expressions that simplify as they are built ------------------------------------------------------------------
-
-
-def _is(value: Expr, number: float) -> bool:
-    return isinstance(value, Number) and value.value == number
-
-
-def neg(value: Expr) -> Expr:
-    """-value."""
-    if isinstance(value, Number):
-        return Number(-value.value)
-    if isinstance(value, Apply) and value.function == "neg":
-        return value.operands[0]
-    if isinstance(value, Apply) and value.function == "sub":
-        return sub(value.operands[1], value.operands[0])
-    return Apply("neg", (value,))
-
-
-def add(left: Expr, right: Expr) -> Expr:
-    """left + right."""
-    if isinstance(left, Number) and isinstance(right, Number):
-        return Number(left.value + right.value)
-    if _is(left, 0):
-        return right
-    if _is(right, 0):
-        return left
-    if isinstance(right, Apply) and right.function == "neg":
-        return sub(left, right.operands[0])
-    if isinstance(left, Apply) and left.function == "neg":
-        return sub(right, left.operands[0])
-    return Apply("add", (left, right))
-
-
-def sub(left: Expr, right: Expr) -> Expr:
-    """left - right."""
-    if isinstance(left, Number) and isinstance(right, Number):
-        return Number(left.value - right.value)
-    if _is(right, 0):
-        return left
-    if left == right:
-        return Number(0.0)
-    if _is(left, 0):
-        return neg(right)
-    if isinstance(right, Apply) and right.function == "neg":
-        return add(left, right.operands[0])
-    if isinstance(right, Apply) and right.function == "sub" and right.operands[0] == left:
-        return right.operands[1]  # 1 - (1 - z)
-    return Apply("sub", (left, right))
-
-
-def mul(left: Expr, right: Expr) -> Expr:
-    """left * right."""
-    if isinstance(left, Number) and isinstance(right, Number):
-        return Number(left.value * right.value)
-    for one, other in ((left, right), (right, left)):
-        if _is(one, 0):
-            return Number(0.0)
-        if _is(one, 1):
-            return other
-        if _is(one, -1):
-            return neg(other)
-        if isinstance(one, Apply) and one.function == "neg":
-            return neg(mul(*((one.operands[0], right) if one is left else (left, one.operands[0]))))
-    return Apply("mul", (left, right))
-
-
-def div(left: Expr, right: Expr) -> Expr:
-    """left / right."""
-    if _is(right, 1) or _is(left, 0):
-        return left
-    if isinstance(left, Number) and isinstance(right, Number) and right.value:
-        return Number(left.value / right.value)
-    if isinstance(left, Apply) and left.function == "neg":
-        return neg(div(left.operands[0], right))
-    return Apply("div", (left, right))
-
-
-MAKE: Mapping[str, Callable[..., Expr]] = {"neg": neg, "add": add, "sub": sub, "mul": mul, "div": div}
-
-
-def apply(function: str, *operands: Expr) -> Expr:
-    """A function of its operands, simplified where zeros, ones and double negations allow."""
-    return MAKE[function](*operands) if function in MAKE else Apply(function, operands)
-
-
-def names(value: Expr) -> list[str]:
-    """The names in an expression, each once, in order."""
-    if isinstance(value, Name):
-        return [value.text]
-    return list(dict.fromkeys(n for part in _parts(value) for n in names(part)))
-
-
-def replace(value: Expr, by: Mapping[str, Expr]) -> Expr:
-    """The expression with names replaced, simplified."""
-    if isinstance(value, Name):
-        return by.get(value.text, value)
-    return apply(value.function, *(replace(v, by) for v in value.operands)) if isinstance(value, Apply) else value
-
-
-def _parts(value: Expr) -> tuple[Expr, ...]:
-    return value.operands if isinstance(value, Apply) else ()
-
-
 # --- Derivatives --------------------------------------------------------------------------------------------------
 
 
@@ -210,7 +108,7 @@ def _pulled(value: Expr, adjoint: Expr, known: Known) -> Iterable[tuple[str, Exp
         yield value.text, adjoint
     if isinstance(value, Apply):
         for operand, part in zip(value.operands, _partial(value, adjoint, known), strict=True):
-            if not isinstance(operand, Number) and not _is(part, 0):
+            if not isinstance(operand, Number) and not is_number(part, 0):
                 yield from _pulled(operand, part, known)
 
 
@@ -499,7 +397,7 @@ class _Backward:
 def _tally(value: Expr, count: Counter[Expr]) -> None:
     count[value] += 1
     if count[value] == 1:
-        for part in _parts(value):
+        for part in parts(value):
             _tally(part, count)
 
 
@@ -512,11 +410,3 @@ def reads(step: Assign | Pull | Sum) -> list[str]:
     if isinstance(step, Assign):
         return names(step.value)
     return [term.adjoint for term in step.terms] if isinstance(step, Pull) else [step.of]
-
-
-def total(values: Iterable[Expr]) -> Expr:
-    """The sum."""
-    found: Expr = Number(0.0)
-    for value in values:
-        found = add(found, value)
-    return found
