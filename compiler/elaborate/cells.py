@@ -49,7 +49,8 @@ def use_cell(applier: Applier, recipe: Recipe, use: Use, path: str) -> Any:
     use.operands = [_step(t, a) for t, a in zip(scanned, at, strict=True)] if use.run is not None else use.operands
     arguments, frozen = applier.arguments_of(target, item, recipe, use)
     operands = applier.block_operands(item, inputs, use)
-    call = applier.session.call(target, arguments, frozen, tuple(t.type for t in operands), applier.starts, use.span)
+    entering = tuple(t.type for t in (*operands, *_shaping(applier, item, use)))
+    call = applier.session.call(target, arguments, frozen, entering, applier.starts, use.span)
     if call.made.failed:
         raise Poisoned
     applier.own(path, Instance(call.made.graph, use.span), use.span, use.module)
@@ -73,6 +74,23 @@ def use_cell(applier: Applier, recipe: Recipe, use: Use, path: str) -> Any:
         return _step_taken(applier, node, operands, begun, states)
     assert length is not None
     return _run(applier, node, call, use, _Scanned(scanned, at, length, operands, starts, mask))
+
+
+def _shaping(applier: Applier, item: ast.Definition, use: Use) -> list[Tensor]:
+    """The starts of states that take their shape from it."""
+    found = []
+    for s in applier.session.unshaped(item):
+        name = s.name.text
+        if name not in use.starts:
+            raise error(
+                "A0538",
+                f"state `{name}` takes its shape from its start, and is given none",
+                use.span,
+                labels=[Label(s.span, "declared here")],
+                help=f"write `from ({name}=…)`",
+            )
+        found.append(use.starts[name][0])
+    return found
 
 
 def _zeros(applier: Applier, t: TensorType, span: Span) -> Tensor:
@@ -151,7 +169,9 @@ def _results(tensors: Sequence[Tensor], states: Sequence[str]) -> Any:
 
 
 def joined(outputs: Sequence[Tensor], last: States) -> Any:
-    """The value of a use of a cell: its outputs, which bring the states along."""
+    """The value of a use of a cell: its outputs, which bring the states along; the states, where it has none."""
+    if not outputs:
+        return last
     if len(outputs) == 1:
         only = outputs[0]
         return Ran(only.ref, only.type, only.span, only.home, last)

@@ -17,7 +17,7 @@ from .scope import ScopeEvaluator
 from .session import Session
 from .starts import Starts
 from .trees import walk
-from .values import Tensor, describe
+from .values import POISON, Poisoned, Tensor, describe
 
 
 class CellBody(ScopeEvaluator):
@@ -32,21 +32,29 @@ class CellBody(ScopeEvaluator):
         starts: Starts | None = None,
     ) -> None:
         super().__init__(session, file, graph, labels, starts)
+        self._operand_types: dict[int, TensorType] = {}  # of what enters, by statement
         self._following: dict[str, Tensor] = {}  # next values of states
         self.failed = False  # some statement could not be run; its error is in the sink
 
     def state(self, s: ast.StateStmt) -> None:
         if self.graph.kind != "cell":
             raise error("A0530", f"a state belongs to a cell, and `{self.graph.name}` is a {self.graph.kind}", s.span)
-        if s.name.text in self.names:
-            raise error("A0202", f"`{s.name.text}` is declared twice", s.name.span)
-        type_ = self.declared(s.shape, fresh=False)
-        number = self.add(Node(Kind.INPUT, (type_,), name=s.name.text, span=s.span))
-        self.names[s.name.text] = Tensor(Ref(number), type_, s.span, id(self.graph))
-        self.graph.states += (s.name.text,)
+        name = s.name.text
+        if name in self.names:
+            known = self.names[name]
+            labels = [Label(known.span, "first here")] if isinstance(known, Tensor) else []
+            raise error("A0202", f"`{name}` is declared twice", s.name.span, labels=labels)
+        given = self._operand_types.get(id(s))
+        what = f"state `{s.name.text}` of `{self.graph.name}`"
+        type_ = self.declared(s.shape, fresh=False) if given is None else self.ascribe(s.shape, given, s.span, what)
+        number = self.add(Node(Kind.INPUT, (type_,), name=name, span=s.span))
+        self.names[name] = Tensor(Ref(number), type_, s.span, id(self.graph))
+        self.graph.states += (name,)
 
     def next(self, s: ast.BindStmt) -> None:
         target, name = s.targets[0], s.targets[0].text
+        if self.names.get(name) is POISON:
+            raise Poisoned
         if name not in self.graph.states:
             known = ", ".join(f"`{n}`" for n in self.graph.states)
             raise error(

@@ -51,8 +51,15 @@ class ScopeEvaluator(StageEvaluator):
         op = ops.get(name)
         if op is not None and not op.hidden:
             return Recipe(op, span=span)
+        if name.endswith("'"):
+            raise error("A0201", f"nothing here is called `{name}`", span, help=self._no_next(name[:-1]))
         help = did_you_mean(name, [*self.known_names(), *BUILTINS, *ops.names()])
         raise error("A0201", f"nothing here is called `{name}`", span, help=help)
+
+    def _no_next(self, state: str) -> str:
+        if state in self.graph.states:
+            return f"say what `{state}` becomes before you use it: `{state}' = …`"
+        return f"a prime marks the next value of a state, which a cell declares: `state {state}: [B, …]`"
 
     def has(self, name: str) -> bool:
         return name in self.names or name in self.file.names
@@ -304,6 +311,7 @@ def resolve_configuration(session: Session, target: Global, recipe: Recipe, span
             not isinstance(base, Recipe)
             or not isinstance(base.target, Global)
             or isinstance(base.target.item, ast.Func)
+            or (isinstance(base.target.item, ast.Definition) and base.target.item.kind == "cell")
         ):
             raise error(
                 "A0519", f"`{item.name.text}` must configure a network, found {describe(base)}", item.value.span

@@ -17,7 +17,7 @@ from . import limits
 from .families import Families, Handed
 from .limits import Budget
 from .starts import Key, Starts
-from .trees import walk
+from .trees import bound_names, walk
 from .values import POISON, Global, Indexed, Module, Recipe, Tensor, Weight, describe
 
 
@@ -77,6 +77,15 @@ class Session:
             self._inputs[id(item)] = [s for s in item.body if isinstance(s, ast.InputStmt) and s.role == "input"]
         return self._inputs[id(item)]
 
+    def unshaped(self, item: ast.Definition) -> list[ast.StateStmt]:
+        """The states of a cell whose shape has a size that nothing else in it names: they take it from their start."""
+        states = [s for s in item.body if isinstance(s, ast.StateStmt)]
+        if not states:
+            return []
+        others = [s for s in walk(item.body) if not isinstance(s, ast.StateStmt)]
+        known = {p.name for p in item.params} | {name for s in others for name in bound_names(s)}
+        return [s for s in states if any(a.size is None and a.name and a.name not in known for a in s.shape.axes)]
+
     def call(
         self,
         target: Global,
@@ -87,11 +96,13 @@ class Session:
         span: Span,
     ) -> Call:
         """The graph of a block for these arguments (and their `frozen` form), operands and `init` rules. Elaborates it
-        once for each different combination."""
+        once for each different combination. A cell's operands are its inputs, then the starts of `unshaped` states."""
         key = (id(target.item), frozen, operands, starts.key())
         call = self.calls.get(key)
         if call is None:
-            outward, canonical = _canonical([i.shape.axes for i in self.inputs(target.definition)], operands)
+            item = target.definition
+            entering: list[ast.InputStmt | ast.StateStmt] = [*self.inputs(item), *self.unshaped(item)]
+            outward, canonical = _canonical([i.shape.axes for i in entering], operands)
             inner = (id(target.item), frozen, tuple([(t.shape, t.dtype) for t in canonical]), starts.key())
             made = self.blocks.get(inner)
             if made is None:
@@ -101,7 +112,8 @@ class Session:
                 made.key = inner
                 self.families.add(made)
                 self.blocks[inner] = made
-            results = tuple(self._result(made, o, outward, operands) for o in made.graph.outputs)
+            inputs = operands[: len(self.inputs(item))]
+            results = tuple(self._result(made, o, outward, inputs) for o in made.graph.outputs)
             call = self.calls[key] = Call(made, tuple(outward.items()), results)
         for rule in call.made.taken:
             starts.take(rule)
@@ -280,7 +292,7 @@ def mismatch(value: Any, t: ast.TypeRef) -> str | None:
         "str": isinstance(value, str),
         "list": isinstance(value, (tuple, range)),
         "block": isinstance(value, Recipe),
-        "cell": isinstance(value, Recipe),
+        "cell": isinstance(value, Recipe) and value.kind == "cell",
         "module": isinstance(value, Module),
     }.get(t.name)
     if ok is None:

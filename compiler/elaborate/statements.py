@@ -82,7 +82,8 @@ class Body(CellBody):
     def run_block(self, item: ast.Definition, arguments: dict[str, Any], operands: tuple[TensorType, ...]) -> None:
         """A block's body for these arguments and operand types. Errors go to the session's sink."""
         self._prepare(item, arguments)
-        self._operand_types = {id(s): t for s, t in zip(self.session.inputs(item), operands, strict=True)}
+        entering: list[ast.Stmt] = [*self.session.inputs(item), *self.session.unshaped(item)]
+        self._operand_types = {id(s): t for s, t in zip(entering, operands, strict=True)}
         skipped = _OF_A_PROGRAM if item.kind == "network" else ()
         self._finish(item, [s for s in item.body if not isinstance(s, skipped) and not _is_target(s)])
 
@@ -278,8 +279,16 @@ class Body(CellBody):
         if isinstance(value, Ran):
             if count == 2:
                 return Tensor(value.ref, value.type, value.span, value.home), value.last
-        elif isinstance(value, Outcomes) and count == len(value) + 1:
-            return *value, value.last
+        elif isinstance(value, Outcomes) and count in (len(value), len(value) + 1):
+            return (*value, value.last)[:count]
+        if isinstance(value, (Ran, Outcomes)):
+            outputs = len(value) if isinstance(value, Outcomes) else 1
+            raise error(
+                "A0407",
+                f"{count} names for what a cell gives: {outputs} output{'s' * (outputs != 1)}, and its states",
+                s.span,
+                help=f"a name for each output, and one for all states: `{', '.join('yzuvw'[:outputs])}, last = …`",
+            )
         if isinstance(value, (Tensor, Weight)):
             x = self.tensor(value, s.value.span)
             if x.type.rank and x.type.shape[0] == count:

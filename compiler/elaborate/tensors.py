@@ -17,7 +17,7 @@ from . import limits
 from .modules import Below
 from .session import Session
 from .static import Evaluator
-from .values import Module, Recipe, States, Tensor, Weight, describe
+from .values import Module, Ran, Recipe, States, Tensor, Weight, describe
 
 _BINARY = {
     "+": "add",
@@ -164,11 +164,14 @@ class TensorEvaluator(Evaluator):
             position = value.type.find(e.name)
             if position is None:
                 named = ", ".join(f"`{n}`" for n in value.type.names if n) or "none of its axes has a name"
-                raise error("A0302", f"{value.type} has no axis `{e.name}`", e.span, help=f"its named axes: {named}")
+                help = f"its named axes: {named}"
+                if isinstance(value, Ran):
+                    help = f"{help}; the states come as one name more: `y, last = …`"
+                raise error("A0302", f"{value.type} has no axis `{e.name}`", e.span, help=help)
             return value.type.shape[position]
         if isinstance(value, States):
             if e.name not in value:
-                help = did_you_mean(e.name, value) or f"there are {', '.join(f'`{name}`' for name in value)}"
+                help = did_you_mean(e.name, value) or f"what there is: {', '.join(f'`{name}`' for name in value)}"
                 raise error("A0537", f"there is no state `{e.name}`", e.span, help=help)
             return value[e.name]
         if isinstance(value, Module):

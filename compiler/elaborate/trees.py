@@ -35,7 +35,7 @@ def bound_names(s: ast.Stmt) -> Iterator[str]:
     """Names that a statement would have bound."""
     match s:
         case ast.BindStmt():
-            yield from (t.text for t in s.targets)
+            yield from (f"{t.text}'" if t.primed else t.text for t in s.targets)
         case ast.InputStmt() | ast.ConstStmt() | ast.SampleStmt() | ast.GateStmt() | ast.StateStmt() | ast.PlayerStmt():
             yield s.name.text
             if isinstance(s, (ast.InputStmt, ast.SampleStmt, ast.StateStmt)):

@@ -95,6 +95,11 @@ class Recipe:
     def name(self) -> str:
         return self.target.name
 
+    @property
+    def kind(self) -> str:
+        """What it makes: a layer, block, cell or network."""
+        return "layer" if isinstance(self.target, type) else getattr(self.target.item, "kind", "block")
+
 
 @dataclass(slots=True, eq=False)
 class Module:
@@ -157,7 +162,7 @@ def describe(value: Any) -> str:
         case Weight():
             return f"the weight `{value.path}`, {value.type}"
         case Recipe():
-            return f"the layer `{value.name}`" if isinstance(value.target, type) else f"the block `{value.name}`"
+            return f"the {value.kind} `{value.name}`"
         case Module():
             return f"the module `{value.path}`"
         case Global():
