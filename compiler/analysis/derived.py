@@ -13,7 +13,8 @@ from ..graph import Graph, Kind, Ref
 from ..relations import Exact, Relation, Sees
 from .cut import Cut, Cutter, members_as_json
 from .paths import ACTIVATION, FACTOR, POOLING, PROJECTION, Step, Ways, gradient_ways, identity_ways
-from .receptive import Reach, Receptive, relations_along, whole
+from .receptive import Reach, Receptive, relations_along
+from .views import whole
 
 Number = int | float
 

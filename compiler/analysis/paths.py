@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..graph import Graph, Kind, Ref
 from ..ops.base import Glyph, Op
 from ..source import Span
+from .alike import Alike
 from .cost import is_weight_layer
 from .labels import beneath, label
 
@@ -86,8 +87,9 @@ class Passage:
 class Ways:
     """The cheapest ways from the inputs to the values of graphs, by some pricing."""
 
-    def __init__(self, pricing: Pricing, free: Cost) -> None:
+    def __init__(self, pricing: Pricing, free: Cost, alike: Alike | None) -> None:
         self._pricing, self._free = pricing, free
+        self._alike = alike or Alike()
         self._done: dict[int, tuple[Graph, dict[Ref, Table]]] = {}
 
     def to(self, graph: Graph, ref: Ref) -> Way | None:
@@ -98,9 +100,10 @@ class Ways:
 
     def tables(self, graph: Graph) -> dict[Ref, Table]:
         """For every value of a graph, the cheapest way from each of the inputs that have one."""
-        if id(graph.structure) not in self._done:
-            self._done[id(graph.structure)] = graph, self._work_through(graph)
-        return self._done[id(graph.structure)][1]
+        graph = self._alike.first(graph)
+        if id(graph) not in self._done:
+            self._done[id(graph)] = graph, self._work_through(graph)
+        return self._done[id(graph)][1]
 
     def _work_through(self, graph: Graph) -> dict[Ref, Table]:
         found: dict[Ref, Table] = {}
@@ -173,9 +176,9 @@ def _may_weigh(op: Op) -> bool:
     return type(op).weights is not Op.weights
 
 
-def gradient_ways() -> Ways:
+def gradient_ways(alike: Alike | None = None) -> Ways:
     """Shortest gradient paths: ways on which the fewest layers with a weight matrix lie."""
-    return Ways(_of_gradients, (0,))
+    return Ways(_of_gradients, (0,), alike)
 
 
 PROJECTION, ACTIVATION, POOLING, FACTOR = "layer with weights", "activation", "pooling", "constant factor"
@@ -233,7 +236,7 @@ def _folds(graph: Graph, number: int) -> bool:
     return op is not None and op.name == "batchnorm" and behind
 
 
-def identity_ways() -> Ways:
+def identity_ways(alike: Alike | None = None) -> Ways:
     """Ways that are closest to the identity: first without what ends it (products with what depends on the input, other
     functions), then past the fewest layers with weights, then past the fewest activations, poolings and factors."""
-    return Ways(_of_identity, (0, 0, 0))
+    return Ways(_of_identity, (0, 0, 0), alike)

@@ -14,7 +14,8 @@ from ..relations import Sees
 from ..sizes import Dim, substitute
 from .cost import Counter, Owned
 from .derived import centre, plain
-from .receptive import Reach, Receptive, View, after, positional_axes, reach, whole
+from .receptive import Reach, Receptive, positional_axes, reach
+from .views import View, after, whole
 
 MOST_ROWS = 100_000
 

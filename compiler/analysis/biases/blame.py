@@ -16,7 +16,8 @@ from typing import Any
 from ...graph import Graph, Kind, Node, Ref
 from ...relations import Relation, Sees
 from ..labels import beneath, label
-from ..receptive import Receptive, View, after
+from ..receptive import Receptive
+from ..views import View, after
 from .case import Case
 from .findings import Culprit, Finding, Verdict
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from ...claims import Claim
 from ...graph import Claimed, Graph, Kind, Program, Ref
-from ..receptive import Receptive, View, is_batch
+from ..receptive import Receptive, is_batch
+from ..views import View
 from .findings import Caveat, Culprit, Finding, Verdict
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -13,9 +13,11 @@ from ...relations import POINTWISE, Exact, Relation, Sees, union
 from ...sizes import Dim, at_least, substitute
 from ...sizes import Verdict as Answer
 from ...source import Span
+from ..alike import Alike
 from ..cost import is_weight_layer, nominal_sizes
 from ..labels import beneath, label
-from ..receptive import Receptive, View, after
+from ..receptive import Receptive
+from ..views import View, after
 from .blame import Pair
 from .case import Case, prover
 from .findings import Culprit, Finding, Verdict
@@ -122,7 +124,7 @@ class _Context:
         self.size = substitute(
             case.graph[case.graph.inputs[pair[0]]].types[0].shape[pair[1]], nominal_sizes(case.graph)
         )
-        self.crossings = case.receptive.kept(_Crossings)
+        self.crossings = case.receptive.kept(_Crossings, case.receptive.alike)
 
     def ways(self) -> Iterator[_Way]:
         graph = self.case.graph
@@ -198,12 +200,20 @@ def _left_out(relation: Relation, size: int | Dim, whole: int | Dim) -> str | No
 class _Crossings:
     """The fewest layers with weights between values; each block is worked through once."""
 
-    def __init__(self) -> None:
-        self._done: dict[int, tuple[Graph, list[list[int | None]]]] = {}
+    def __init__(self, alike: Alike) -> None:
+        self._alike = alike
+        self._done: dict[tuple[int, tuple[int | None, ...]], tuple[Graph, dict[Ref, int | None]]] = {}
 
-    def to_all(self, graph: Graph, layers: list[int | None]) -> dict[Ref, int | None]:
+    def to_all(self, graph: Graph, layers: Sequence[int | None]) -> dict[Ref, int | None]:
         """For every value the fewest layers on a way from the inputs, at which so many already lie behind; None where
         no way leads there."""
+        graph = self._alike.first(graph)
+        key = id(graph), tuple(layers)
+        if key not in self._done:
+            self._done[key] = graph, self._work_through(graph, layers)
+        return self._done[key][1]
+
+    def _work_through(self, graph: Graph, layers: Sequence[int | None]) -> dict[Ref, int | None]:
         found: dict[Ref, int | None] = {}
         for number in graph.order():
             node = graph[number]
@@ -225,12 +235,9 @@ class _Crossings:
 
     def _through(self, graph: Graph) -> list[list[int | None]]:
         """Of every output and every input: the layers between."""
-        key = id(graph.structure)
-        if key not in self._done:
-            count = len(graph.inputs)
-            tables = [self.to_all(graph, [0 if i == at else None for i in range(count)]) for at in range(count)]
-            self._done[key] = graph, [[table[Ref(output)] for table in tables] for output in graph.outputs]
-        return self._done[key][1]
+        count = len(graph.inputs)
+        tables = [self.to_all(graph, [0 if i == at else None for i in range(count)]) for at in range(count)]
+        return [[table[Ref(output)] for table in tables] for output in graph.outputs]
 
 
 def _fewest(counts: Iterator[int | None] | list[int | None]) -> int | None:
@@ -261,14 +268,13 @@ class _Stages:
 class _Staircase:
     """The stages of every input's axes on the way to values; each block is worked through once."""
 
-    def __init__(self) -> None:
-        self._done: dict[int, tuple[Graph, dict[Pair, _Stages]]] = {}
+    def __init__(self, receptive: Receptive) -> None:
+        self._receptive = receptive
+        self._done: dict[int, dict[Pair, _Stages]] = {}
 
-    def stages(
-        self, receptive: Receptive, graph: Graph, needed: Set[int], axes: frozenset[Pair] | None
-    ) -> dict[Pair, _Stages]:
+    def stages(self, graph: Graph, needed: Set[int], axes: frozenset[Pair] | None) -> dict[Pair, _Stages]:
         """By axis of the graph's inputs, of these or all, what its nodes see that are needed."""
-        views = receptive.views(graph)
+        views = self._receptive.views(graph)
         found: dict[Pair, _Stages] = {}
         for number in graph.order():
             node = graph[number]
@@ -276,7 +282,7 @@ class _Staircase:
                 continue
             operands = [views[ref] for ref in graph.operands(number)]
             if node.kind is Kind.CALL and node.graph is not None:
-                self._call(found, receptive, graph, number, operands, axes)
+                self._call(found, graph, number, operands, axes)
                 continue
             for result in range(max(1, len(node.types))):
                 view = views[Ref(number, result)]
@@ -287,20 +293,14 @@ class _Staircase:
     def _call(
         self,
         found: dict[Pair, _Stages],
-        receptive: Receptive,
         graph: Graph,
         number: int,
         operands: list[View],
         axes: frozenset[Pair] | None,
     ) -> None:
-        node = graph[number]
+        node, at = graph[number], label(graph, number)
         assert node.graph is not None
-        key = id(node.graph.structure)
-        if key not in self._done:
-            needed = node.graph.needed(node.graph.outputs)
-            self._done[key] = node.graph, self.stages(receptive, node.graph, needed, None)
-        at = label(graph, number)
-        for (operand, axis), inner in self._done[key][1].items():
+        for (operand, axis), inner in self._inside(node.graph).items():
             for (along, *source), outer in operands[operand].relations.items():
                 pair = source[0], source[1]
                 if along != axis or outer.sees is not Sees.WINDOW or (axes is not None and pair not in axes):
@@ -311,6 +311,12 @@ class _Staircase:
                     here.see(step * stride, step * lo + outer.lo, step * hi + outer.hi)
                 here.falls = here.falls or _beneath(at, inner.falls, node)
                 here.all = here.all or _beneath(at, inner.all, node)
+
+    def _inside(self, graph: Graph) -> dict[Pair, _Stages]:
+        graph = self._receptive.alike.first(graph)
+        if id(graph) not in self._done:
+            self._done[id(graph)] = self.stages(graph, graph.needed(graph.outputs), None)
+        return self._done[id(graph)]
 
 
 def _beneath(path: str, place: Place | None, call: Node) -> Place | None:
@@ -346,7 +352,7 @@ def hierarchy(case: Case) -> Finding:
     refused = vacuous(case)
     if refused is not None:
         return refused
-    found = case.receptive.kept(_Staircase).stages(case.receptive, case.graph, case.needed, frozenset(case.axes))
+    found = case.receptive.kept(_Staircase, case.receptive).stages(case.graph, case.needed, frozenset(case.axes))
     stairs = {pair: found.get(pair, _Stages()) for pair, _ in seen_axes(case)}
     texts: dict[str, list[str]] = {}
     figures: dict[str, object] = {"windows": windows(case), "stages": list(_figures(case, stairs))}

@@ -109,7 +109,7 @@ def _listed(things: Sequence[object], most: int = _NAMED) -> str:
 def residual(case: Case) -> Finding:
     """A path from an input to the value is the identity, but for at most k layers with weights."""
     allowed: int = case.claim.projections
-    way = case.receptive.kept(identity_ways).to(case.graph, case.ref)
+    way = case.receptive.kept(identity_ways, case.receptive.alike).to(case.graph, case.ref)
     if way is None:
         return case.finding(
             Verdict.REFUTED,

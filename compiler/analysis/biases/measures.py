@@ -8,8 +8,9 @@ from typing import Any
 from ...graph import Graph, Kind, Ref
 from ...ops.base import Glyph
 from ...relations import Relation, Sees
+from ..alike import Alike
 from ..labels import beneath, label
-from ..receptive import View, after
+from ..views import View, after
 from .blame import Breach, Pair, Reason, pooled
 from .case import Case
 from .findings import Caveat, Finding, Verdict
@@ -179,7 +180,7 @@ def _first_with(case: Case, test: Callable[[Relation], bool]) -> str:
 def batch_statistics(case: Case) -> Iterator[Caveat]:
     """The caveat of norms that take statistics over the batch, of values that have a claimed axis."""
     graph, claimed = case.graph, frozenset(case.axes)
-    views, norms = case.receptive.views(graph), case.receptive.kept(_Norms)
+    views, norms = case.receptive.views(graph), case.receptive.kept(_Norms, case.receptive.alike)
     count, found = 0, ""
     for number in sorted(case.needed):
         more, path = norms.at(graph, number)
@@ -198,8 +199,9 @@ def batch_statistics(case: Case) -> Iterator[Caveat]:
 class _Norms:
     """How many norms with batch statistics a graph runs, and which is the first."""
 
-    def __init__(self) -> None:
-        self._done: dict[int, tuple[Graph, int, str]] = {}
+    def __init__(self, alike: Alike) -> None:
+        self._alike = alike
+        self._done: dict[int, tuple[int, str]] = {}
 
     def at(self, graph: Graph, number: int) -> tuple[int, str]:
         node = graph[number]
@@ -210,12 +212,12 @@ class _Norms:
         return (1, label(graph, number)) if norm else (0, "")
 
     def _in(self, graph: Graph) -> tuple[int, str]:
-        key = id(graph.structure)
-        if key not in self._done:
+        graph = self._alike.first(graph)
+        if id(graph) not in self._done:
             count, first = 0, ""
             for number in graph.order():
                 more, path = self.at(graph, number)
                 first = first or path
                 count += more
-            self._done[key] = graph, count, first
-        return self._done[key][1:]
+            self._done[id(graph)] = count, first
+        return self._done[id(graph)]
