@@ -13,7 +13,6 @@ from ..graph import Graph, Instance, Kind, Layer, Node
 from ..ops.base import Op, Refusal, WeightSpec
 from ..source import Span
 from ..syntax import ast
-from .builtins import BUILTINS
 from .cells import Run, no_cell, use_cell
 from .families import Handed, read_by_defaults
 from .labels import Labels
@@ -22,6 +21,7 @@ from .repeats import Place
 from .session import Made, Session, bind_parameters
 from .settings import check_start, make_op, named_settings, read_init
 from .starts import Starts
+from .suggestions import similar
 from .tensors import TensorEvaluator
 from .values import POISON, AxisName, Global, Module, Poisoned, Recipe, Tensor, Weight, describe, freeze
 
@@ -105,7 +105,9 @@ class Applier(TensorEvaluator):
                 if op is not None and not op.hidden:
                     return Recipe(op, span=e.span)
             if value is None:
-                raise error("A0208", f"there is no layer or block `{e.text}`", e.span, help=self._like(e.text))
+                raise error(
+                    "A0208", f"there is no layer or block `{e.text}`", e.span, help=similar(e.text, self.known_names())
+                )
         if isinstance(value, (Recipe, Module)):
             return value
         if value is POISON:
@@ -115,28 +117,6 @@ class Applier(TensorEvaluator):
             help = "several tensors enter as a tuple: `(a, b) -> layer`; arithmetic is outside: `a + (b -> relu)`"
             raise error("A0404", f"{what}, found {describe(value)}", e.span, help=help)
         raise error("A0404", f"{what}, found {describe(value)}", e.span)
-
-    def _like(self, name: str) -> str | None:
-        known = [*ops.names(), *self.known_names()]
-        close = did_you_mean(name, known)
-        if close:
-            return close
-        folded = re.sub(r"(1d|2d|3d)$", "", name.lower().replace("_", ""))
-        aliases = {
-            "dense": "linear",
-            "fc": "linear",
-            "softmax2d": "softmax",
-            "avgpooling": "avgpool",
-            "concatenate": "concat",
-            "cat": "concat",
-            "permute": "rearrange",
-            "view": "reshape",
-            "layer_norm": "layernorm",
-        }
-        match = next((n for n in ops.names() if n.replace("_", "") == folded), aliases.get(folded))
-        if match:
-            return f"did you mean `{match}`?"
-        return "`archc ops` lists the layers" if name not in BUILTINS else None
 
     def arguments(
         self, target: Global | type[Op], arguments: Sequence[ast.Argument], handed: dict[int | str, str] | None = None
