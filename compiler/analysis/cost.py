@@ -15,8 +15,10 @@ from ..graph import Graph, Instance, Kind, Layer, Node, Program, Ref
 from ..ops.base import Glyph, Op, WeightSpec
 from ..sizes import Dim, SizeLimit, substitute
 from ..types import TensorType
+from .scans import entering, steps
 
 Amount = int | Dim
+Tables = list[dict[int | None, int]]  # of each result, how deep it lies below each input
 BYTES = {"float": 4, "int": 8, "bool": 1}
 
 
@@ -41,9 +43,10 @@ class Cost:
 
     parameters: trained elements of all that outputs and entries use; loss_parameters: of what only losses reach.
     flops: of one forward pass, two a multiply-add, products and convolutions only, as torch.utils.flop_counter counts.
-    memory: bytes of every result of every op (float32), as training keeps them.
-    depth: weight layers on the longest path from input to output. layers: weight layers in all. A weight layer owns or
-    is given a matrix, a kernel or a table; norms are none.
+    memory: bytes of every result of every op (float32), as training keeps them. A scan costs what its cell does, at
+    each step; its parameters count once.
+    depth: weight layers on the longest path from input to output, a cell at one step. layers: weight layers in all. A
+    weight layer owns or is given a matrix, a kernel or a table; norms are none.
     """
 
     def __init__(self, program: Program | Graph) -> None:
@@ -129,7 +132,7 @@ class Counter:
         self._owned: dict[int, Owned] = {}
         self._amounts: dict[tuple[int, str], Amount | None] = {}
         self._calls: dict[tuple[int, str, tuple[tuple[str, Amount], ...]], Amount | None] = {}
-        self._depths: dict[int, list[dict[int | None, int]]] = {}
+        self._depths: dict[int, Tables] = {}
         self._weight_layers: dict[tuple[Op, tuple[TensorType, ...]], bool] = {}
 
     def _key(self, graph: Graph) -> int:
@@ -225,13 +228,14 @@ class Counter:
     def node(self, graph: Graph, number: int, what: str) -> Amount | None:
         """One node's share of `flops` or `memory`, in the graph's own symbols."""
         node = graph[number]
-        if node.kind is Kind.CALL:
-            assert node.graph is not None
-            key = (self._key(node.graph), what, node.sizes)
-            if key not in self._calls:
-                inner = self._amount(node.graph, what)
-                self._calls[key] = None if inner is None else substitute(inner, dict(node.sizes))
-            return self._calls[key]
+        if node.kind in (Kind.CALL, Kind.SCAN):
+            once = self._call(node, what)
+            if node.kind is Kind.CALL or once is None:
+                return once
+            try:
+                return once * steps(graph, number)
+            except SizeLimit:
+                return None
         if node.kind is not Kind.OP:
             return 0
         if what == "memory":
@@ -239,14 +243,23 @@ class Counter:
         assert node.op is not None
         return node.op.flops(graph.operand_types(number), node.types)
 
+    def _call(self, node: Node, what: str) -> Amount | None:
+        """What its graph costs a CALL node, or a SCAN node at each step."""
+        assert node.graph is not None
+        key = (self._key(node.graph), what, node.sizes)
+        if key not in self._calls:
+            inner = self._amount(node.graph, what)
+            self._calls[key] = None if inner is None else substitute(inner, dict(node.sizes))
+        return self._calls[key]
+
     def depth(self, graph: Graph) -> int:
         """Weight layers on the longest path to an output (to anywhere, when the graph has no outputs)."""
         found: dict[Ref, int] = {}
         for number in graph.order():
             node = graph[number]
             before = [found[ref] for ref in graph.operands(number)]
-            if node.kind is Kind.CALL and node.graph is not None:
-                for i, table in enumerate(self._output_depths(node.graph)):
+            if node.graph is not None:
+                for i, table in enumerate(self._result_depths(graph, number)):
                     found[Ref(number, i)] = max(
                         (by + (0 if at is None else before[at]) for at, by in table.items()), default=0
                     )
@@ -257,7 +270,19 @@ class Counter:
         ends = [found[Ref(output)] for output in graph.outputs] if graph.outputs else found.values()
         return max(ends, default=0)
 
-    def _output_depths(self, graph: Graph) -> list[dict[int | None, int]]:
+    def _result_depths(self, graph: Graph, number: int) -> Tables:
+        """For each result of a CALL or SCAN node: how deep it lies below each operand. A cell counts once, as the
+        literature has it: the depth of a recurrent network is that of one step."""
+        node = graph[number]
+        assert node.graph is not None
+        tables = self._output_depths(node.graph)
+        if node.kind is Kind.CALL:
+            return tables
+        given = entering(graph, number)
+        found = _over_steps(tables, node.graph)
+        return [_deepest({None if at is None else given[at]: by} for at, by in table.items()) for table in found]
+
+    def _output_depths(self, graph: Graph) -> Tables:
         """For each output: how deep it lies below each input (None: below what the graph makes itself)."""
         key = self._key(graph)
         if key not in self._depths:
@@ -272,8 +297,8 @@ class Counter:
             before = [found[ref] for ref in graph.operands(number)]
             if node.kind in (Kind.INPUT, Kind.TARGET):
                 found[Ref(number)] = {graph.inputs.index(number): 0}
-            elif node.kind is Kind.CALL and node.graph is not None:
-                for i, table in enumerate(self._output_depths(node.graph)):
+            elif node.graph is not None:
+                for i, table in enumerate(self._result_depths(graph, number)):
                     found[Ref(number, i)] = _deepest(
                         _deeper(before[at], by) if at is not None else {None: by} for at, by in table.items()
                     )
@@ -297,10 +322,26 @@ def _different(graph: Graph, nodes: set[int] | None) -> list[tuple[int, int]]:
     for number in graph:
         if nodes is None or number in nodes:
             node = graph[number]
-            kind = (id(node.graph.structure), node.sizes) if node.graph is not None else number
+            callee = node.graph if node.kind is Kind.CALL else None  # scans of different lengths cost differently
+            kind = (id(callee.structure), node.sizes) if callee is not None else number
             times[kind] += 1
             first.setdefault(kind, number)
     return [(number, times[kind]) for kind, number in first.items()]
+
+
+def _over_steps(tables: Tables, cell: Graph) -> Tables:
+    """The depths of a cell's results below its inputs, also below those that a result only sees at a later step: of the
+    steps that see an input, the first counts."""
+    first, following = len(cell.inputs) - len(cell.states), tables[len(tables) - len(cell.states) :]
+    found = []
+    for table in tables:
+        whole, new = dict(table), table
+        while states := [(at, by) for at, by in new.items() if at is not None and at >= first]:
+            before = _deepest(_deeper(following[at - first], by) for at, by in states)
+            new = {at: by for at, by in before.items() if at not in whole}
+            whole |= new
+        found.append(whole)
+    return found
 
 
 def _deeper(table: Mapping[int | None, int], by: int) -> dict[int | None, int]:
@@ -354,6 +395,9 @@ class _UnknownSize(Exception):
     pass
 
 
+_HELD = frozenset({Kind.OP, Kind.CALL, Kind.SCAN, Kind.INPUT})
+
+
 def _peak(graph: Graph, sizes: Mapping[str, Amount], memo: dict[tuple, int]) -> int:
     key = (id(graph), tuple(sorted((name, str(size)) for name, size in sizes.items())))
     if key in memo:
@@ -373,17 +417,19 @@ def _peak(graph: Graph, sizes: Mapping[str, Amount], memo: dict[tuple, int]) -> 
     for number in order:
         node, inside = graph[number], 0
         operands = sorted(set(graph.operands(number)))
-        if node.kind is Kind.CALL and node.graph is not None:
+        results = sum(size_of(Ref(number, i)) for i in range(len(node.types))) if node.kind in _HELD else 0
+        if node.graph is not None:
             inner = {name: substitute(size, sizes) for name, size in node.sizes}
-            inside = _peak(node.graph, inner, memo) - sum(
-                size_of(ref) for ref in operands
-            )  # inputs are held here already
+            inside = _peak(node.graph, inner, memo)
+            if node.kind is Kind.CALL:
+                inside -= sum(size_of(ref) for ref in operands)  # inputs are held here already
+            else:
+                inside += results  # made step by step
         most = max(most, now + inside)
-        if node.kind in (Kind.OP, Kind.CALL, Kind.INPUT):
-            now += sum(size_of(Ref(number, i)) for i in range(len(node.types)))
+        now += results
         most = max(most, now)
         for ref in operands:
-            if last[ref] == number and ref not in kept and graph[ref.node].kind in (Kind.OP, Kind.CALL, Kind.INPUT):
+            if last[ref] == number and ref not in kept and graph[ref.node].kind in _HELD:
                 now -= size_of(ref)
     memo[key] = most
     return most

@@ -11,10 +11,12 @@ from ..flatten import full_path
 from ..graph import Graph, Kind, Node, Program, Ref
 from ..ops.base import Op
 from ..relations import Sees
-from ..sizes import Dim, substitute
+from ..sizes import Dim, SizeLimit, substitute
+from ..types import TensorType
 from .cost import Counter, Owned
 from .derived import centre, plain
 from .receptive import Reach, Receptive, positional_axes, reach
+from .scans import axis_name, steps
 from .views import View, after, whole
 
 MOST_ROWS = 100_000
@@ -34,7 +36,8 @@ class Row:
     receptive_field: positions of the inputs' spatial axes that one place of the result sees, None where there are none.
     strides, centres: by spatial axis along which it sees a window, how far neighbouring places are apart, and the
     middle of what the first one sees, in positions of the input.
-    children: rows directly inside, 0 when folded.
+    children: rows directly inside, 0 when folded. steps: of a scan, how often it runs its cell; the rows inside have
+    the shapes of one step and the amounts of all, so that they add up.
     """
 
     path: str
@@ -49,6 +52,7 @@ class Row:
     strides: dict[str, int | float] = field(default_factory=dict)
     centres: dict[str, int | float] = field(default_factory=dict)
     children: int = 0
+    steps: int | str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,7 +68,8 @@ def summary(program: Program | Graph, depth: int | None = None) -> list[Row]:
 @dataclass
 class _Place:
     """A graph where it is called: the path before its modules, its symbols' values (a batch stays a symbol), what its
-    inputs see of the network's (None at the top), where its module parameters lead."""
+    inputs see of the network's (None at the top), where its module parameters lead; how often it runs there, and does
+    it run at steps of a scan? (What a step sees depends on which it is.)"""
 
     graph: Graph
     prefix: str = ""
@@ -72,6 +77,8 @@ class _Place:
     sizes: Mapping[str, int | Dim] = field(default_factory=dict)
     inputs: list[View] | None = None
     outside: Mapping[str, str] = field(default_factory=dict)
+    times: int | Dim | None = 1
+    scanned: bool = False
 
 
 class _Tabulator:
@@ -90,26 +97,32 @@ class _Tabulator:
     def _graph(self, place: _Place) -> int:
         """Adds the rows of a graph; returns how many stand directly in it."""
         shown = [number for number in place.graph.order() if _has_row(place.graph[number], place.level)]
-        views = self.receptive.views(place.graph)
         for number in shown:
             node = place.graph[number]
-            results = [self._seen(place, views[Ref(number, i)]) for i in range(len(node.types))]
+            results = self._seen(place, [Ref(number, i) for i in range(len(node.types))])
             at, row = len(self.found), self._row(place, number, node, results)
             if at >= MOST_ROWS:
                 raise TableLimit(f"the table has more than {MOST_ROWS:,} rows")
             self.found.append(row)
             if node.graph is not None and (self.depth is None or place.level < self.depth):
-                operands = [self._seen(place, views[ref]) for ref in place.graph.operands(number)]
-                inner = _Place(
-                    node.graph,
-                    f"{row.path}." if row.path else place.prefix,
-                    place.level + 1,
-                    {name: substitute(size, place.sizes) for name, size in node.sizes},
-                    operands,
-                    {name: full_path(path, place.prefix, place.outside) for name, path in node.bindings},
-                )
-                self.found[at] = replace(row, children=self._graph(inner))
+                self.found[at] = replace(row, children=self._graph(self._inside(place, number, row)))
         return len(shown)
+
+    def _inside(self, place: _Place, number: int, row: Row) -> _Place:
+        """The graph that a node calls or scans, where it does."""
+        node = place.graph[number]
+        assert node.graph is not None
+        scan = node.kind is Kind.SCAN
+        return _Place(
+            node.graph,
+            f"{row.path}." if row.path else place.prefix,
+            place.level + 1,
+            {name: substitute(size, place.sizes) for name, size in node.sizes},
+            None if scan else self._seen(place, place.graph.operands(number)),
+            {name: full_path(path, place.prefix, place.outside) for name, path in node.bindings},
+            _product(place.times, substitute(steps(place.graph, number), place.sizes)) if scan else place.times,
+            scan or place.scanned,
+        )
 
     def _row(self, place: _Place, number: int, node: Node, results: list[View]) -> Row:
         path = node.module and full_path(node.module, place.prefix, place.outside)
@@ -118,28 +131,32 @@ class _Tabulator:
             path or (place.prefix + node.name if node.name else ""),
             place.level,
             node.op.glyph.value if node.op is not None else node.kind.value,
-            describe(node),
+            describe(place.graph, number),
             shape,
             self._parameters(path).parameters,
             flops,
             memory,
             *self._places(results),
+            steps=_amount(steps(place.graph, number), place.sizes) if node.kind is Kind.SCAN else None,
         )
 
     def _costs(self, place: _Place, number: int, node: Node) -> tuple[str, int | str, int | str]:
         """Types of the results, flops and memory; the same wherever a block is called with the same sizes."""
-        key = (id(place.graph), number, tuple(place.sizes.items()))
+        key = (id(place.graph), number, tuple(place.sizes.items()), place.times)
         if key not in self.costs:
             one = {name: substitute(size, {"B": 1}) for name, size in ({"B": 1} | dict(place.sizes)).items()}
-            flops, memory = (_amount(self.counter.node(place.graph, number, what), one) for what in ("flops", "memory"))
-            shape = ", ".join(str(t.substitute(place.sizes)) for t in node.types)
+            found = (self.counter.node(place.graph, number, what) for what in ("flops", "memory"))
+            flops, memory = (_amount(amount, one, place.times) for amount in found)
+            shape = ", ".join(str(t.substitute(place.sizes)) for t in shown_types(node))
             self.costs[key] = shape, flops, memory
         return self.costs[key]
 
-    @staticmethod
-    def _seen(place: _Place, view: View) -> View:
-        """A view in terms of the network's inputs."""
-        return view if place.inputs is None else after(view, place.inputs)
+    def _seen(self, place: _Place, refs: list[Ref]) -> list[View]:
+        """What values see of the network's inputs; of steps of a scan, nothing is said."""
+        if place.scanned:
+            return []
+        views = self.receptive.views(place.graph)
+        return [views[ref] if place.inputs is None else after(views[ref], place.inputs) for ref in refs]
 
     def _parameters(self, path: str | None) -> Owned:
         if path is None or path in self.counted:
@@ -166,24 +183,40 @@ def _has_row(node: Node, level: int) -> bool:
     """Layers, blocks and losses; inputs at the top; not the arithmetic between them."""
     if node.kind in (Kind.INPUT, Kind.TARGET):
         return level == 0
-    return node.kind is Kind.CALL or (node.op is not None and not node.op.hidden)
+    return node.graph is not None or (node.op is not None and not node.op.hidden)
 
 
-def _amount(amount: int | Dim | None, sizes: Mapping[str, int | Dim]) -> int | str:
-    if amount is None:
-        return "?"
-    value = substitute(amount, sizes)
-    return value if isinstance(value, int) else str(value)
+def shown_types(node: Node) -> tuple[TensorType, ...]:
+    """What a table says that a node makes: of a cell, its outputs, and its states where it has none."""
+    states = len(node.graph.states) if node.graph is not None else 0
+    return node.types[:-states] if 0 < states < len(node.types) else node.types
 
 
-def describe(node: Node) -> str:
-    """What a node runs, with the settings that differ from their defaults: `conv(64, kernel=3)`, `Bottleneck(64)`."""
+def _amount(amount: int | Dim | None, sizes: Mapping[str, int | Dim], times: int | Dim | None = 1) -> int | str:
+    value = None if amount is None else _product(substitute(amount, sizes), times)
+    return "?" if value is None else value if isinstance(value, int) else str(value)
+
+
+def _product(left: int | Dim | None, right: int | Dim | None) -> int | Dim | None:
+    try:
+        return None if left is None or right is None else left * right
+    except SizeLimit:
+        return None
+
+
+def describe(graph: Graph, number: int) -> str:
+    """What a node runs, with the settings that differ from their defaults: `conv(64, kernel=3)`, `Bottleneck(64)`,
+    `LSTM(hidden=256) over T`."""
+    node = graph[number]
     if node.op is not None:
         return _op_text(node.op)
-    if node.graph is not None:
-        inner = ", ".join(f"{name}={show(value)}" for name, value in node.graph.arguments.items())
-        return f"{node.graph.name}({inner})" if inner else node.graph.name
-    return node.kind.value
+    if node.graph is None:
+        return node.kind.value
+    inner = ", ".join(f"{name}={show(value)}" for name, value in node.graph.arguments.items())
+    text = f"{node.graph.name}({inner})" if inner else node.graph.name
+    if node.scan is None:
+        return f"{text}, one step" if node.graph.states else text
+    return f"{text} over {axis_name(graph, number)}{' reversed' if node.scan.reverse else ''}"
 
 
 def _op_text(op: Op) -> str:
