@@ -51,7 +51,7 @@ def _value(s: ast.BiasStmt, claim: Claim, body: Body) -> tuple[str | None, Ref |
     value = body.eval(s.value)
     if not isinstance(value, Tensor):
         raise error("A1304", f"a claim is made of a tensor, found {describe(value)}", s.value.span)
-    return s.value.text, value.ref
+    return s.value.text + "'" * s.value.primed, value.ref
 
 
 def _axes(s: ast.BiasStmt, claim: Claim, graph: Graph) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from ..diagnostics import Label, error
+from ..diagnostics import ArchError, Label, error
 from ..graph import EdgeKind, Gated, Graph, Kind, Node, Ref
 from ..ops.base import Check
 from ..sizes import Verdict, compare
@@ -17,7 +18,7 @@ from .scope import ScopeEvaluator
 from .session import Session
 from .starts import Starts
 from .trees import walk
-from .values import POISON, Poisoned, Tensor, describe
+from .values import POISON, Poisoned, Tensor, show
 
 
 class CellBody(ScopeEvaluator):
@@ -38,7 +39,7 @@ class CellBody(ScopeEvaluator):
 
     def state(self, s: ast.StateStmt) -> None:
         if self.graph.kind != "cell":
-            raise error("A0530", f"a state belongs to a cell, and `{self.graph.name}` is a {self.graph.kind}", s.span)
+            raise misplaced_state(self.graph.name, self.graph.kind, s.span)
         name = s.name.text
         if name in self.names:
             known = self.names[name]
@@ -56,16 +57,16 @@ class CellBody(ScopeEvaluator):
         if self.names.get(name) is POISON:
             raise Poisoned
         if name not in self.graph.states:
-            known = ", ".join(f"`{n}`" for n in self.graph.states)
-            raise error(
-                "A0533",
-                f"`{name}` is no state, and has no next value",
-                target.span,
-                help=f"the states here: {known}" if known else f"declare it first: `state {name}: [B, …]`",
-            )
+            raise no_such_state(target, self.graph.states)
         if name in self._following:
             where = self._following[name].span
-            raise error("A0202", f"`{name}` is given its next value twice", s.span, labels=[Label(where, "first here")])
+            raise error(
+                "A0202",
+                f"`{name}` is given its next value twice",
+                s.span,
+                labels=[Label(where, "first here")],
+                help=f"other names may be bound again: work it out under one of these, and end with one `{name}' = …`",
+            )
         x = self.tensor(self.eval(s.value), s.value.span)
         state = next(self.graph[n] for n in self.graph.inputs if self.graph[n].name == name)
         if not self._like_state(x.type, state.types[0], name, s.value.span):
@@ -96,8 +97,7 @@ class CellBody(ScopeEvaluator):
         graph = self.graph
         if not graph.states and not self.failed:
             self.failed = True
-            help = "a cell passes something on: `state h: [B, hidden]`; without one it is a `block`"
-            self.session.sink.extend(error("A0531", f"cell `{item.name.text}` has no state", item.name.span, help=help))
+            self.session.sink.extend(no_state(item))
         states = [n for n in graph.inputs if graph[n].name in graph.states]
         graph.inputs[:] = [n for n in graph.inputs if n not in states] + states
         for name, number in zip(graph.states, states, strict=True):
@@ -106,10 +106,7 @@ class CellBody(ScopeEvaluator):
                 if not self.failed or name not in self._failed_next(item):
                     span = graph[number].span
                     assert span is not None
-                    help = f"say what it becomes: `{name}' = …`"
-                    self.session.sink.extend(
-                        error("A0531", f"state `{name}` is never given a next value", span, help=help)
-                    )
+                    self.session.sink.extend(never_next(name, span))
                 self.failed = True
                 continue
             type_ = graph[number].types[0]
@@ -135,8 +132,37 @@ class CellBody(ScopeEvaluator):
         if not numbers or not bounds[0] < bounds[1]:
             raise error(
                 "A0543",
-                f"a gate lies between two numbers, found {describe(bounds)}",
+                f"a gate lies between two numbers, found {show(bounds)}",
                 s.bounds.span,
                 help="write `gate g in [-1, 1] = …`, the smaller one first",
             )
         return float(bounds[0]), float(bounds[1])
+
+
+def misplaced_state(name: str, kind: str, span: Span) -> ArchError:
+    return error(
+        "A0530",
+        f"a state belongs to a cell, and `{name}` is a {kind}",
+        span,
+        help="declare what has a state as `cell`, and run it along an axis: `x -> scan Cell(…) over T`",
+    )
+
+
+def no_state(item: ast.Definition) -> ArchError:
+    help = "a cell passes something on: `state h: [B, hidden]`; without one it is a `block`"
+    return error("A0531", f"cell `{item.name.text}` has no state", item.name.span, help=help)
+
+
+def never_next(name: str, span: Span) -> ArchError:
+    help = f"say what it becomes: `{name}' = …`; with `{name}' = {name}` it stays as it is"
+    return error("A0531", f"state `{name}` is never given a next value", span, help=help)
+
+
+def no_such_state(target: ast.Ident, states: Iterable[str]) -> ArchError:
+    name, known = target.text, ", ".join(f"`{n}`" for n in states)
+    return error(
+        "A0533",
+        f"`{name}` is no state, and has no next value",
+        target.span,
+        help=f"the states here: {known}" if known else f"declare it first: `state {name}: [B, …]`",
+    )

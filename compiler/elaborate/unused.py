@@ -8,9 +8,10 @@ from .. import ops
 from ..diagnostics import did_you_mean, error
 from ..syntax import ast
 from .names import FileScope
+from .recurrence import misplaced_state, never_next, no_state, no_such_state
 from .session import Session
 from .statements import LATER
-from .trees import nodes
+from .trees import nodes, walk
 
 _KINDS = {"adversarial": ("A0903", "games are")}
 
@@ -33,6 +34,7 @@ def check_unused(scope: FileScope, session: Session) -> None:
 
 
 def _walk(item: ast.Definition, scope: FileScope, session: Session) -> None:
+    _states(item, session)
     bound = {p.name for p in item.params} | set(_names(item))
     for node in nodes(item.body):
         later = LATER.get(type(node))
@@ -46,6 +48,25 @@ def _walk(item: ast.Definition, scope: FileScope, session: Session) -> None:
                 session.sink.extend(
                     error("A0208", f"there is no layer or block `{name}`", node.function.span, help=help)
                 )
+
+
+def _states(item: ast.Definition, session: Session) -> None:
+    """What can be told of a body's states without its sizes: is it a cell, and is each given a next value?"""
+    found = list(walk(item.body))
+    states = {s.name.text: s for s in found if isinstance(s, ast.StateStmt)}
+    following = [t for s in found if isinstance(s, ast.BindStmt) for t in s.targets if t.primed]
+    if item.kind != "cell":
+        for state in states.values():
+            session.sink.extend(misplaced_state(item.name.text, item.kind, state.span))
+        return
+    if not states:
+        session.sink.extend(no_state(item))
+    for target in following:
+        if target.text not in states:
+            session.sink.extend(no_such_state(target, states))
+    for name, state in states.items():
+        if name not in [target.text for target in following]:
+            session.sink.extend(never_next(name, state.span))
 
 
 def _names(item: ast.Definition) -> Iterator[str]:

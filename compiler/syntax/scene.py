@@ -141,6 +141,8 @@ class Scene:
         """What may stand here, in words."""
         accepted = set(self.accepted)
         parts: list[str] = []
+        if accepted == {"LSQB"} and self.symbols and self.symbols[-1] == "_IN":
+            return "two bounds such as `[-1, 1]`"
         if accepted in ({"NAME", "LSQB"}, {"LSQB"}):
             return "a shape such as `[B, C]`"
         for needs, words in _GROUPS:
