@@ -15,18 +15,23 @@ if TYPE_CHECKING:
 
 
 def verify(
-    target: Path_ | Compiled, *, weights: Path_ | None = None, seeds: Sequence[int] = (0, 1), **settings: Any
+    target: Path_ | Compiled,
+    *,
+    weights: Path_ | None = None,
+    seeds: Sequence[int] = (0, 1),
+    budget: float | None = None,
+    **settings: Any,
 ) -> list[Result]:
     """Tests every claim of a network with numbers, in float64 and evaluation mode: a result for each, whose `outcome`
     is `agrees`, `contradicted` or `untested`.
 
-    weights: as in `load`; random ones when left out. seeds: of random weights and inputs. The rest is as in `compile`.
-    Raises ArchError."""
+    weights: as in `load`; random ones when left out. seeds: of random weights and inputs. budget: seconds
+    after which no further test is begun; what is left is `untested`. The rest is as in `compile`. Raises ArchError."""
     from archlang.runtime.audit import audit
 
     program = (target if isinstance(target, Compiled) else compile(target, **settings)).program
     trained = None if weights is None else restore(program, weights)[0]
-    return list(audit(program, trained, seeds))
+    return list(audit(program, trained, seeds, budget))
 
 
 def probe(

@@ -14,8 +14,8 @@ from archlang.compiler.analysis.biases.findings import Finding, Verdict
 from archlang.compiler.frontend import compile_program
 from archlang.compiler.graph import Ref
 from archlang.compiler.source import Source
-from archlang.runtime.audit import TESTS, Outcome, audit, check_claim
-from archlang.runtime.audit.bench import compiled, sliced
+from archlang.runtime.audit import TESTS, Outcome, audit, audited, check_claim
+from archlang.runtime.audit.bench import Bench, compiled, sliced
 from archlang.runtime.checkpoint import save_weights
 from archlang.runtime.module import build
 
@@ -209,6 +209,27 @@ def test_what_costs_too_much_is_said_to_be_untested(monkeypatch):
     (result, *_) = archlang.verify("lenet5", seeds=(0,))
     assert result.outcome is Outcome.UNTESTED
     assert "GFLOPs" in result.note
+
+
+def test_no_test_is_begun_once_the_time_is_up():
+    results = archlang.verify("biases", name="DeepSet", budget=1e-9)
+    assert [r.outcome for r in results] == [Outcome.UNTESTED] * 4
+    assert results[0].note == "the 1e-09 seconds are used up"
+
+
+def test_the_first_seed_is_measured_whatever_the_time():
+    program = archlang.compile("biases", "Highway").program
+    ((graph, finding),) = audited(program)
+    assert check_claim(program, graph, finding, seeds=(4, 5), end=0.0).seeds == (4,)
+    assert check_claim(program, graph, finding, seeds=(4, 5)).seeds == (4, 5)
+
+
+def test_axes_that_are_not_tested_are_as_short_as_the_network_allows():
+    text = "network N {\n  input x: [B, 3, H~224, W~224]\n  output y = x -> conv(4, kernel=7) -> maxpool(2)\n}\n"
+    program = archlang.compile(text).program
+    bench = Bench(program, program.graph, (Ref(program.graph.outputs[0]),))
+    assert bench.stage({(0, 2): 50}, 0, 1).shapes == {0: (1, 3, 50, 8)}
+    assert bench.stage({(0, 2): 50}, 0, 64).shapes == {0: (1, 3, 50, 64)}
 
 
 def test_the_command(capsys):

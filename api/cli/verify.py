@@ -18,7 +18,11 @@ from .common import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from archlang.compiler.graph import Program
     from archlang.runtime.audit import Result
+    from torch import nn
 
 EPILOG = """\b
 Examples:
@@ -45,28 +49,61 @@ Examples:
     multiple=True,
     help="Seeds of weights and inputs; may be repeated.",
 )
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="No further test is begun after so long.",
+)
 @ops_option()
 @json_option
 def command(
-    *, target: str, parameters: tuple[str, ...], weights: str | None, seeds: tuple[int, ...], as_json: bool
+    *,
+    target: str,
+    parameters: tuple[str, ...],
+    weights: str | None,
+    seeds: tuple[int, ...],
+    budget: float,
+    as_json: bool,
 ) -> None:
     """Test every claim of a network with numbers: moves, permutations, footprints, ranks.
 
     The compiler proved the claims from the graph; here the compiled module runs, in float64 and evaluation mode. Exits
-    with 1 when the numbers contradict a proof, which is a bug in archlang, or an assumption. What no test within the
-    budget could measure is called untested."""
+    with 1 when the numbers contradict a proof, which is a bug in archlang, or an assumption. Each test takes the
+    smallest inputs that it can; what no test within the budget could measure is called untested."""
     _, program = load_program(target, parameters)
 
-    from archlang.runtime.audit import SEEDS, TOLERANCE, audit
+    from archlang.runtime.audit import SEEDS, TOLERANCE
     from archlang.training import restore
 
     trained = None if weights is None else restore(program, weights)[0]
-    results = list(audit(program, trained, seeds or SEEDS))
+    results = _measured(program, trained, seeds or SEEDS, budget)
     if as_json:
         print_json({"network": program.name, "tolerance": TOLERANCE, "claims": [r.as_json() for r in results]})
     else:
         _print(program.name, results, TOLERANCE)
     _finish(results)
+
+
+def _measured(program: Program, trained: nn.Module | None, seeds: Sequence[int], budget: float) -> list[Result]:
+    """All results. A terminal shows meanwhile which claim is being tested."""
+    from archlang.runtime.audit import audit, audited
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    results: list[Result] = []
+    found, waiting = audit(program, trained, seeds, budget), audited(program)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(waiting))
+        for graph, finding in waiting:
+            bar.update(task, description=f"{graph.name}: {finding}")
+            results.append(next(found))
+            bar.advance(task)
+    return results
 
 
 def _print(name: str, results: list[Result], tolerance: float) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
+from time import monotonic
 
 from archlang.compiler.analysis.biases import claiming
 from archlang.compiler.analysis.biases.findings import Finding, Verdict
@@ -13,7 +15,7 @@ from . import flow, order, space
 from .bench import Bench
 from .results import TOLERANCE, Measured, Outcome, Result, Untestable, worst
 
-__all__ = ["TOLERANCE", "Outcome", "Result", "audit", "check_claim"]
+__all__ = ["TOLERANCE", "Outcome", "Result", "audit", "audited", "check_claim"]
 
 SEEDS = (0, 1)
 
@@ -35,17 +37,30 @@ TESTS: dict[str, Test] = {
 """What tests each kind of claim. Those left out need what the language can't say yet, and are always refused."""
 
 
-def audit(program: Program, weights: nn.Module | None = None, seeds: Sequence[int] = SEEDS) -> Iterator[Result]:
-    """A result for each claim that is proved or assumed; what several uses of a block find alike is tested once, in the
-    first. weights: a module of the program, for its weights in place of random ones; random inputs come from the seeds.
+def audit(
+    program: Program, weights: nn.Module | None = None, seeds: Sequence[int] = SEEDS, budget: float | None = None
+) -> Iterator[Result]:
+    """A result for each claim of `audited`. weights: a module of the program, for its weights in place of random ones;
+    random inputs come from the seeds. budget: seconds after which no further test is begun; what is left is untested.
     """
+    end = inf if budget is None else monotonic() + budget
+    for graph, finding in audited(program):
+        if monotonic() < end:
+            yield check_claim(program, graph, finding, _state_of(program, graph, weights), seeds, end)
+        else:
+            yield Result(finding, Outcome.UNTESTED, tuple(seeds), note=f"the {budget:g} seconds are used up")
+
+
+def audited(program: Program) -> list[tuple[Graph, Finding]]:
+    """The claims that are proved or assumed, with their graphs: what several uses of a block find alike once, in the
+    first."""
     graphs = [graph for graph in claiming(program) for _ in graph.claims]
-    seen = set()
+    found: dict[object, tuple[Graph, Finding]] = {}
     for graph, finding in zip(graphs, program.findings, strict=True):
         key = finding.span, str(finding), finding.verdict, finding.message, finding.caveats
-        if key not in seen and finding.verdict in (Verdict.PROVED, Verdict.ASSUMED):
-            seen.add(key)
-            yield check_claim(program, graph, finding, _state_of(program, graph, weights), seeds)
+        if finding.verdict in (Verdict.PROVED, Verdict.ASSUMED):
+            found.setdefault(key, (graph, finding))
+    return list(found.values())
 
 
 def check_claim(
@@ -54,23 +69,27 @@ def check_claim(
     finding: Finding,
     state: Mapping[str, Tensor] | None = None,
     seeds: Sequence[int] = SEEDS,
+    end: float = inf,
 ) -> Result:
-    """One finding about a graph of a program, tested. state: weights of an instance of the graph."""
+    """One finding about a graph of a program, tested. state: weights of an instance of the graph. end: the time, on the
+    monotonic clock, after which no further seed is begun; the first always is."""
     measured: list[Measured] = []
     try:
         run = TESTS.get(finding.claim.name)
         if run is None or finding.ref is None:
             raise Untestable("there is no test for it")
         bench = Bench(program, graph, (finding.ref,), state)
-        measured = [run(bench, finding, seed) for seed in seeds]
+        for seed in seeds:
+            if not measured or monotonic() < end:
+                measured.append(run(bench, finding, seed))
         found = worst(measured)
     except Untestable as failure:
+        measured = []
         found = Measured(Outcome.UNTESTED, note=str(failure))
     tights = [m.tight for m in measured if m.tight is not None]
     tight = any(tights) if tights else None  # an edge that one draw hides shows in another
-    return Result(
-        finding, found.outcome, tuple(seeds), found.error, found.place, found.note, tight, figures=found.figures
-    )
+    used = tuple(seeds)[: len(measured) or None]
+    return Result(finding, found.outcome, used, found.error, found.place, found.note, tight, figures=found.figures)
 
 
 def _state_of(program: Program, graph: Graph, weights: nn.Module | None) -> Mapping[str, Tensor] | None:

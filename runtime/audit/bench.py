@@ -21,10 +21,11 @@ from .results import Costly, Untestable
 Pair = tuple[int, int]
 Sizes = Mapping[Pair, int]
 
-BUDGET = 2 * 10**10
+BUDGET = 2 * 10**11
 """Floating-point operations that one forward pass may take; what needs more is reported as untested."""
 _UNNAMED = 12  # the size of an axis that the spec leaves open, without a nominal one
-_SMALL = 64  # an axis that is not what is tested is cut to this where its size is open
+_NARROW = (1, 2, 4, 8, 16, 32, 64)  # what is tried for open axes that are not what is tested
+WIDE = 8  # values that are compared have at least so many places along those axes, where the spec has them
 _BATCH = 1
 _MULTIPLE = 64  # an axis is at most so many times shorter than the symbol that it is made of
 
@@ -39,6 +40,8 @@ class Bench:
     refs: tuple[Ref, ...]
     state: Mapping[str, Tensor] | None = None
     _modules: dict[object, nn.Module] = field(default_factory=dict)
+    _seeds: dict[nn.Module, int] = field(default_factory=dict)  # whose weights they have
+    _graphs: dict[object, tuple[Graph, int | Dim | None, frozenset[Dim]]] = field(default_factory=dict)
 
     @cached_property
     def flat(self) -> Graph:
@@ -64,31 +67,37 @@ class Bench:
         size = self.type(pair[0]).shape[pair[1]]
         return size if isinstance(size, int) else int(evaluate(size, self._defaults()))
 
-    def _defaults(self, small: bool = False) -> dict[str, int]:
+    def _defaults(self, limit: int | None = None) -> dict[str, int]:
+        """The symbols of the inputs' sizes: nominal ones, no axis longer than the limit."""
         nominal = nominal_sizes(self.graph)
         names = {s for i in self.sources for size in self.type(i).shape for s in symbols(size)}
-        limit = _SMALL if small else max([*nominal.values(), _UNNAMED])
-        return {name: min(nominal.get(name, _UNNAMED), limit) for name in names} | (
+        most = max([*nominal.values(), _UNNAMED]) if limit is None else limit
+        return {name: min(nominal.get(name, _UNNAMED), most) for name in names} | (
             {"B": _BATCH} if "B" in names else {}
         )
 
-    def stage(self, sizes: Sizes, seed: int) -> Stage:
-        """The module with weights of a seed, ready for inputs of these sizes. Other axes are small where that is
-        possible. Raises Untestable."""
+    def stage(self, sizes: Sizes, seed: int, least: int = WIDE, dtype: torch.dtype = torch.float64) -> Stage:
+        """The module with weights of a seed, ready for inputs of these sizes. Other axes are as short as the network
+        allows where their size is open, but not below `least`. Raises Untestable."""
         reason = Untestable("the network takes no inputs of the sizes that the test needs")
-        for small in (True, False):
+        for limit in (*(width for width in _NARROW if width >= least), None):
             try:
-                stage = self._stage(sizes, self._defaults(small))
+                stage = self._stage(sizes, self._defaults(limit), dtype)
+                if stage is None:
+                    continue
                 stage.start(seed, self.state)
-                stage.run(stage.inputs(seed))
+                stage.places = [tuple(v.shape) for v in stage.run(stage.inputs(seed))]
                 return stage
+            except Costly:
+                raise  # longer axes cost more
             except Untestable as failure:
                 reason = failure
             except (RuntimeError, ValueError, IndexError):
                 continue  # a size that a layer refuses as it runs
         raise reason
 
-    def _stage(self, sizes: Sizes, chosen: dict[str, int]) -> Stage:
+    def _stage(self, sizes: Sizes, chosen: dict[str, int], dtype: torch.dtype) -> Stage | None:
+        """None where some layer would have no places left."""
         fixed: dict[Pair, int] = {}
         for pair, size in sizes.items():
             known = self.type(pair[0]).shape[pair[1]]
@@ -96,29 +105,45 @@ class Bench:
                 chosen |= _solved(known, size)
             elif known != size:
                 fixed[pair] = size
-        graph = resized(self.flat, {(self.sources.index(i), a): size for (i, a), size in fixed.items()})
-        flops = cost(graph).flops
+        graph, flops, dims = self._resized(fixed)
+        if any(evaluate(size, chosen) < 1 for size in dims if symbols(size) <= chosen.keys()):
+            return None
         spent = None if flops is None else substitute(flops, chosen)
         if isinstance(spent, int) and spent > BUDGET:
             lengths = ", ".join(str(size) for size in dict.fromkeys(sizes.values()))
             raise Costly(f"inputs of {lengths} positions, which the test needs, cost {spent / 1e9:,.0f} GFLOPs")
-        key = tuple(sorted(fixed.items()))
+        key = (*sorted(fixed.items()), dtype)
         if key not in self._modules:
-            self._modules[key] = compiled(self.program, graph).double().eval()
+            self._modules[key] = compiled(self.program, graph).to(dtype).eval()
         shapes = [tuple(int(evaluate(size, chosen)) for size in graph[n].types[0].shape) for n in graph.inputs]
-        return Stage(self, graph, self._modules[key], dict(zip(self.sources, shapes, strict=True)))
+        return Stage(self, graph, self._modules[key], dict(zip(self.sources, shapes, strict=True)), dtype)
+
+    def _resized(self, fixed: Sizes) -> tuple[Graph, int | Dim | None, frozenset[Dim]]:
+        """The graph for stated sizes that the test changes, its FLOPs, and all open sizes in it."""
+        key = tuple(sorted(fixed.items()))
+        if key not in self._graphs:
+            graph = resized(self.flat, {(self.sources.index(i), a): size for (i, a), size in fixed.items()})
+            sizes = {size for n in graph for t in graph[n].types for size in t.shape}
+            dims = frozenset(size for size in sizes if isinstance(size, Dim))
+            self._graphs[key] = graph, cost(graph).flops, dims
+        return self._graphs[key]
 
 
 @dataclass
 class Stage:
-    """A module with weights and the shapes of its inputs, by their position."""
+    """A module with weights and the shapes of its inputs, by their position. places: the shapes of its values."""
 
     bench: Bench
     graph: Graph
     module: nn.Module
     shapes: dict[int, tuple[int, ...]]
+    dtype: torch.dtype = torch.float64
+    places: list[tuple[int, ...]] = field(default_factory=list)
 
     def start(self, seed: int, state: Mapping[str, Tensor] | None) -> None:
+        if self.bench._seeds.get(self.module) == seed:
+            return
+        self.bench._seeds[self.module] = seed
         if state is None:
             randomise(self.module, self.graph, seed)
         else:
@@ -128,7 +153,8 @@ class Stage:
         """Random inputs: floats from a normal distribution, indices below what tables hold."""
         generator = torch.Generator().manual_seed(seed + 1)
         most = indices_of(self.graph)
-        return {i: draw(self.bench.type(i).dtype, shape, most, generator) for i, shape in self.shapes.items()}
+        drawn = {i: draw(self.bench.type(i).dtype, shape, most, generator) for i, shape in self.shapes.items()}
+        return {i: x.to(self.dtype) if x.is_floating_point() else x for i, x in drawn.items()}
 
     def run(self, inputs: Mapping[int, Tensor]) -> list[Tensor]:
         """The values. No gradients; see `values`."""
@@ -252,11 +278,11 @@ def indices_of(flat: Graph) -> int:
 
 
 def compiled(program: Program, graph: Graph) -> nn.Module:
-    """A flat graph as a module. program: that which it is a part of."""
+    """A flat graph as a module, whose weights nobody has started. program: that which it is a part of."""
     made = Program("Audited", graph, source_text=program.source_text, source_name=program.source_name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build(made)
+        return build(made, started=False)
 
 
 def randomise(module: nn.Module, graph: Graph, seed: int) -> None:
@@ -266,12 +292,12 @@ def randomise(module: nn.Module, graph: Graph, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
 
     def normal(shape: torch.Size) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
+        return torch.randn(shape, generator=generator, dtype=torch.float32)  # drawn in a third of float64's time
 
     with torch.no_grad():
         for key, value in module.state_dict(keep_vars=True).items():
-            spec = roles.get(key)
-            if spec is None or not value.is_floating_point() or (spec.role != "param" and spec.code is not None):
+            spec = roles[key]
+            if not value.is_floating_point() or (spec.role != "param" and spec.code is not None):
                 continue
             name = key.rpartition(".")[2]
             if name == "running_var":

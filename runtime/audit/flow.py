@@ -14,6 +14,7 @@ from .results import Measured, Outcome, Untestable
 
 _WIDEST = 512  # elements of a bottleneck whose Jacobian is worked out
 _SLACK = 8  # gradients taken beyond the elements claimed: one more would show a wider cut
+_LARGE = 64  # elements of open axes: ranks and ranges of a value of few elements would say little
 _RANK = 1e-9  # singular values below this part of the largest are rounding
 
 
@@ -23,7 +24,7 @@ def bottleneck(bench: Bench, finding: Finding, seed: int) -> Measured:
     n: int = finding.claim.n  # type: ignore[attr-defined]
     if n > _WIDEST:
         raise Untestable(f"the rank of a Jacobian is measured up to {_WIDEST} elements, and {n:,} are claimed")
-    stage = bench.stage(_single(bench), seed)
+    stage = bench.stage(_single(bench), seed, _LARGE)
     inputs = stage.inputs(seed)
     leaves = [x.requires_grad_() for x in inputs.values() if x.is_floating_point()]
     if len(leaves) < len(inputs):
@@ -60,7 +61,7 @@ def residual(bench: Bench, finding: Finding, seed: int) -> Measured:
         raise Untestable("the value does not depend on an input")
     crossed = [step.path for step in way.steps() if step.what == PROJECTION]
     allowed: int = finding.claim.projections  # type: ignore[attr-defined]
-    stage = bench.stage({}, seed)
+    stage = bench.stage({}, seed, _LARGE)
     with torch.no_grad():
         for key, tensor in stage.module.named_parameters():
             if not any(key.startswith(f"{path}.") for path in crossed[:allowed]):
@@ -100,7 +101,7 @@ def gating(bench: Bench, finding: Finding, seed: int) -> Measured:
     if not refs:
         raise Untestable("the factors are constants")
     inner = Bench(bench.program, flat, tuple(refs), bench.state)
-    stage = inner.stage({}, seed)
+    stage = inner.stage({}, seed, _LARGE)
     factors = stage.run(stage.inputs(seed))
     ranges = [(float(f.min()), float(f.max())) for f in factors]
     gates = [(lo, hi) for lo, hi in ranges if 0 <= lo < hi <= 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import torch
 from archlang.compiler.analysis.biases.findings import Finding
@@ -13,14 +14,14 @@ from archlang.compiler.graph import Ref
 from archlang.compiler.relations import Sees
 from torch import Tensor
 
-from .bench import Bench, Pair, Stage
+from .bench import WIDE, Bench, Pair, Stage
 from .results import Costly, Measured, Outcome, Untestable, compare, worst
 from .windows import Window, reach, windows_of
 
 _ROUNDS = 3  # draws of inputs for a footprint: ReLU and maxima hide some positions in each
 _LONGEST = 10_000
 _FEW = 12  # positions of an open axis, at least, of which all are to be reached
-_SHORT = 96  # positions of an open axis at which weights are counted first, then twice and three times as many
+_LENGTHS = (16, 32, 48, 64, 96)  # positions of an open axis at which weights are counted: the first that it takes
 
 
 def translation(bench: Bench, finding: Finding, seed: int) -> Measured:
@@ -98,26 +99,36 @@ def _moved(inputs: Mapping[int, Tensor], pairs: list[Pair], by: int) -> dict[int
 def locality(bench: Bench, finding: Finding, seed: int) -> Measured:
     """The footprint of a place in the middle: where its gradient reaches. It must lie in the proved window, and is
     `tight` when it is as wide."""
-    return worst([_footprint(bench, window, 0, seed) for window in windows_of(bench, finding)])
+    return worst([footprint(bench, window, seed) for window in windows_of(bench, finding)])
 
 
-def _footprint(bench: Bench, window: Window, value: int, seed: int) -> Measured:
+def footprint(bench: Bench, window: Window, seed: int) -> Measured:
+    """The footprint along one axis. The others are as short as the network allows: what a place sees along an axis does
+    not depend on them. Where the numbers are not as proved, they are made longer, since a sum over one place may hide
+    some, and float64 is used: a gradient is zero or not in either format, but for what underflows."""
+    found = _footprint(bench, window, seed, 1, torch.float32)
+    return found if found.tight else _footprint(bench, window, seed, WIDE, torch.float64)
+
+
+def _footprint(bench: Bench, window: Window, seed: int, least: int, dtype: torch.dtype) -> Measured:
     if window.width is None or window.along is None or window.lo is None or window.hi is None:
         raise Untestable("a place sees no window")
     size = window.length(bench, window.width + 2 * int(window.stride) + 2)
     pairs = bench.pairs(window.axis, window.pair)
-    stage = bench.stage(dict.fromkeys(pairs, size), seed)
-    places = stage.run(stage.inputs(seed))[value].shape[window.along]
+    stage = bench.stage(dict.fromkeys(pairs, size), seed, least, dtype)
+    places = stage.places[0][window.along]
     at = round((Fraction(size - 1) - window.lo - window.hi) / 2 / window.stride)
     at = min(max(at, 0), places - 1)
-    seen = touched(stage, window, value, at, seed)
+    seen = touched(stage, window, 0, at, seed)
     reached = torch.nonzero(seen).flatten()
     first, last = window.stride * at + window.lo, window.stride * at + window.hi
-    if not len(reached):
-        raise Untestable("no gradient reaches the input")
-    lo, hi = int(reached[0]), int(reached[-1])
     name = f"{window.axis or 'axis'}"
-    figures = {f"footprint {name}": [lo, hi], f"proved {name}": [str(first), str(last)]}
+    figures: dict[str, Any] = {f"footprint {name}": [], f"proved {name}": [str(first), str(last)]}
+    if not len(reached):
+        return Measured(Outcome.UNTESTED, note="no gradient reaches the input", tight=False, figures=figures)
+    lo, hi = int(reached[0]), int(reached[-1])
+    figures[f"footprint {name}"] = [lo, hi]
+    figures[f"positions {name}"] = len(reached)
     if lo < first or hi > last:
         text = f"place {at} sees positions {lo} to {hi} of {name}, and the proof allows {first} to {last}"
         return Measured(Outcome.CONTRADICTED, note=text, figures=figures)
@@ -184,8 +195,7 @@ def global_context(bench: Bench, finding: Finding, seed: int) -> Measured:
         known = bench.size(window.pair)
         size = window.length(bench, max(known, _FEW)) if window.open(bench) else known
         stage = bench.stage(dict.fromkeys(bench.pairs(window.axis, window.pair), size), seed)
-        places = stage.run(stage.inputs(seed))[0]
-        at = None if window.along is None else places.shape[window.along] // 2
+        at = None if window.along is None else stage.places[0][window.along] // 2
         seen = touched(stage, window, 0, at, seed)
         if bool(seen.all()):
             found.append(Measured(Outcome.AGREES, note=f"all {size} positions reached"))
@@ -241,11 +251,10 @@ def _stairs(bench: Bench, chosen: list[tuple[Ref, Window]], seed: int) -> Measur
     footprints, places = [], []
     last = chosen[-1][1]
     size = last.length(inner, (last.width or 1) + 2 * int(last.stride) + 2)
-    stage = inner.stage(dict.fromkeys(inner.pairs(last.axis, last.pair), size), seed)
-    found = stage.run(stage.inputs(seed))
+    stage = inner.stage(dict.fromkeys(inner.pairs(last.axis, last.pair), size), seed, 1)
     for i, (_, window) in enumerate(chosen):
         assert window.along is not None
-        places.append(found[i].shape[window.along])
+        places.append(stage.places[i][window.along])
         seen = touched(stage, window, i, places[-1] // 2, seed)
         footprints.append(int(seen.sum()))
     text = f"places {' > '.join(map(str, places))}, footprints {' < '.join(map(str, footprints))}"
@@ -257,25 +266,43 @@ def _stairs(bench: Bench, chosen: list[tuple[Ref, Window]], seed: int) -> Measur
 
 
 def weight_sharing(bench: Bench, finding: Finding, seed: int) -> Measured:
-    """The same weights run at several sizes of the axes."""
-    counts: set[int] = set()
-    sizes: list[int] = []
-    for factor in (1, 2, 3):
-        asked = {
-            same: factor * (bench.size(pair) if isinstance(bench.type(pair[0]).shape[pair[1]], int) else _SHORT)
-            for pair in finding.axes
-            for same in bench.pairs(bench.type(pair[0]).names[pair[1]], pair)
-        }
+    """The same weights run at several sizes of the axes: the smallest that it takes, two and three times that."""
+    stage, unit = _smallest(bench, finding, seed)
+    counts, sizes = {_weights(stage)}, [_lengths(bench, finding, 1, unit)[finding.axes[0]]]
+    for factor in (2, 3):
+        asked = _lengths(bench, finding, factor, unit)
         try:
             stage = bench.stage(asked, seed)
         except Costly:
             raise
         except Untestable as failure:
-            if factor == 1 or not sizes:
-                raise
             text = f"with {asked[finding.axes[0]]} positions it does not run with the same weights: {failure}"
             return Measured(Outcome.CONTRADICTED, note=text)
         sizes.append(asked[finding.axes[0]])
-        counts.add(sum(p.numel() for p in stage.module.parameters()))
+        counts.add(_weights(stage))
     (count,) = counts
     return Measured(Outcome.AGREES, note=f"{count:,} parameters at {', '.join(map(str, sizes))} positions")
+
+
+def _smallest(bench: Bench, finding: Finding, seed: int) -> tuple[Stage, int]:
+    for unit in _LENGTHS:
+        try:
+            return bench.stage(_lengths(bench, finding, 1, unit), seed), unit
+        except Costly:
+            raise
+        except Untestable as failure:
+            reason = failure
+    raise reason
+
+
+def _lengths(bench: Bench, finding: Finding, factor: int, unit: int) -> dict[Pair, int]:
+    """Sizes of the claimed axes: so many times the stated one, or the unit where it is open."""
+    return {
+        same: factor * (bench.size(pair) if isinstance(bench.type(pair[0]).shape[pair[1]], int) else unit)
+        for pair in finding.axes
+        for same in bench.pairs(bench.type(pair[0]).names[pair[1]], pair)
+    }
+
+
+def _weights(stage: Stage) -> int:
+    return sum(p.numel() for p in stage.module.parameters())
