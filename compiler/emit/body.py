@@ -10,12 +10,13 @@ from ..graph import Graph, Kind, Node, Ref
 from ..source import Span
 from ..types import TensorType
 from .expr import attribute, call, constant, fill, literal, name, names_in, show, size
-from .facts import Facts, Form
+from .facts import COMPUTED, Facts, Form
 from .layout import WIDTH, comment, statement
 from .least import Least
 from .loops import find_loops, write_loop
 from .names import Scope, identifier
 from .plan import Plan, Plans
+from .scans import write_scan
 from .sizing import axis_name, is_local, local_name, place, shown_size, symbols_of
 from .split import split
 from .tree import member
@@ -234,13 +235,14 @@ class Body:
 
     def run(self, nodes: Sequence[int]) -> None:
         """Computes these nodes, in order."""
-        ours = (Form.MODULE, Form.CODE, Form.CALL)
-        steps = [n for n in nodes if n in self._outer or self.facts.forms[n] in ours]
+        steps = [n for n in nodes if n in self._outer or self.facts.forms[n] in COMPUTED]
         loops = find_loops(self, steps)
         inside = {n for loop in loops.values() for n in loop.nodes}
         for number in steps:
             if number in loops:
                 write_loop(self, loops[number])
+            elif self.facts.forms[number] is Form.SCAN:
+                write_scan(self, number)
             elif number not in inside:
                 self._compute(number, self.consumed(number))
 

@@ -14,6 +14,7 @@ from ..sizes import Dim, symbol, symbols
 from ..source import Span
 from .expr import lift, parse, show
 from .least import Asked, Least, least
+from .scans import lengths, starts
 from .sizing import Local, is_local, symbols_of
 
 
@@ -26,7 +27,12 @@ class Form(Enum):
     MODULE = auto()  # `self.conv1(x)`
     CODE = auto()  # an expression over its operands
     CALL = auto()  # a block
+    SCAN = auto()  # a cell that runs along an axis: a loop
     INNER = auto()  # within a sequence that is called as a whole
+
+
+COMPUTED = (Form.MODULE, Form.CODE, Form.CALL, Form.SCAN)
+_REUSED = ("block", "cell")  # kinds of graphs that others call
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class Facts:
     order: list[int] = field(default_factory=list)
     index: dict[int, int] = field(default_factory=dict)
     forms: dict[int, Form] = field(default_factory=dict)
-    codes: dict[int, Code] = field(default_factory=dict)  # of CODE and NUMBER nodes, and of ALIAS nodes
+    codes: dict[int, Code] = field(default_factory=dict)  # of CODE, NUMBER and ALIAS nodes; how states of SCANs start
     layers: dict[str, Code | None] = field(default_factory=dict)  # how own layers are constructed; None: functional
     stages: dict[int, Code] = field(default_factory=dict)  # how parameter-free nodes of sequences are constructed
     sequences: dict[str, list[Element]] = field(default_factory=dict)  # those that are nn.Sequential, by level
@@ -162,7 +168,7 @@ def examine(graph: Graph, free: Mapping[int, tuple[str, ...]], asked: Asked) -> 
     taken = set(graph.modules) | set(graph.weights)
     for number in facts.order:
         node = graph[number]
-        homeless = node.kind is Kind.CALL and graph.module_at(node.module or "") is None
+        homeless = node.kind in (Kind.CALL, Kind.SCAN) and graph.module_at(node.module or "") is None
         if homeless and node.graph is not None and (node.module is None or not _foreign(graph, node.module)):
             facts.helpers[number] = _free(node.module or node.graph.name.lower(), taken)
     for number, code in facts.codes.items():
@@ -173,18 +179,19 @@ def examine(graph: Graph, free: Mapping[int, tuple[str, ...]], asked: Asked) -> 
 
 
 def local_code(facts: Facts, number: int) -> Code:
-    """The functional form of a node, over the sizes that the graph can read."""
-    return _localised(facts, _call(facts, number))
+    """The functional form of a node, over the sizes that the graph can read; of a scan, how its states start."""
+    node = facts.graph[number]
+    return _localised(facts, starts(node) if node.kind is Kind.SCAN else _call(facts, number))
 
 
 def _localised(facts: Facts, code: Code) -> Code:
-    return facts.local.code(lift(code) if facts.graph.kind == "block" else code)
+    return facts.local.code(lift(code) if facts.graph.kind in _REUSED else code)
 
 
 def _questions(facts: Facts, asked: Asked) -> None:
     """What a run must answer, over the axes that the code can read."""
     checks = list(asked.rest)
-    if facts.graph.kind != "block":
+    if facts.graph.kind not in _REUSED:
         for needs, kept in ((asked.least, facts.least), (asked.losses, facts.losses_least)):
             for name, need in needs.items():
                 message = f"`{name}` must be at least {need.size}"
@@ -198,6 +205,8 @@ def _questions(facts: Facts, asked: Asked) -> None:
         open_ = facts.local.check(check)
         if open_ is not None and (open_, span) not in facts.checks:
             facts.checks.append((open_, span))
+    least_sizes = [symbol(name) for name in facts.least]
+    facts.checks += [found for found in lengths(facts.graph, facts.local) if found[0].left not in least_sizes]
 
 
 def _free(wanted: str, taken: set[str]) -> str:
@@ -216,6 +225,9 @@ def _form(facts: Facts, number: int, node: Node) -> Form:
     graph = facts.graph
     if node.kind is Kind.CALL:
         return Form.CALL
+    if node.kind is Kind.SCAN:
+        facts.codes[number] = starts(node)
+        return Form.SCAN
     if node.kind is not Kind.OP or node.op is None:
         return Form.NOTHING
     if node.module is not None and not node.replaced:
@@ -321,7 +333,7 @@ def _sequences(facts: Facts) -> None:
     below: dict[str, dict[str, None]] = {}
     for number in facts.order:
         level = graph[number].level
-        if not level or facts.forms[number] not in (Form.MODULE, Form.CODE, Form.CALL, Form.NUMBER):
+        if not level or facts.forms[number] not in (*COMPUTED, Form.NUMBER):
             continue
         members.setdefault(level, []).append(number)
         while level:
@@ -331,7 +343,7 @@ def _sequences(facts: Facts) -> None:
     found: dict[str, list[Element] | None] = {}
     for level in sorted({*members, *below} - {""}, key=lambda text: (-text.count("."), text)):
         found[level] = _sequence(facts, level, members.get(level, []), list(below.get(level, {})), found)
-    if graph.kind == "block":
+    if graph.kind in _REUSED:
         found[""] = _whole(facts, found)
     outermost = {level for level, elements in found.items() if elements is not None}
     for level in sorted(outermost):
@@ -357,7 +369,7 @@ def _whole(facts: Facts, found: dict[str, list[Element] | None]) -> list[Element
         or "0" not in {path.partition(".")[0] for path in graph.modules}
     ):
         return None
-    ours = (Form.MODULE, Form.CODE, Form.CALL, Form.NUMBER)
+    ours = (*COMPUTED, Form.NUMBER)
     members = [n for n in facts.order if not graph[n].level and facts.forms[n] in ours]
     elements = _sequence(facts, "", members, [level for level in found if "." not in level], found)
     if elements is None or elements[0].entry != Ref(graph.inputs[0]):
@@ -412,6 +424,8 @@ def _element(facts: Facts, level: str, number: int) -> Element | None:
         return None
     path = node.module
     own = facts.graph.modules.get(path) if path is not None else None
+    if node.kind is Kind.SCAN:
+        return None
     if node.kind is Kind.CALL:
         assert node.graph is not None
         if node.bindings or facts.free[id(node.graph)] or (path is not None and own is None):

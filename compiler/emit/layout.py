@@ -24,6 +24,11 @@ def statement(value: ast.expr, indent: int, target: str = "", comment: tuple[str
     return [line if len(line) <= WIDTH else f"{line}  # noqa: E501" for line in lines]  # a word too long to break
 
 
+def header(before: str, value: ast.expr, indent: int) -> list[str]:
+    """The lines of `for x in xs:`; `before` goes up to the value."""
+    return _lines(value, indent, before, ":")
+
+
 def _bare(value: ast.expr, target: str) -> str:
     """On one line; the outermost tuple of a return or assignment needs no parentheses."""
     if target and isinstance(value, ast.Tuple) and len(value.elts) > 1:

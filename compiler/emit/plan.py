@@ -273,7 +273,7 @@ def _structure(plans: Plans, graph: Graph, slots: dict[Place, Any]) -> Iterator[
     for i, number in enumerate(facts.order):
         node = graph[number]
         called = "" if facts.forms[number] is Form.INNER else node.name
-        yield node.kind, called, node.module, node.weight, node.replaced, node.bindings, node.level
+        yield node.kind, called, node.module, node.weight, node.replaced, node.bindings, node.level, node.scan
         yield facts.overwrites.get(number) if number not in facts.stages else None
         yield tuple((facts.index[ref.node], ref.result) for ref in graph.operands(number)), len(node.types)
         yield facts.forms[number]

@@ -13,6 +13,7 @@ from ..graph import Graph, Program, Ref
 from ..source import Span
 from .body import Body, Lines, Step, mark
 from .expr import attribute, call, constant, name, names_in, text
+from .facts import COMPUTED, Form
 from .folding import FOLDING, hook
 from .layout import WIDTH, comment, commented, docstring, signature, statement
 from .names import MODULE_ATTRIBUTES, Scope, identifier
@@ -209,8 +210,8 @@ class _Writer:
         inner = set(Body(self.plans, plan, graph, graph.inputs, outputs).needed())
         body = Body(self.plans, plan, graph, graph.inputs, losses)
         read = [ref for n in body.needed() if n not in inner for ref in body.consumed(n)]
-        ours = ("MODULE", "CODE", "CALL", "INNER")
-        found = [r for r in (*read, *losses) if r.node in inner and facts.forms[r.node].name in ours]
+        ours = (*COMPUTED, Form.INNER)
+        found = [r for r in (*read, *losses) if r.node in inner and facts.forms[r.node] in ours]
         return [ref for ref in dict.fromkeys(found) if ref not in outputs]
 
     def _entry(self, plan: Plan, entry: str, method: str) -> tuple[Lines, dict[str, None]]:
