@@ -49,6 +49,9 @@ class Relation:
     loose: bool = False
     ordered: bool = False
 
+    def __hash__(self) -> int:
+        return hash((self.stride, self.lo, self.hi, self.period, self.uniform))  # the rest rarely decides
+
     @property
     def width(self) -> int | None:
         """Number of input positions in the window; None when it is no window."""
@@ -86,6 +89,7 @@ class Relation:
 POINTWISE = Relation()
 
 
+@lru_cache(maxsize=4096)  # layers declare the same few again and again
 def window(stride: int | Fraction, lo: int | Fraction, hi: int | Fraction, **flags: bool) -> Relation:
     """positions `stride·o + [lo, hi]`; `stride` may be a fraction (upsampling)."""
     return Relation(Sees.WINDOW, _exact(stride), _exact(lo), _exact(hi), period=max(1, stride.numerator), **flags)
@@ -95,6 +99,7 @@ def _exact(number: Exact) -> Exact:
     return number.numerator if number.denominator == 1 else number
 
 
+@lru_cache(maxsize=64)
 def everything(
     *, uniform: bool = False, symmetric: bool = False, steady: bool = False, loose: bool = False
 ) -> Relation:

@@ -107,9 +107,8 @@ class Ways:
 
     def _work_through(self, graph: Graph) -> dict[Ref, Table]:
         found: dict[Ref, Table] = {}
-        for number in graph.order():
-            node = graph[number]
-            operands = [found[ref] for ref in graph.operands(number)]
+        for number, node, refs in self._alike.walk(graph):
+            operands = [found[ref] for ref in refs]
             if node.kind in (Kind.INPUT, Kind.TARGET):
                 found[Ref(number)] = {graph.inputs.index(number): Way(self._free)}
             elif node.kind is Kind.CALL and node.graph is not None:

@@ -14,7 +14,7 @@ from ..masks import NOTHING, Known, known_of
 from ..relations import POINTWISE, Exact, Relation, Relations, Sees, everything
 from ..types import TensorType
 from .alike import Alike
-from .views import Table, View, compose_all, hand_in_hand, in_place, inner_parts, keeps_axes, whole
+from .views import Table, View, compose_all, hand_in_hand, in_place, inner_parts, keeps_axes, side_by_side, whole
 
 T = TypeVar("T")
 
@@ -91,23 +91,21 @@ class _Walk:
 
     def done(self) -> _Done:
         views: dict[Ref, View] = {}
-        for number in self.graph.order():
-            refs = self.graph.operands(number)
-            for i, view in enumerate(self._results(number, refs, [views[ref] for ref in refs])):
+        for number, node, refs in self.receptive.alike.walk(self.graph):
+            for i, view in enumerate(self._results(number, node, refs, [views[ref] for ref in refs])):
                 views[Ref(number, i)] = view
         return _Done(self.graph, views, self.masked)
 
-    def _results(self, number: int, refs: list[Ref], operands: list[View]) -> Iterable[View]:
-        node = self.graph[number]
+    def _results(self, number: int, node: Node, refs: list[Ref], operands: list[View]) -> Iterable[View]:
+        if node.kind is Kind.OP:
+            return self._op(node, tuple([self.graph.type(ref) for ref in refs]), operands)
         if node.kind in (Kind.INPUT, Kind.TARGET):
             return [self._input(self.graph.inputs.index(number), node.types[0])]
         if node.kind in (Kind.OUTPUT, Kind.LOSS):
             return operands
         if node.kind is Kind.WEIGHT:
             return [self._weight(node)]
-        if node.kind is Kind.CALL:
-            return self._call(node, operands)
-        return self._op(node, tuple(self.graph.type(ref) for ref in refs), operands)
+        return self._call(node, operands)
 
     def _input(self, at: int, t: TensorType) -> View:
         itself: Table = {(a, at, a): POINTWISE for a in range(t.rank)}
@@ -154,6 +152,10 @@ class _Walk:
         alone = len(types) == len(node.types) == 1 and not node.op.regroups
         if alone and keeps_axes(relations, types[0].rank) and operands[0].simple:
             return [in_place(relations, operands[0])]
+        if len(node.types) == 1 < len(types) == plain and not node.op.regroups and not node.op.contracted(types):
+            together = side_by_side(relations, operands)
+            if together is not None:
+                return [together]
         known = [node.op.known()] * len(node.types) if not types else [NOTHING] * len(node.types)
         lifted: set[tuple[int, int]] = set()
         masked = any(view.known.facts or view.known.diagonal for view in operands)

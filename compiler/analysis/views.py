@@ -54,13 +54,34 @@ def in_place(relations: Relations, view: View) -> View:
     if all(relation is POINTWISE for relation in relations.values()):
         return view
     table: Table = {}
-    for (axis, source, source_axis), seen in view.relations.items():
+    for key, seen in view.relations.items():
+        axis = key[0]
         if axis is not None:
             seen = compose(relations[0, axis, 0, axis], seen)
             if axis in view.varies and seen.uniform:
                 seen = _anchored(seen)
-        table[axis, source, source_axis] = seen
+        table[key] = seen
     return View(table, view.varies)
+
+
+def side_by_side(relations: Relations, views: list[View]) -> View | None:
+    """As `compose_all`, for a sum or a concatenation of values whose axes see the same axes of inputs, each by itself;
+    None for others."""
+    first = views[0]
+    if first.varies or not first.simple or any(axis != operand_axis for _, axis, _, operand_axis in relations):
+        return None
+    for view in views[1:]:
+        if view.varies or not view.simple or view.relations.keys() != first.relations.keys():
+            return None
+    where = {key[0]: key for key in first.relations}
+    if None in where:
+        return None
+    table: Table = {}
+    for (_, axis, operand, _), relation in relations.items():
+        key = where.get(axis)
+        if key is not None:
+            _see(table, key, compose(relation, views[operand].relations[key]))
+    return View(table)
 
 
 def inner_parts(relations: Relations, x: TensorType, y: TensorType) -> frozenset[tuple[int, int, int]]:
@@ -114,6 +135,8 @@ class _Composer:
     ) -> None:
         """Notes with which sources the relations just seen go hand in hand."""
         own = self.sources.get((operand, operand_axis), [])
+        if not others and not self.operands[operand].partners and (operand_axis is None or len(own) < 2):
+            return  # as mostly
         met = set(own) if operand_axis is not None else set()
         for other in others:
             met.update(self.sources.get(other) or self.within(*other))

@@ -81,13 +81,14 @@ class Conv(Op):
         return list(zip(*settings, strict=True))
 
     def _pads(self, axes: int) -> Pads:
+        if not isinstance(self.pad, str):
+            return tuple((amount, amount) for amount in spread(self.pad, axes, "pad"))
+        if self.pad == "valid":
+            return ((0, 0),) * axes
         extents = [d * (k - 1) for k, _, d in self._per_axis(axes)]
         if self.pad == "causal":
             return tuple((extent, 0) for extent in extents)
-        if self.pad == "same":
-            return tuple((extent // 2, extent - extent // 2) for extent in extents)
-        amounts = spread(0 if isinstance(self.pad, str) else self.pad, axes, "pad")
-        return tuple((amount, amount) for amount in amounts)
+        return tuple((extent // 2, extent - extent // 2) for extent in extents)
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         (x,) = inputs

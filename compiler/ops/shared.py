@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 from math import sqrt
 from typing import Annotated, Literal
 
@@ -147,6 +148,7 @@ def pad_arguments(pads: Pads) -> tuple[int, ...]:
     return tuple(amount for pair in reversed(pads) for amount in pair)
 
 
+@lru_cache(maxsize=4096)
 def border_window(mode: str, stride: int, lo: int, hi: int, pads: tuple[int, int]) -> Relation:
     """The window [lo, hi] over an axis padded like this: what padding copies from the data widens it."""
     left, right = pads

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...claims import Claim
 from ...graph import Claimed, Graph, Kind, Program, Ref
+from ...relations import Relation
 from ..receptive import Receptive, is_batch
 from ..views import View
 from .findings import Caveat, Culprit, Finding, Verdict
@@ -37,6 +38,16 @@ class Case:
     def view(self) -> View:
         """What the value sees of the graph's inputs."""
         return self.receptive.views(self.graph)[self.ref]
+
+    @cached_property
+    def seen(self) -> list[tuple[tuple[int, int], list[tuple[int | None, Relation]]]]:
+        """The claimed axes on which the value depends, with what it sees of each: (the value's axis, or None when every
+        element sees it, relation)."""
+        found: dict[tuple[int, int], list[tuple[int | None, Relation]]] = {pair: [] for pair in self.axes}
+        for (axis, *source), relation in self.view.relations.items():
+            if (pair := (source[0], source[1])) in found:
+                found[pair].append((axis, relation))
+        return [(pair, seen) for pair, seen in found.items() if seen]
 
     @property
     def needed(self) -> Set[int]:

@@ -21,7 +21,7 @@ from ..views import View, after
 from .blame import Pair
 from .case import Case, prover
 from .findings import Culprit, Finding, Verdict
-from .measures import axes_of, axis_of, seen_axes, vacuous, value_name, windows
+from .measures import axes_of, axis_of, vacuous, value_name, windows
 from .words import listed, positions
 
 Sizes = Mapping[str, "int | Dim"]
@@ -39,7 +39,7 @@ def global_context(case: Case) -> Finding:
     if refused is not None:
         return refused
     ways = []
-    for pair, seen in seen_axes(case):
+    for pair, seen in case.seen:
         if not _sees_all(case.view, pair):
             return _too_narrow(case, pair, [relation for _, relation in seen], figures)
         whole = [way for way in _Context(case, pair).ways() if way.missed is None]
@@ -215,9 +215,8 @@ class _Crossings:
 
     def _work_through(self, graph: Graph, layers: Sequence[int | None]) -> dict[Ref, int | None]:
         found: dict[Ref, int | None] = {}
-        for number in graph.order():
-            node = graph[number]
-            before = [found[ref] for ref in graph.operands(number)]
+        for number, node, operands in self._alike.walk(graph):
+            before = [found[ref] for ref in operands]
             if node.kind in (Kind.INPUT, Kind.TARGET):
                 found[Ref(number)] = layers[graph.inputs.index(number)]
             elif node.kind is Kind.CALL and node.graph is not None:
@@ -276,11 +275,10 @@ class _Staircase:
         """By axis of the graph's inputs, of these or all, what its nodes see that are needed."""
         views = self._receptive.views(graph)
         found: dict[Pair, _Stages] = {}
-        for number in graph.order():
-            node = graph[number]
+        for number, node, refs in self._receptive.alike.walk(graph):
             if number not in needed or node.kind in (Kind.INPUT, Kind.TARGET, Kind.WEIGHT):
                 continue
-            operands = [views[ref] for ref in graph.operands(number)]
+            operands = [views[ref] for ref in refs]
             if node.kind is Kind.CALL and node.graph is not None:
                 self._call(found, graph, number, operands, axes)
                 continue
@@ -353,7 +351,7 @@ def hierarchy(case: Case) -> Finding:
     if refused is not None:
         return refused
     found = case.receptive.kept(_Staircase, case.receptive).stages(case.graph, case.needed, frozenset(case.axes))
-    stairs = {pair: found.get(pair, _Stages()) for pair, _ in seen_axes(case)}
+    stairs = {pair: found.get(pair, _Stages()) for pair, _ in case.seen}
     texts: dict[str, list[str]] = {}
     figures: dict[str, object] = {"windows": windows(case), "stages": list(_figures(case, stairs))}
     for pair, stages in stairs.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any
 
-from ...graph import Graph, Kind, Ref
+from ...graph import Graph, Kind, Node, Ref
 from ...ops.base import Glyph
 from ...relations import Relation, Sees
 from ..alike import Alike
@@ -17,22 +17,11 @@ from .findings import Caveat, Finding, Verdict
 from .words import listed
 
 
-def entries(case: Case, pair: Pair) -> list[tuple[int | None, Relation]]:
-    """What the value sees of an axis: (the value's axis, or None when every element sees it, relation)."""
-    return [(key[0], relation) for key, relation in case.view.relations.items() if key[1:] == pair]
-
-
-def seen_axes(case: Case) -> list[tuple[Pair, list[tuple[int | None, Relation]]]]:
-    """The claimed axes on which the value depends, with what it sees of each."""
-    found = [(pair, entries(case, pair)) for pair in case.axes]
-    return [(pair, seen) for pair, seen in found if seen]
-
-
 def windows(case: Case) -> list[dict[str, object]]:
     """The figures of a claim over axes: what a place sees of each, along which axis of the value (None when every
     element sees it alike)."""
     found = []
-    for pair, seen in seen_axes(case):
+    for pair, seen in case.seen:
         along, relation = min(seen, key=lambda entry: entry[0] is None)
         figures: dict[str, object] = {
             "input": case.input_name(pair[0]),
@@ -59,7 +48,7 @@ def vacuous(case: Case) -> Finding | None:
         return case.finding(
             Verdict.REFUTED, "no input has an axis but the batch", help="it is said of axes: give the inputs some"
         )
-    known = {case.axis_name(*pair) for pair, _ in seen_axes(case)}
+    known = {case.axis_name(*pair) for pair, _ in case.seen}
     missing = [name for name in case.axis_names if name not in known]
     if not missing:
         return None
@@ -87,7 +76,7 @@ def axis_of(case: Case, pair: Pair) -> str:
 
 def gone(case: Case, figures: dict[str, Any]) -> Finding | None:
     """The refusal of a claim that asks for an axis which the value has no more."""
-    for pair, seen in seen_axes(case):
+    for pair, seen in case.seen:
         if all(along is None for along, _ in seen):
             step, name = pooled(case, pair), case.axis_name(*pair)
             instead = case.claim.name.replace("equivariance", "invariance")
@@ -104,7 +93,7 @@ def gone(case: Case, figures: dict[str, Any]) -> Finding | None:
 
 def still_there(case: Case, figures: dict[str, Any]) -> Finding | None:
     """The refusal of a claim that asks for an axis to be gone, of a value that has it."""
-    for pair, seen in seen_axes(case):
+    for pair, seen in case.seen:
         if any(along is not None for along, _ in seen):
             name, instead = case.axis_name(*pair), case.claim.name.replace("invariance", "equivariance")
             return case.finding(
@@ -130,7 +119,7 @@ def meeting(case: Case, breach: Breach) -> tuple[str, str | None]:
 
 def caveats(case: Case, *, moves: bool = False) -> Iterator[Caveat]:
     """What a proof about the places of a value supposes. moves: of a claim that the input's moves are followed."""
-    seen = [(pair, key, relation) for pair, found in seen_axes(case) for key, relation in found]
+    seen = [(pair, key, relation) for pair, found in case.seen for key, relation in found]
     if moves and any(relation.padded for _, _, relation in seen):
         path = _first_with(case, lambda relation: relation.padded)
         yield Caveat("zero padding", f"from `{path}` on, places near the border see padding in place of data")
@@ -143,9 +132,7 @@ def caveats(case: Case, *, moves: bool = False) -> Iterator[Caveat]:
 def _global(case: Case) -> Caveat:
     path = _first_with(case, lambda relation: relation.sees is not Sees.WINDOW)
     text = f"from `{path}` on, places know of all others: what leaves at one border must equal what enters at the other"
-    if all(
-        relation.sees in (Sees.WINDOW, Sees.PREFIX, Sees.SUFFIX) for _, seen in seen_axes(case) for _, relation in seen
-    ):
+    if all(relation.sees in (Sees.WINDOW, Sees.PREFIX, Sees.SUFFIX) for _, seen in case.seen for _, relation in seen):
         text = f"from `{path}` on, places know of all on one side of them: what enters there must count for nothing"
     return Caveat("global statistics", text)
 
@@ -182,10 +169,9 @@ def batch_statistics(case: Case) -> Iterator[Caveat]:
     graph, claimed = case.graph, frozenset(case.axes)
     views, norms = case.receptive.views(graph), case.receptive.kept(_Norms, case.receptive.alike)
     count, found = 0, ""
-    for number in sorted(case.needed):
-        more, path = norms.at(graph, number)
-        if more and any(
-            key[0] is not None and key[1:] in claimed for ref in graph.operands(number) for key in views[ref].relations
+    for number, refs, more, path in sorted(norms.of(graph)):
+        if number in case.needed and any(
+            key[0] is not None and key[1:] in claimed for ref in refs for key in views[ref].relations
         ):
             found = found or path
             count += more
@@ -197,27 +183,29 @@ def batch_statistics(case: Case) -> Iterator[Caveat]:
 
 
 class _Norms:
-    """How many norms with batch statistics a graph runs, and which is the first."""
+    """The steps of graphs that run norms with batch statistics: how many, and which is the first."""
 
     def __init__(self, alike: Alike) -> None:
         self._alike = alike
-        self._done: dict[int, tuple[int, str]] = {}
+        self._done: dict[int, list[tuple[int, list[Ref], int, str]]] = {}
 
-    def at(self, graph: Graph, number: int) -> tuple[int, str]:
-        node = graph[number]
-        if node.kind is Kind.CALL and node.graph is not None:
-            count, path = self._in(node.graph)
-            return count, beneath(label(graph, number), path) if count else ""
-        norm = node.op is not None and node.op.stateful and node.op.glyph is Glyph.NORM
-        return (1, label(graph, number)) if norm else (0, "")
-
-    def _in(self, graph: Graph) -> tuple[int, str]:
+    def of(self, graph: Graph) -> list[tuple[int, list[Ref], int, str]]:
+        """Each such step in order: the node, its operands, how many norms, the path of the first."""
         graph = self._alike.first(graph)
         if id(graph) not in self._done:
-            count, first = 0, ""
-            for number in graph.order():
-                more, path = self.at(graph, number)
-                first = first or path
-                count += more
-            self._done[id(graph)] = count, first
+            self._done[id(graph)] = [
+                (number, operands, count, path)
+                for number, node, operands in self._alike.walk(graph)
+                for count, path in [self._at(graph, number, node)]
+                if count
+            ]
         return self._done[id(graph)]
+
+    def _at(self, graph: Graph, number: int, node: Node) -> tuple[int, str]:
+        if node.kind is Kind.CALL and node.graph is not None:
+            inside = self.of(node.graph)
+            if not inside:
+                return 0, ""
+            return sum(count for _, _, count, _ in inside), beneath(label(graph, number), inside[0][3])
+        norm = node.op is not None and node.op.stateful and node.op.glyph is Glyph.NORM
+        return (1, label(graph, number)) if norm else (0, "")

@@ -9,7 +9,7 @@ from ...relations import Relation, Sees
 from .blame import Breach, Law, Reason, refusal
 from .case import Case, prover
 from .findings import Finding, Verdict
-from .measures import axis_of, caveats, gone, meeting, seen_axes, still_there, vacuous, value_name, windows
+from .measures import axis_of, caveats, gone, meeting, still_there, vacuous, value_name, windows
 from .words import listed, positions
 
 
@@ -27,7 +27,7 @@ def causality(case: Case) -> Finding:
     if refused is not None:
         return refused
     texts = []
-    for pair, seen in seen_axes(case):
+    for pair, seen in case.seen:
         _, relation = seen[0]
         end = "its own" if relation.hi == 0 else f"{-relation.hi} before its own"
         seen_there = "all positions" if relation.width is None else positions(relation.width)
@@ -41,7 +41,7 @@ def _ahead_words(case: Case, breach: Breach) -> tuple[str, str | None]:
         return meeting(case, breach)
     if breach.along is None:
         return f"every place of {value}, the first too, sees positions of {axis} that come later", None
-    if relation.sees is Sees.WINDOW:
+    if relation.sees in (Sees.WINDOW, Sees.PREFIX):
         apart = f", where it stands for position {relation.stride}·o" if relation.stride != 1 else ""
         return f"place o of {value} sees {positions(relation.hi)} of {axis} beyond its own{apart}", None
     return f"a place of {value} sees positions of {axis} that come later", None
@@ -86,7 +86,7 @@ def permutation_invariance(case: Case) -> Finding:
 
 
 def _names(case: Case) -> str:
-    return listed(dict.fromkeys(case.axis_name(*pair) for pair, _ in seen_axes(case)))
+    return listed(dict.fromkeys(case.axis_name(*pair) for pair, _ in case.seen))
 
 
 @prover(Sequential)

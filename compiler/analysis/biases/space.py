@@ -11,7 +11,7 @@ from ...relations import Relation, Sees
 from .blame import Breach, Law, Reason, first, refusal
 from .case import Case, prover
 from .findings import Caveat, Finding, Verdict
-from .measures import axis_of, caveats, gone, meeting, seen_axes, still_there, vacuous, value_name, windows
+from .measures import axis_of, caveats, gone, meeting, still_there, vacuous, value_name, windows
 from .words import listed, positions
 
 
@@ -33,7 +33,7 @@ def locality(case: Case) -> Finding:
 def _wide_words(case: Case, breach: Breach) -> tuple[str, str | None]:
     axis, value = axis_of(case, breach.pair), value_name(case)
     if breach.reason is Reason.WIDE:
-        width = max(relation.width or 0 for _, seen in seen_axes(case) for _, relation in seen)
+        width = max(relation.width or 0 for _, seen in case.seen for _, relation in seen)
         help = f"`locality(window={width})` holds; smaller kernels, or less stride before them, see less"
         return f"a place of {value} sees {breach.relation.width} positions of {axis}", help
     if breach.reason is Reason.TWICE:
@@ -46,7 +46,7 @@ def _wide_words(case: Case, breach: Breach) -> tuple[str, str | None]:
 def _windows_text(case: Case) -> str:
     """a place of `features` sees 16 × 16 places of `image`, 4 apart"""
     by_input: dict[int, list[Relation]] = {}
-    for (source, _), seen in seen_axes(case):
+    for (source, _), seen in case.seen:
         by_input.setdefault(source, []).append(seen[0][1])
     texts = []
     for source, relations in by_input.items():
@@ -79,7 +79,7 @@ def translation_equivariance(case: Case) -> Finding:
     if refused is not None:
         return refused
     moves: dict[tuple[int, str], list[str]] = {}
-    for pair, seen in seen_axes(case):
+    for pair, seen in case.seen:
         for along, relation in seen:
             if along is not None:
                 by = str(Fraction(relation.period) / relation.stride)
@@ -100,14 +100,14 @@ def translation_invariance(case: Case) -> Finding:
     if refused is not None:
         return refused
     period = _period(case)
-    names = listed(dict.fromkeys(case.axis_name(*pair) for pair, _ in seen_axes(case)), "or")
+    names = listed(dict.fromkeys(case.axis_name(*pair) for pair, _ in case.seen), "or")
     by = f" by {period} positions or a multiple" if period > 1 else ""
     return _moved(case, f"{value_name(case)} stays as it is when the input moves along {names}{by}")
 
 
 def _period(case: Case) -> int:
     """The smallest move that all claimed axes follow."""
-    return lcm(*(relation.period for _, seen in seen_axes(case) for _, relation in seen))
+    return lcm(*(relation.period for _, seen in case.seen for _, relation in seen))
 
 
 def _moved(case: Case, message: str) -> Finding:
