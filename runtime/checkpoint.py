@@ -99,10 +99,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise error("A1101", f'the checkpoint "{path}" {what}')
     try:
         with path.open("rb") as file:
-            start = file.read(16)
+            start = file.read(9)
     except OSError as failure:
         raise error("A1101", f'the checkpoint "{path}" can\'t be read: {failure.strerror}') from None
-    if start[:2] in (b"PK", b"\x80\x02"):
+    # safetensors begin with the length of a header, which may be any number, and the header with a brace
+    if start[:2] in (b"PK", b"\x80\x02") and start[8:] != b"{":
         return _read_torch(path), {}
     try:
         with safe_open(path, framework="pt") as file:

@@ -22,7 +22,7 @@ import torch
 from archlang.compiler.diagnostics import ArchError
 from archlang.compiler.key_names import BadTemplate, KeyRule, KeyTable, read_template
 from archlang.runtime import download
-from archlang.runtime.checkpoint import load_weights, save_tensors
+from archlang.runtime.checkpoint import load_weights, read_tensors, save_tensors
 from archlang.runtime.sources import find_weights
 from emit_harness import compiled
 from oracles import ORACLES, library
@@ -181,6 +181,18 @@ def test_keys_of_a_file_can_not_write_to_the_terminal(tmp_path: Path) -> None:
     save_file({**state(), "\x1b[2Jx": torch.zeros(1), "y" * 1000: torch.zeros(1)}, tmp_path / "w.safetensors")
     said = refused("A1103", archlang.load, NET % "", weights=tmp_path / "w.safetensors")
     assert "\x1b" not in said and "[2Jx" in said and len(said) < 1000
+
+
+def test_a_header_may_have_any_length(tmp_path: Path) -> None:
+    """The first bytes count it, and may happen to be those that a pickle or an archive begins with."""
+    path = tmp_path / "a.safetensors"
+    for size in (0x0280, 0x4B50):
+        save_file({"a": torch.zeros(2)}, path, {"note": ""})
+        short = int.from_bytes(path.read_bytes()[:8], "little")
+        save_file({"a": torch.zeros(2)}, path, {"note": "x" * (size - short)})
+        assert int.from_bytes(path.read_bytes()[:8], "little") == size
+        tensors, metadata = read_tensors(path)
+        assert (list(tensors), len(metadata["note"])) == (["a"], size - short)
 
 
 def test_older_files_lack_the_count_of_batches(tmp_path: Path) -> None:
