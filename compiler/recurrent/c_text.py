@@ -1,0 +1,252 @@
+"""The parts of the C source of a recurrence that are the same for all of them: vectors, functions, products, threads.
+
+Vectors are those that GCC and Clang know as a type, as wide as the machine that compiles has them, so that one text
+serves AVX-512, AVX2, SSE and NEON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+ROWS = 14
+"""The largest number of rows that one pass over packed weights serves, where there are 32 vector registers."""
+
+_TYPES = """\
+#include <math.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__AVX512F__) && !defined(PORTABLE)
+#include <immintrin.h>
+#define BYTES 64
+#define ROWS 14
+#elif defined(__AVX__) && !defined(PORTABLE)
+#define BYTES 32
+#define ROWS 6
+#else
+#define BYTES 16
+#define ROWS 6
+#endif
+#define INLINE static inline __attribute__((always_inline))
+#define NL ((int)(BYTES / sizeof(real)))
+#define PANEL (2 * NL)
+#define PAD(n) (((n) + PANEL - 1) / PANEL * PANEL)
+typedef real V __attribute__((vector_size(BYTES)));
+typedef real VU __attribute__((vector_size(BYTES), aligned(sizeof(real)), may_alias));
+typedef whole I __attribute__((vector_size(BYTES)));
+
+INLINE V splat(real x) { return x - (V){0}; }
+INLINE V load(const real *p, int len) {
+  if (len == NL) return *(const VU *)p;
+  V v = {0};
+  memcpy(&v, p, (size_t)len * sizeof(real));
+  return v;
+}
+INLINE void store(real *p, V v, int len) {
+  if (len == NL) *(VU *)p = v;
+  else memcpy(p, &v, (size_t)len * sizeof(real));
+}
+INLINE V choose(I mask, V yes, V no) { return (V)((mask & (I)yes) | (~mask & (I)no)); }
+INLINE real sum_of(V v, int len) {
+  real x = 0;
+  for (int i = 0; i < len; ++i) x += v[i];
+  return x;
+}
+INLINE V v_max(V a, V b) { return choose((a > b) | (a != a), a, b); }
+INLINE V v_min(V a, V b) { return choose((a < b) | (a != a), a, b); }
+INLINE V v_relu(V a) { return choose(a < 0, splat(0), a); }
+INLINE V v_abs(V a) { return choose(a < 0, -a, a) + splat(0); }
+INLINE V v_positive(V a) { return choose(a > 0, splat(1), splat(0)); }
+INLINE V v_sign(V a) { return choose(a > 0, splat(1), choose(a < 0, splat(-1), choose(a == 0, splat(0), a))); }
+INLINE V v_above(V a, V b) { return choose(a > b, splat(1), choose(a == b, splat((real)0.5), splat(0))); }
+#define EACH(f) { V r; for (int i = 0; i < NL; ++i) r[i] = f(a[i]); return r; }
+static real one_softplus(real a) { return a > 20 ? a : F(log1p)(F(exp)(a)); }
+__attribute__((unused)) static V v_log(V a) EACH(F(log))
+__attribute__((unused)) static V v_sqrt(V a) EACH(F(sqrt))
+__attribute__((unused)) static V v_softplus(V a) EACH(one_softplus)
+"""
+
+# Of float, exp by a polynomial on [-ln 2 / 2, ln 2 / 2]; sigmoid and tanh follow from it. tanh uses exp(2x) - 1, which
+# keeps small x exact. NaN passes through all of them: comparisons with it are false.
+_FLOAT = """\
+#if BYTES == 64
+INLINE V inverse(V x) {  // one Newton step makes the 14 bits of the machine's guess a float's 24
+  V y = (V)_mm512_rcp14_ps((__m512)x);
+  return y * (2 - x * y);
+}
+INLINE V at_most(V x, real top) { return (V)_mm512_min_ps((__m512)splat(top), (__m512)x); }
+INLINE V at_least(V x, real low) { return (V)_mm512_max_ps((__m512)splat(low), (__m512)x); }
+#else
+INLINE V inverse(V x) { return 1 / x; }
+INLINE V at_most(V x, real top) { return choose(x > top, splat(top), x); }
+INLINE V at_least(V x, real low) { return choose(x < low, splat(low), x); }
+#endif
+INLINE V exp_parts(V x, I *power) {  // exp(x) = (1 + result) * 2^power, power as bits to add to an exponent
+  const V magic = splat(12582912.0f);
+  V n = x * 1.44269504088896341f + magic;
+  *power = (I)n << 23;
+  n -= magic;
+  V r = x - n * 0.693145751953125f;
+  r -= n * 1.42860682030941723e-6f;
+  V p = splat(P6) * r + P5;
+  p = p * r + P4;
+  p = p * r + P3;
+  p = p * r + P2;
+  return p * r * r + r;
+}
+INLINE V v_exp(V x) {
+  I power;
+  V q = exp_parts(at_least(at_most(x, 88.7228f), -87.3365f), &power);
+  V y = (V)((I)(q + 1) + power);
+  y = choose(x > 88.7228f, splat(INFINITY), y);
+  return choose(x < -87.3365f, splat(0), y);
+}
+INLINE V v_sigmoid(V x) {
+  I power;
+  V q = exp_parts(at_least(at_most(-x, 87.0f), -87.0f), &power);
+  return inverse(1 + (V)((I)(q + 1) + power));
+}
+INLINE V v_tanh(V x) {
+  I power;
+  V q = exp_parts(at_least(at_most(x + x, 20.0f), -20.0f), &power);
+  V scale = (V)((I)splat(1) + power);
+  V e = scale * q + (scale - 1);
+  return e * inverse(e + 2);
+}
+"""
+
+_DOUBLE = """\
+__attribute__((unused)) static V v_exp(V a) EACH(exp)
+__attribute__((unused)) static V v_tanh(V a) EACH(tanh)
+__attribute__((unused)) static V v_sigmoid(V a) { return 1 / (1 + v_exp(-a)); }
+"""
+
+# A group of rows times packed weights. Packed: panels of PANEL columns, in each row of a panel what one element of
+# the left side is multiplied with. K is walked in pieces, so that the rows' part stays in the first cache.
+_PRODUCT = """\
+#define PIECE 256
+INLINE void product_rows(const real *a, long lda, const real *w, long K, real *c, long ldc, long rows, int add) {
+  const long count = (rows + ROWS - 1) / ROWS;
+  for (long i = 0, done = 0; i < count; ++i) {
+    const long r = (rows - done + count - i - 1) / (count - i);
+    const real *from = a + done * lda;
+    real *to = c + done * ldc;
+    switch (r) {
+      @cases@
+    }
+    done += r;
+  }
+}
+#define PRODUCT(name, LDA, K, N) \\
+  static void name(const real *a, const real *w, real *c, long rows, int add) { \\
+    for (long k = 0; k < K; k += PIECE) \\
+      for (long n = 0; n < N; n += PANEL) \\
+        product_rows(a + k, LDA, w + n * K + k * PANEL, K - k < PIECE ? K - k : PIECE, c + n, PAD(N), rows, \\
+                     add || k); \\
+  }
+"""
+
+_THREADS = """\
+typedef void (*parallel_for)(void (*)(void *), void *, unsigned, unsigned);
+typedef struct {
+  void (*tile)(const void *, long, long, long, real *);
+  const void *call;
+  long next, rows, size;
+  size_t scratch;
+  int failed;
+} crew;
+static void *work(void *given) {
+  crew *c = given;
+  real *scratch = aligned_alloc(64, (c->scratch * (size_t)c->size * sizeof(real) + 63) / 64 * 64 + 64);
+  if (!scratch) { __atomic_store_n(&c->failed, 1, __ATOMIC_RELAXED); return 0; }
+  for (;;) {
+    const long i = __atomic_fetch_add(&c->next, 1, __ATOMIC_RELAXED), first = i * c->size;
+    if (first >= c->rows) break;
+    c->tile(c->call, first, c->rows - first < c->size ? c->rows : first + c->size, i, scratch);
+  }
+  free(scratch);
+  return 0;
+}
+static void work_for(void *given) { work(given); }
+static int run(crew *c, long threads, void *parallel) {
+  const long tiles = (c->rows + c->size - 1) / c->size;
+  if (threads > tiles) threads = tiles;
+  if (threads > 64) threads = 64;
+  if (threads <= 1) work(c);
+  else if (parallel) ((parallel_for)parallel)(work_for, c, (unsigned)threads, 0);
+  else {
+    pthread_t others[64];
+    long started = 0;
+    while (started < threads - 1 && !pthread_create(&others[started], 0, work, c)) ++started;
+    work(c);
+    while (started) pthread_join(others[--started], 0);
+  }
+  return c->failed;
+}
+int panel(void) { return PANEL; }
+"""
+
+
+def common(double: bool) -> str:
+    """What stands before the functions of a recurrence, for float or double."""
+    head = ["#define real double", "#define whole int64_t", "#define F(f) f"]
+    if not double:
+        head = ["#define real float", "#define whole int32_t", "#define F(f) f##f", *_polynomial()]
+    return "\n".join([*head, _TYPES, _DOUBLE if double else _FLOAT, *_kernels(), _product(), _THREADS])
+
+
+def _polynomial() -> list[str]:
+    # (exp(r) - 1 - r) / r², interpolated at the Chebyshev points of [-0.3466, 0.3466]
+    values = [0.5, 0.16666577, 0.041666556, 0.0083632031, 0.0013926214]
+    return [f"#define P{power} {value!r}f" for power, value in enumerate(values, 2)]
+
+
+def _product() -> str:
+    cases = "\n      ".join(_case(rows) for rows in range(1, ROWS + 1))
+    return _PRODUCT.replace("@cases@", cases)
+
+
+def _case(rows: int) -> str:
+    text = f"case {rows}: kernel_{rows}(from, lda, w, K, to, ldc, add); break;"
+    return text if rows <= 6 else f"\n#if ROWS >= {rows}\n      {text}\n#endif"
+
+
+def _kernels() -> Iterator[str]:
+    for rows in range(1, ROWS + 1):
+        text = "\n".join(_kernel(rows, {1: 4, 2: 2, 3: 2}.get(rows, 1)))
+        yield text if rows <= 6 else f"#if ROWS >= {rows}\n{text}\n#endif"
+
+
+def _kernel(rows: int, unrolled: int) -> Iterator[str]:
+    """rows × PANEL results. Few rows keep several sums of each, as one waits for the last to be there."""
+    sums = [(r, h, u) for u in range(unrolled) for r in range(rows) for h in (0, 1)]
+    yield f"INLINE void kernel_{rows}(const real *a, long lda, const real *w, long K, real *c, long ldc, int add) {{"
+    for r, h, u in sums:
+        yield f"  V s{r}_{h}_{u} = {{0}};"
+    yield "  if (add) {"
+    for r in range(rows):
+        yield from (f"    s{r}_{h}_0 = *(const VU *)(c + {r} * ldc + {h} * NL);" for h in (0, 1))
+    yield "  }"
+    yield "  long k = 0;"
+    yield f"  for (; k + {unrolled} <= K; k += {unrolled}, w += {unrolled} * PANEL) {{"
+    for u in range(unrolled):
+        yield from _accumulate(rows, u, u)
+    yield "  }"
+    if unrolled > 1:
+        yield "  for (; k < K; ++k, w += PANEL) {"
+        yield from _accumulate(rows, 0, 0)
+        yield "  }"
+    for r in range(rows):
+        for h in (0, 1):
+            total = " + ".join(f"s{r}_{h}_{u}" for u in range(unrolled))
+            yield f"  *(VU *)(c + {r} * ldc + {h} * NL) = {total};"
+    yield "}"
+
+
+def _accumulate(rows: int, at: int, part: int) -> Iterator[str]:
+    yield f"    {{ const V x = *(const VU *)(w + {at} * PANEL), y = *(const VU *)(w + {at} * PANEL + NL);"
+    for r in range(rows):
+        yield f"      {{ const V v = splat(a[{r} * lda + k + {at}]);"
+        yield f"        s{r}_0_{part} += v * x; s{r}_1_{part} += v * y; }}"
+    yield "    }"

@@ -1,0 +1,134 @@
+"""Recurrences on the CPU: C that is made for their equations, compiled where it runs.
+
+What leaves the loop over steps is left to PyTorch: products of all inputs before it, gradients of weights after it.
+Sequences lie as [T, B, n]; what comes and goes as [B, T, n] is a view of that where it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from archlang.compiler.recurrent.equations import Equations
+from torch import Tensor
+
+from .arguments import Arguments, Kernel, joined, kernel, panels, point, rows
+from .build import NoCompiler
+from .gradients import gradients
+
+__all__ = ["NoCompiler", "run"]
+
+
+def run(
+    equations: Equations,
+    inputs: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    states: Sequence[Tensor | None],
+    constants: Sequence[Tensor] = (),
+    mask: Tensor | None = None,
+    reverse: bool = False,
+    extra: tuple[str, ...] = (),
+) -> tuple[Tensor, ...]:
+    """The outputs [B, T, n] and then the last states [B, n] of a recurrence.
+
+    inputs: [B, T, n] each. weights, states [B, n] (None: zeros) and constants [B, n]: in the order of the equations.
+    mask: bool [B, T]; where it is False, states stay and outputs are 0. reverse: walks from the last step to the first.
+    All of one type, float32 or float64, on the CPU. extra: flags for the compiler. Raises NoCompiler."""
+    like = next(iter([*inputs, *weights, *(s for s in states if s is not None)]))
+    made = kernel(str(equations), like.dtype == torch.float64, extra)
+    given = [s for s in states if s is not None]
+    absent = tuple(s is None for s in states)
+    result = _Walk.apply(made, mask, reverse, absent, *inputs, *weights, *constants, *given)
+    return cast(tuple[Tensor, ...], result)
+
+
+# --- Forward ------------------------------------------------------------------------------------------------------
+
+
+class _Walk(torch.autograd.Function):
+    """The walk over all steps."""
+
+    @staticmethod
+    def forward(ctx: Any, made: Kernel, mask: Tensor | None, reverse: bool, absent: tuple[bool, ...], *tensors: Tensor):
+        arguments = Arguments(made, mask, reverse, absent, tensors)
+        needed = any(ctx.needs_input_grad)
+        outputs, sequences, tape = _forward(arguments, needed)
+        last = -1 if not reverse else 0
+        final = []
+        for name, sequence in sequences.items():
+            full = needed or made.full[list(made.equations.states).index(name)]
+            at = last if full else arguments.steps & 1
+            final.append(sequence[at].clone())
+        if needed:
+            ctx.made, ctx.mask, ctx.reverse, ctx.absent = made, mask, reverse, absent
+            ctx.set_materialize_grads(False)
+            ctx.save_for_backward(*tensors, *sequences.values(), tape)
+        return (*outputs, *final)
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor):
+        if torch.is_grad_enabled():
+            raise RuntimeError("the compiled recurrence has no second derivative; run it as plain PyTorch for that")
+        saved, count = ctx.saved_tensors, len(ctx.made.equations.states)
+        tensors, sequences, tape = saved[: -count - 1], saved[-count - 1 : -1], saved[-1]
+        arguments = Arguments(ctx.made, ctx.mask, ctx.reverse, ctx.absent, tensors)
+        states = dict(zip(ctx.made.equations.states, sequences, strict=True))
+        return (None, None, None, None, *gradients(arguments, states, tape, given, ctx.needs_input_grad[4:]))
+
+
+def _forward(arguments: Arguments, training: bool) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
+    """Outputs [B, T, n]; states of all steps [T + 1, B, n] (or of two); the tape [T, B, columns]."""
+    plan, made = arguments.plan, arguments.kernel
+    steps, batch = arguments.steps, arguments.batch
+    width = plan.tape_width if training else plan.before_width
+    tape = arguments.new(steps, batch, width)
+    flat = tape.view(steps * batch, width)
+    for at, hoisted in enumerate(plan.hoisted):
+        weight = arguments.hoisted_weight(at)
+        into = flat[:, hoisted.column : hoisted.column + weight.shape[0]]
+        torch.mm(arguments.joined_inputs(hoisted.operands), weight.t(), out=into)
+    sequences = _state_sequences(arguments, training)
+    holder: list[Tensor] = []
+    fields = made.forward_type()
+    arguments.fill(fields, holder)
+    point(fields, holder, "tape", tape)
+    fields.tape_row = width
+    for at, sequence in enumerate(sequences.values()):
+        point(fields, holder, f"state{at}", sequence)
+    for at, group in enumerate(plan.groups):
+        parts = [arguments.part(p, first, plan.flat.widths[group.node]) for p, first in group.products]
+        point(fields, holder, f"packed{at}", panels(joined(parts, 0).t(), made.panel))
+    outputs = _outputs(arguments, fields, holder, sequences)
+    if steps and batch:
+        made.call("train" if training else "infer", fields, batch, arguments.rows())
+    return [_masked(arguments, y.transpose(0, 1), at) for at, y in enumerate(outputs)], sequences, tape
+
+
+def _state_sequences(arguments: Arguments, training: bool) -> dict[str, Tensor]:
+    found = {}
+    for at, (name, width) in enumerate(arguments.plan.equations.states.items()):
+        full = training or arguments.kernel.full[at]
+        sequence = arguments.new(arguments.steps + 1 if full else 2, arguments.batch, width)
+        sequence[arguments.steps if full and arguments.reverse else 0] = arguments.states[name]
+        found[name] = sequence
+    return found
+
+
+def _outputs(arguments: Arguments, fields: Any, holder: list[Tensor], sequences: dict[str, Tensor]) -> list[Tensor]:
+    """[T, B, n] each; what is the next value of a state lies where the state does."""
+    found = []
+    for at, name in enumerate(arguments.plan.equations.outputs):
+        state = arguments.plan.shared_outputs.get(at)
+        if state is not None:
+            found.append(sequences[state][:-1] if arguments.reverse else sequences[state][1:])
+        else:
+            found.append(arguments.new(arguments.steps, arguments.batch, arguments.plan.widths[name]))
+            rows(fields, holder, f"output{at}", found[-1])
+    return found
+
+
+def _masked(arguments: Arguments, output: Tensor, at: int) -> Tensor:
+    if arguments.mask is None or at not in arguments.plan.shared_outputs:
+        return output
+    return output.masked_fill(~arguments.mask.unsqueeze(-1), 0.0)
