@@ -78,6 +78,13 @@ class Scan(NamedTuple):
         """The position of the axis in the first tensor, and in stacked outputs (of fewer axes: the last)."""
         return next(axis for axis in self.axes if axis is not None)
 
+    @property
+    def entries(self) -> list[int | None]:
+        """Of each operand, the input of the cell's graph that it is, or starts; None for a mask."""
+        data = len(self.axes)
+        begun = [data + state for state, given in enumerate(self.starts) if given]
+        return [*range(data), *begun, *([None] if self.masked else [])]
+
 
 @dataclass(slots=True, eq=False)
 class Node:
@@ -152,7 +159,7 @@ class Gated(NamedTuple):
     ref: Ref
     lo: float
     hi: float
-    span: Span
+    span: Span | None = None
 
 
 class Fold(NamedTuple):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ..graph import Graph, Kind, Ref
+from ..graph import Graph, Kind, Node, Ref
 from ..ops.base import Glyph, Interval
 from ..source import Span
 from .labels import beneath, label
 from .ranges import Ranges
+from .through_time import reached_goals, rounds, states_of
 
 _PRODUCTS = frozenset({"mul", "einsum"})
 _REACH = frozenset({Glyph.CONV, Glyph.LINEAR, Glyph.NORM, Glyph.ACTIVATION, Glyph.EMBED, Glyph.MERGE})
@@ -39,11 +40,30 @@ class Dependence:
                 everything = frozenset({graph.inputs.index(number)})
             for i in range(max(1, len(node.types))):
                 found[Ref(number, i)] = everything
-            if node.kind is Kind.CALL and node.graph is not None:
+            if node.graph is not None:
                 inner = self.of(node.graph)
+                fed = self.fed(node, operands)
+                mask = fed[len(node.graph.inputs) :]
                 for i, output in enumerate(node.graph.outputs):
-                    found[Ref(number, i)] = frozenset[int]().union(*(operands[at] for at in inner[Ref(output)]))
+                    found[Ref(number, i)] = frozenset[int]().union(*mask, *(fed[at] for at in inner[Ref(output)]))
         return found
+
+    def fed(self, node: Node, operands: list[frozenset[int]]) -> list[frozenset[int]]:
+        """On what the inputs of the graph that a node runs depend, at any step, given that of its operands; of a scan
+        also its mask, last."""
+        graph = node.graph
+        assert graph is not None
+        if node.scan is None:
+            return operands
+        inner, states = self.of(graph), states_of(graph)
+
+        def after(inputs: list[frozenset[int]]) -> list[frozenset[int]]:
+            return [
+                inputs[at].union(inputs[-1], *(inputs[source] for source in inner[following]))
+                for at, following in states
+            ]
+
+        return rounds(node, operands, frozenset[int](), after)
 
 
 @dataclass(frozen=True)
@@ -110,10 +130,13 @@ class Gates:
                 continue
             refs = graph.operands(number)
             known = [bool(depends[ref] & live) for ref in refs]
-            if node.kind is Kind.CALL and node.graph is not None:
+            if node.graph is not None:
                 outputs = {Ref(output) for i, output in enumerate(node.graph.outputs) if Ref(number, i) in used}
-                inner = self._ranges.of(node.graph, [ranges[ref] for ref in refs])
-                fed = frozenset(i for i, depending in enumerate(known) if depending)
+                if node.scan is not None:
+                    outputs = reached_goals(node.graph, outputs)
+                inner = self._ranges.of(node.graph, self._ranges.entering(node, [ranges[ref] for ref in refs]))
+                entering = self._depends.fed(node, [depends[ref] & live for ref in refs])
+                fed = frozenset(i for i in range(len(node.graph.inputs)) if entering[i])
                 found = self._best(node.graph, frozenset(outputs), inner, fed) if outputs and fed else None
                 if found is not None:
                     yield replace(found, path=beneath(label(graph, number), found.path), call=node.span)
@@ -133,7 +156,7 @@ def _factors(graph: Graph, number: int, refs: list[Ref], ranges: dict[Ref, Inter
         bounds = ranges[ref]
         if others and bounds.lo < bounds.hi:
             names = f"`{_name(graph, ref)}`", f"`{_name(graph, others[0])}`"
-            yield Product(label(graph, number), *names, bounds, _certain(graph, ref), graph[number].span)
+            yield Product(label(graph, number), *names, bounds, certain(graph, ref), graph[number].span)
 
 
 def _name(graph: Graph, ref: Ref) -> str:
@@ -141,14 +164,14 @@ def _name(graph: Graph, ref: Ref) -> str:
     return names.get(ref) or label(graph, ref.node)
 
 
-def _certain(graph: Graph, ref: Ref) -> bool:
+def certain(graph: Graph, ref: Ref) -> bool:
     """Does a value come, unchanged but for its shape, from something that is taken to reach its bounds? A quotient may
     not, nor may what else relates values to one another."""
     node = graph[ref.node]
     if node.kind is Kind.CALL and node.graph is not None:
-        return _certain(node.graph, node.graph.operands(node.graph.outputs[ref.result])[0])
+        return certain(node.graph, node.graph.operands(node.graph.outputs[ref.result])[0])
     if node.op is None:
         return node.kind is Kind.INPUT
     if node.op.glyph in _MOVES:
-        return _certain(graph, graph.operands(ref.node)[0])
+        return certain(graph, graph.operands(ref.node)[0])
     return node.op.name in _SUMS or (node.op.glyph in _REACH and node.op.name != "einsum")

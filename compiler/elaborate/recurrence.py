@@ -12,6 +12,7 @@ from ..sizes import Verdict, compare
 from ..source import Span
 from ..syntax import ast
 from ..types import TensorType
+from .gating import mark_gates
 from .labels import Labels
 from .names import FileScope
 from .scope import ScopeEvaluator
@@ -123,6 +124,13 @@ class CellBody(ScopeEvaluator):
         x = self.tensor(self.eval(s.value), s.value.span)
         self.bind(s.name.text, x, s.name.span)
         self.graph.gates.append(Gated(s.name.text, x.ref, lo, hi, s.span))
+
+    def close_gates(self) -> None:
+        """What is called a gate must be a factor of something, which shows once the body is complete."""
+        if self.graph.gates and not self.failed:
+            for diagnostic in mark_gates(self.graph):
+                self.failed = True
+                self.session.sink.add(diagnostic)
 
     def _gate_bounds(self, s: ast.GateStmt) -> tuple[float, float]:
         if s.bounds is None:

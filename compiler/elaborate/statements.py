@@ -120,6 +120,7 @@ class Body(CellBody):
                     "A0504", f"`{item.name.text}` has no output", item.name.span, help="say what leaves it: `output y`"
                 )
             )
+        self.close_gates()
         self.graph.values = {
             n: v.ref for n, v in self.names.items() if isinstance(v, Tensor) and v.home == id(self.graph)
         }
@@ -380,6 +381,7 @@ class Body(CellBody):
         for hidden in own:
             inner.names.pop(hidden, None)
         inner.run(s.body)
+        inner.close_gates()
         self.failed = self.failed or inner.failed
         if not graph.outputs and not inner.failed:
             raise error("A0504", f"entry `{name}` has no output", s.name.span, help="say what leaves it: `output y`")

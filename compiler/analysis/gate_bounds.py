@@ -1,0 +1,77 @@
+"""Values that a spec calls gates are proved to lie in their bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import isinf
+
+from ..diagnostics import Diagnostic, Label
+from ..graph import Gated, Graph, Program, Ref
+from ..ops.base import Glyph, Interval
+from .gates import certain
+from .labels import label
+from .ranges import Ranges
+
+_MOVES = frozenset({Glyph.SHAPE, Glyph.DROPOUT})
+_SLACK = 1e-9  # bounds are worked out in floats
+
+
+def check_gates(program: Program) -> list[Diagnostic]:
+    """A0540 for every gate of the program, its entries and their blocks that may leave its bounds, whatever enters."""
+    said: dict[tuple[object, str], Diagnostic] = {}
+    for diagnostic in _found((program.graph, *program.entries.values())):
+        said.setdefault((diagnostic.span, diagnostic.message), diagnostic)
+    return list(said.values())
+
+
+def _found(tops: Iterable[Graph]) -> Iterator[Diagnostic]:
+    ranges: Ranges | None = None
+    seen: set[int] = set()
+    for graph in (inner for top in tops for inner in top.graphs()):
+        if not graph.gates or id(graph) in seen:
+            continue
+        seen.add(id(graph))
+        ranges = ranges or Ranges()
+        known = ranges.of(graph)
+        for gate in graph.gates:
+            bounds = known[gate.ref]
+            if bounds.lo < gate.lo - _SLACK or bounds.hi > gate.hi + _SLACK:
+                yield _outside(graph, gate, bounds)
+
+
+def _outside(graph: Graph, gate: Gated, bounds: Interval) -> Diagnostic:
+    wanted = interval(Interval(gate.lo, gate.hi))
+    where, path = _maker(graph, gate.ref)
+    span = graph[where.node].span
+    free = isinf(bounds.lo) and isinf(bounds.hi)
+    lies = "may be any number" if free else f"lies in {interval(bounds)}"
+    if not free and not certain(graph, gate.ref):
+        lies = f"is only known to lie in {interval(bounds)}"
+    gives = f"`{path}` may give any number" if free else f"`{path}` gives {interval(bounds)}"
+    squash = "tanh" if gate.lo < 0 else "sigmoid"
+    help = f"send it through `{squash}`"
+    if not isinf(bounds.lo) and not isinf(bounds.hi):
+        help += f", or say where it lies: `gate {gate.name} in {interval(bounds)} = …`"
+    return Diagnostic(
+        "A0540",
+        f"`{gate.name}` is a gate in {wanted}, but {lies}",
+        gate.span,
+        (Label(span, gives),) if span is not None else (),
+        help=help,
+    )
+
+
+def _maker(graph: Graph, ref: Ref) -> tuple[Ref, str]:
+    """The step that gives a value its bounds, past what only moves elements, and what it is called."""
+    here = ref
+    while (op := graph[here.node].op) is not None and op.glyph in _MOVES and graph.operands(here.node):
+        here = graph.operands(here.node)[0]
+    node = graph[here.node]
+    name = node.op.name if node.op is not None else label(graph, here.node)
+    return here, name
+
+
+def interval(bounds: Interval) -> str:
+    """[0, 1], with ∞ for no end"""
+    lo, hi = (f"{end:g}".replace("inf", "∞") for end in bounds)
+    return f"[{lo}, {hi}]"

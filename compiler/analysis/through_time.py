@@ -1,0 +1,55 @@
+"""A scan as its cell, unrolled: what goes round and round through the states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
+
+from ..graph import Graph, Kind, Node, Ref
+
+T = TypeVar("T")
+
+
+def states_of(graph: Graph) -> list[tuple[int, Ref]]:
+    """Of each state of a cell: its position among the inputs, and its next value's node."""
+    first, count = len(graph.inputs) - len(graph.states), len(graph.states)
+    return [(first + k, Ref(graph.outputs[len(graph.outputs) - count + k])) for k in range(count)]
+
+
+def rounds(node: Node, operands: Sequence[T], nothing: T, after: Callable[[list[T]], Sequence[T]]) -> list[T]:
+    """What the inputs of a cell have at any step, states included, and what a mask has, last.
+
+    `after` says what the next values of the states have, given this of the inputs; what a state has is what its start
+    has, and that, together with what it had. It is asked until nothing changes: it must only add."""
+    assert node.graph is not None and node.scan is not None
+    count = len(node.scan.axes)
+    inputs, mask = [*operands[:count], *[nothing] * len(node.graph.states)], nothing
+    for at, operand in zip(node.scan.entries, operands, strict=True):
+        if at is None:
+            mask = operand
+        else:
+            inputs[at] = operand
+    while True:
+        following = [*inputs[:count], *after([*inputs, mask])]
+        if following == inputs:
+            return [*inputs, mask]
+        inputs = following
+
+
+def reached_goals(graph: Graph, goals: Collection[Ref]) -> set[Ref]:
+    """The values of a cell that lead to some of its outputs at a later step too: those, and next values of states."""
+    found = set(goals)
+    while True:
+        needed = graph.needed([goal.node for goal in found])
+        more = {after for at, after in states_of(graph) if graph.inputs[at] in needed} - found
+        if not more:
+            return found
+        found |= more
+
+
+def runs_along(graph: Graph, number: int) -> list[tuple[int, int]]:
+    """Of a SCAN node: (operand, the axis of it that it runs along)."""
+    node = graph[number]
+    if node.kind is not Kind.SCAN or node.scan is None:
+        return []
+    return [(i, axis) for i, axis in enumerate(node.scan.axes) if axis is not None]
