@@ -221,7 +221,9 @@ class Compiled:
         return self.summary()
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{k}={v!r}" for k, v in self.parameters.items())
+        from archlang.compiler.elaborate.values import show
+
+        settings = ", ".join(f"{k}={show(v)}" for k, v in self.parameters.items())
         return f"<archlang network {self.name}({settings}), {self.count():,} parameters>"
 
     def _repr_svg_(self) -> str | None:
