@@ -35,6 +35,7 @@ class Relation:
     period: the smallest move of the input that a uniform relation follows; the output moves by `period / stride`.
     padded: at the border the window reads padding instead of data.
     loose: more than is seen: the true relation may be smaller, so what fails here need not be false.
+    covers: of what is loose: whatever a single place sees, all of them together see the whole axis.
     """
 
     sees: Sees = Sees.WINDOW
@@ -48,6 +49,7 @@ class Relation:
     padded: bool = False
     loose: bool = False
     ordered: bool = False
+    covers: bool = False
 
     def __hash__(self) -> int:
         return hash((self.stride, self.lo, self.hi, self.period, self.uniform))  # the rest rarely decides
@@ -62,6 +64,11 @@ class Relation:
         """When the input moves by a multiple of `period`, does the output move with it (stay, where no axis of the
         output is related), borders aside?"""
         return self.uniform and (self.sees is not Sees.ALL or self.symmetric or self.steady)
+
+    @property
+    def whole(self) -> bool:
+        """Do the places together see all that the layers before them saw? What windows leave out is told elsewhere."""
+        return self.covers or not self.loose
 
     @property
     def follows_permutations(self) -> bool:
@@ -101,10 +108,10 @@ def _exact(number: Exact) -> Exact:
 
 @lru_cache(maxsize=64)
 def everything(
-    *, uniform: bool = False, symmetric: bool = False, steady: bool = False, loose: bool = False
+    *, uniform: bool = False, symmetric: bool = False, steady: bool = False, loose: bool = False, covers: bool = False
 ) -> Relation:
     """All positions of the axis: attention, a linear layer over it, a global pooling."""
-    return Relation(Sees.ALL, uniform=uniform, symmetric=symmetric, steady=steady, loose=loose)
+    return Relation(Sees.ALL, uniform=uniform, symmetric=symmetric, steady=steady, loose=loose, covers=covers)
 
 
 def prefix(*, uniform: bool = True) -> Relation:
@@ -130,18 +137,19 @@ def _composed(outer: Relation, inner: Relation) -> Relation:
     padded = outer.padded or inner.padded
     stride = _exact(outer.stride * inner.stride)
     period = lcm(inner.period, (outer.period * inner.stride).numerator) or 1
-    # A layer that sees all of an axis sees what every position of that axis saw.
-    loose = outer.loose or (inner.loose and outer.sees is not Sees.ALL)
+    # A layer that sees all of an axis sees what every position of that axis saw: the whole, if they saw it together.
+    loose = outer.loose or (inner.loose and not (outer.sees is Sees.ALL and inner.covers))
+    covers = loose and outer.whole and inner.whole
     ordered = outer.ordered or inner.ordered
     sides = {outer.sees, inner.sees} - {Sees.WINDOW}
     if not sides or (sides in ({Sees.PREFIX}, {Sees.SUFFIX}) and inner.stride > 0):
         ends = sorted((inner.stride * outer.lo, inner.stride * outer.hi))
         lo, hi = _exact(ends[0] + inner.lo), _exact(ends[1] + inner.hi)
         kind = sides.pop() if sides else Sees.WINDOW
-        return Relation(kind, stride, lo, hi, uniform, period=period, padded=padded, loose=loose, ordered=ordered)
+        return Relation(kind, stride, lo, hi, uniform, False, False, period, padded, loose, ordered, covers)
     symmetric = outer.follows_permutations and inner.follows_permutations
     steady = outer.follows_shifts and inner.follows_shifts
-    return Relation(Sees.ALL, stride, 0, 0, uniform, symmetric, steady, period, padded, loose, ordered)
+    return Relation(Sees.ALL, stride, 0, 0, uniform, symmetric, steady, period, padded, loose, ordered, covers)
 
 
 def union(left: Relation, right: Relation) -> Relation:
@@ -163,11 +171,13 @@ def _united(left: Relation, right: Relation) -> Relation:
         lo, hi = min(left.lo, right.lo), max(left.hi, right.hi)
         kind = one_sided.pop() if one_sided else Sees.WINDOW
         loose = left.loose or right.loose
-        return Relation(kind, left.stride, lo, hi, uniform, period=period, padded=padded, loose=loose, ordered=ordered)
+        covers = loose and (left.whole or right.whole)
+        return Relation(kind, left.stride, lo, hi, uniform, False, False, period, padded, loose, ordered, covers)
     sure = any(r.sees is Sees.ALL and not r.loose for r in (left, right)) or kinds == {Sees.PREFIX, Sees.SUFFIX}
+    covers = not sure and (left.whole or right.whole)
     symmetric = uniform and left.follows_permutations and right.follows_permutations
     steady = uniform and left.follows_shifts and right.follows_shifts
-    return Relation(Sees.ALL, left.stride, 0, 0, uniform, symmetric, steady, period, padded, not sure, ordered)
+    return Relation(Sees.ALL, left.stride, 0, 0, uniform, symmetric, steady, period, padded, not sure, ordered, covers)
 
 
 # (output, its axis or None when reduced away, operand, its axis) → relation. Pairs left out are unrelated.

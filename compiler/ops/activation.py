@@ -424,7 +424,11 @@ class Glu(_AlongAxis):
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         axis = self._axis(inputs[0])
         half: int | Dim = outputs[0].shape[axis]
-        seen: Relation = window(1, 0, half, loose=True) if isinstance(half, int) else everything(loose=True)
+        seen: Relation = (
+            window(1, 0, half, loose=True, covers=True)
+            if isinstance(half, int)
+            else everything(loose=True, covers=True)
+        )
         return pointwise(inputs[0], changed={axis: seen})
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:

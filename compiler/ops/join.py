@@ -92,7 +92,9 @@ class Concat(_Join):
         table: Relations = {}
         offset: int | Dim = 0
         for i, x in enumerate(inputs):
-            here = window(1, -offset, -offset, uniform=False) if isinstance(offset, int) else everything(loose=True)
+            here = everything(loose=True, covers=True)
+            if isinstance(offset, int):
+                here = window(1, -offset, -offset, uniform=False)
             table |= pointwise(x, operand=i, changed={axis: here} if len(inputs) > 1 else None)
             offset = x.shape[axis] + offset
         return table

@@ -190,7 +190,7 @@ class _AdaptivePool(Op):
 def _adaptive_window(size: int | Dim, result: int) -> Relation:
     """Rounding moves the borders of a window by at most (q − 1)/q, q being the reduced denominator of size/result."""
     if not isinstance(size, int):
-        return everything(loose=True)
+        return everything(loose=True, covers=True)
     q = result // gcd(size, result)
     slack = Fraction(q - 1, q)
     stride = Fraction(size, result)

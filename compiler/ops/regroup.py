@@ -41,7 +41,7 @@ def taken(sizes: Sequence[int | Dim], part: int) -> Relation:
     """What one part sees of the axis that it is split off from: the outermost one sees blocks, each in its place."""
     inner, outer = _product(sizes[part + 1 :]), _product(sizes[:part])
     if outer != 1 or not isinstance(inner, int):
-        return everything(loose=True)
+        return everything(loose=True, covers=outer == 1)
     return window(inner, 0, inner - 1)
 
 
@@ -49,8 +49,8 @@ def joined(sizes: Sequence[int | Dim], part: int) -> Relation:
     """What a composed axis sees of one of its parts: each position of the outermost one is repeated along it."""
     inner, outer = _product(sizes[part + 1 :]), _product(sizes[:part])
     if outer != 1 or not isinstance(inner, int):
-        return everything(loose=True)
-    return window(Fraction(1, inner), -Fraction(inner - 1, inner), 0, loose=inner != 1)
+        return everything(loose=True, covers=True)
+    return window(Fraction(1, inner), -Fraction(inner - 1, inner), 0, loose=inner != 1, covers=inner != 1)
 
 
 def regroup_relations(parts: Parts, result: Names) -> Relations:

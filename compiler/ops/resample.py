@@ -87,7 +87,7 @@ class Upsample(Op):
         taps = 2 if self.mode == "bicubic" else 1  # on each side of where a position falls
         if self.align_corners:
             if not isinstance(size, int):
-                return everything(loose=True)
+                return everything(loose=True, covers=True)
             last = max(1, size * scale - 1)
             inside = taps - Fraction(1, last)
             return window(Fraction(size - 1, last), -inside, inside, uniform=False, padded=taps == 2)

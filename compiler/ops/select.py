@@ -291,7 +291,7 @@ class Roll(_Along):
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         return pointwise(
             inputs[0],
-            changed={self._axis(inputs[0]): everything(uniform=True, steady=True, loose=True)}
+            changed={self._axis(inputs[0]): everything(uniform=True, steady=True, loose=True, covers=True)}
             if self.shift != 0
             else None,
         )
@@ -315,7 +315,7 @@ class Flip(_Along):
     axis: Annotated[AxisRef, Field(description="the axis, by name or position")]
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
-        return pointwise(inputs[0], changed={self._axis(inputs[0]): everything(loose=True)})
+        return pointwise(inputs[0], changed={self._axis(inputs[0]): everything(loose=True, covers=True)})
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
         return ranges

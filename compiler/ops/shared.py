@@ -153,7 +153,7 @@ def border_window(mode: str, stride: int, lo: int, hi: int, pads: tuple[int, int
     """The window [lo, hi] over an axis padded like this: what padding copies from the data widens it."""
     left, right = pads
     if mode == "circular" and (left or right):
-        around = everything(uniform=True, steady=True, loose=True)
+        around = everything(uniform=True, steady=True, loose=True, covers=stride == 1)
         return replace(around, stride=Fraction(stride), period=stride)
     low, high = lo, hi
     if mode == "reflect":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -166,8 +166,21 @@ class _Context:
                 result = Ref(node.graph.outputs[here.result])
                 yield from self._in(node.graph, result, views, counts, inner, path, call or node)
             elif (count := least[here]) is not None:
-                missed = self._missed(graph, [(ref, view(ref)) for ref in operands], sizes)
+                missed = self._missed(graph, [(ref, view(ref)) for ref in self._told(graph, operands, view)], sizes)
                 yield _Way(path, node, call, count, missed)
+
+    def _told(self, graph: Graph, refs: Sequence[Ref], view: Callable[[Ref], View]) -> list[Ref]:
+        """Operands, those whose places see the axis only roughly replaced by what they are made from: what steps and
+        windows leave out shows there."""
+        waiting, told = list(refs), dict[Ref, None]()
+        for ref in waiting:  # which grows
+            seen = [r for key, r in view(ref).relations.items() if key[1:] == self.pair and key[0] is not None]
+            made = graph.operands(ref.node) if graph[ref.node].op is not None else []
+            if made and any(relation.loose for relation in seen):
+                waiting += [operand for operand in made if operand not in waiting]
+            else:
+                told[ref] = None
+        return list(told)
 
     def _missed(self, graph: Graph, operands: list[tuple[Ref, View]], sizes: Sizes) -> str | None:
         """What of the axis never reaches any of some operands, all of which are seen. None: nothing."""

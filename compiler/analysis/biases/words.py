@@ -83,12 +83,16 @@ def _does(case: Case, step: Step, cause: Breach, axis: str) -> Said:
     if cause.reason is Reason.NEIGHBOURS and own.sees is Sees.WINDOW:
         return _steps(own, axis), None
     advice = _ADVICE.get(op.name)
+    ahead = cause.relation
+    if cause.reason is Reason.AHEAD and ahead.sees in (Sees.WINDOW, Sees.PREFIX) and ahead.stride == 1:
+        return _masked(op.name, ahead, axis)
     if cause.reason is Reason.AHEAD:
         masked = "before it, set the scores of later positions to -inf"
-        advice = masked if op.name == "softmax" else "let every position see itself and earlier ones only"
+        advice = masked if op.name == "softmax" else _EARLIER
     return f"this {_mixing(step, cause, own, axis)}", advice
 
 
+_EARLIER = "let every position see itself and earlier ones only"
 _CAUSAL = {
     "conv": 'pad on the left only: `pad="causal"`',
     "avgpool": "pad on the left first, with `pad`, so that the window ends at its own position",
@@ -97,6 +101,12 @@ _CAUSAL = {
 _ADVICE = {
     "linear": '`linear` works on the last axis: bring the features there first, as in `rearrange("b c t -> b t c")`',
 }
+
+
+def _masked(name: str, ahead: Relation, axis: str) -> Said:
+    """Of a step that sees only so many later positions, as behind a mask that ends too late."""
+    advice = f"the mask lets {positions(ahead.hi)} too many through" if name == "softmax" else _EARLIER
+    return f"from here on a place sees {positions(ahead.hi, axis)} ahead", advice
 
 
 def _merges(case: Case, step: Step, cause: Breach, axis: str) -> Said:
