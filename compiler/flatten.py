@@ -1,4 +1,4 @@
-"""Graph.flatten: every call inlined."""
+"""Graph.flatten: every call inlined. A scan stays one step, and keeps its cell."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ class FlattenLimit(ValueError):
 def flatten(graph: Graph) -> Graph:
     """The graph with every block inlined. Paths, names and levels get the path of the instance in front."""
     flat = Graph(graph.name, graph.kind, dict(graph.arguments), nominal=dict(graph.nominal), span=graph.span)
-    _own(flat, graph, "")
     refs = _inline(flat, graph, "", None, {}, {})
+    _own(flat, graph, "", {flat[n].module for n in flat if flat[n].kind is Kind.SCAN})
+    flat.inputs = [refs[Ref(n)].node for n in graph.inputs]  # of a cell: states enter last, wherever they stand
     flat.values = {name: refs[ref] for name, ref in graph.values.items() if ref in refs}
+    flat.states, flat.gates = graph.states, [gate._replace(ref=refs[gate.ref]) for gate in graph.gates]
     return flat
 
 
-def _own(flat: Graph, graph: Graph, prefix: str) -> None:
+def _own(flat: Graph, graph: Graph, prefix: str, whole: set[str | None]) -> None:
+    """Takes over what `graph` owns. whole: paths of blocks that stay blocks."""
     for path, spec in graph.weights.items():
         flat.weights[prefix + path] = spec
     for path, module in graph.modules.items():
-        if isinstance(module, Instance):
-            _own(flat, module.graph, f"{prefix}{path}.")
+        if isinstance(module, Instance) and prefix + path not in whole:
+            _own(flat, module.graph, f"{prefix}{path}.", whole)
         else:
             flat.modules[prefix + path] = module
 
@@ -46,7 +49,7 @@ def _inline(
     module parameters to full paths. Returns where each result went; OUTPUT nodes of a callee map to what they pass on.
     """
     where: dict[Ref, Ref] = {}
-    given = iter(arguments or ())
+    given = dict(zip(graph.inputs, arguments or (), strict=False))  # a cell's may stand in another order
     for check, span in graph.checks:
         left, right = substitute(check.left, sizes), substitute(check.right, sizes)
         flat.checks.append((replace(check, left=left, right=right), span))
@@ -55,7 +58,7 @@ def _inline(
         operands = [where[ref] for ref in graph.operands(number)]
         kinds: list[EdgeKind] = graph.operand_kinds(number)
         if arguments is not None and node.kind in (Kind.INPUT, Kind.TARGET):
-            where[Ref(number)] = next(given)
+            where[Ref(number)] = given[number]
         elif arguments is not None and node.kind is Kind.OUTPUT:
             where[Ref(number)] = operands[0]
         elif node.kind is Kind.CALL and node.graph is not None:
@@ -80,6 +83,8 @@ def _copy(node: Node, prefix: str, sizes: Mapping[str, int | Dim], outside: Mapp
         node,
         types=tuple(t.substitute(sizes) for t in node.types),
         module=None if node.module is None else full_path(node.module, prefix, outside),
+        sizes=tuple((name, substitute(size, sizes)) for name, size in node.sizes),
+        bindings=tuple((name, full_path(path, prefix, outside)) for name, path in node.bindings),
         weight=None if node.weight is None else full_path(node.weight, prefix, outside),
         level=(prefix + node.level).rstrip("."),
     )

@@ -7,6 +7,11 @@
       %2 = output(%1) : [B, C=6, H=28, W=28]
     }
 
+A cell also lists its states, and a scan says how its cell is run:
+
+      states h, c
+      %2 rnn = scan "LSTM"(%1, %0:gate) module "rnn" over {"axes": [1], "starts": [false], "masked": true} : …
+
 Graphs that are called come first. One statement a line; settings and whatever else has a structure are JSON. Settings
 of a node are left out where they are those of its module.
 """
@@ -34,7 +39,8 @@ from .encoding import Undecodable, make_op
 from .graph import Graph, Program
 from .types import parse_type
 
-_KINDS = ("input", "target", "weight", "output", "loss", "call")
+_KINDS = ("input", "target", "weight", "output", "loss", "call", "scan")
+_CALLS = ("call", "scan")
 
 
 def print_graph(graph: Graph, *, lines: bool = False) -> str:
@@ -81,6 +87,8 @@ def _graph_text(model: GraphModel, lines: bool) -> str:
             out.append(f"  {key} {_json(value)}")
     if model.shares is not None:
         out.append(f"  shares {_json(model.shares)}")
+    if model.states:
+        out.append(f"  states {', '.join(model.states)}")
     if model.module_parameters:
         out.append(f"  takes {', '.join(model.module_parameters)}")
     out += (f"  {_module_text(module)}" for module in model.modules)
@@ -88,6 +96,7 @@ def _graph_text(model: GraphModel, lines: bool) -> str:
     modules = {module.path: module for module in model.modules}
     out += (f"  {_node_text(node, modules, lines)}" for node in model.nodes)
     out += (f"  value {name} = {_operand(*at)}" for name, at in model.values.items())
+    out += (f"  gate {gate.name} = {_operand(*gate.value)} {_json(gate.bounds)}" for gate in model.gates)
     for check in model.checks:
         out.append(f"  check {check.test} {_json([check.left, check.right])} {_json(check.message)}")
     return "\n".join([*out, "}", ""])
@@ -116,10 +125,11 @@ def _made_by_default(module: ModuleModel, names: list[str]) -> list[WeightModel]
 
 def _node_text(node: NodeModel, modules: dict[str, ModuleModel], lines: bool) -> str:
     name = f" {node.name}" if node.name else ""
-    head = node.op if node.kind == "op" else f"call {_json(node.graph)}" if node.kind == "call" else node.kind
+    called = f" {_json(node.graph)}" if node.kind in _CALLS else ""
+    head = node.op if node.kind == "op" else node.kind + called
     operands = ", ".join(_operand(o.node, o.result) + (f":{o.kind}" if o.kind != "data" else "") for o in node.operands)
     text = f"%{node.id}{name} = {head}"
-    if node.operands or node.kind in ("op", "call"):
+    if node.operands or node.kind in ("op", *_CALLS):
         text += f"({operands})"
     owner = modules.get(node.module or "")
     if owner is None or owner.op != node.op:
@@ -142,6 +152,7 @@ def _extras(node: NodeModel) -> list[tuple[str, Any, Any]]:
         ("passing", node.bindings, {}),
         ("level", node.level, ""),
         ("times", node.loss_weight, 1.0),
+        ("over", node.scan.model_dump(mode="json", exclude_defaults=True) if node.scan else None, None),
     ]
 
 
@@ -175,6 +186,7 @@ _FIELDS = {
     "passing": "bindings",
     "level": "level",
     "times": "loss_weight",
+    "over": "scan",
 }
 
 
@@ -246,20 +258,22 @@ class _Parser:
             "arguments": lambda line, g: g.__setitem__("arguments", line.json()),
             "nominal": lambda line, g: g.__setitem__("nominal", line.json()),
             "shares": lambda line, g: g.__setitem__("shares", line.json()),
+            "states": lambda line, g: g.__setitem__("states", line.rest().split(", ")),
             "takes": lambda line, g: g.__setitem__("module_parameters", line.rest().split(", ")),
             "module": self._module,
             "weight": self._weight,
             "value": self._value,
             "check": self._check,
+            "gate": self._gate,
         }
 
     def graphs(self) -> list[GraphModel]:
         return [self._graph(line) for line in self.lines]
 
     def _graph(self, head: _Line) -> GraphModel:
-        kind, name = head.word("block, network or entry"), head.word()
+        kind, name = head.word("block, cell, network or entry"), head.word()
         given: dict[str, Any] = {"kind": kind, "name": name, "id": head.json() if head.take("as") else name}
-        given |= {"modules": [], "weights": [], "nodes": [], "values": {}, "checks": []}
+        given |= {"modules": [], "weights": [], "nodes": [], "values": {}, "checks": [], "gates": []}
         head.need("{")
         for line in self.lines:
             if line.take("}"):
@@ -310,6 +324,12 @@ class _Parser:
         number, result, _ = line.match(_REF, "`%n`").groups()
         given["values"][name] = [int(number), int(result or 0)]
 
+    def _gate(self, line: _Line, given: dict[str, Any]) -> None:
+        name = line.word()
+        line.need("=")
+        number, result, _ = line.match(_REF, "`%n`").groups()
+        given["gates"].append({"name": name, "value": [int(number), int(result or 0)], "bounds": line.json()})
+
     def _check(self, line: _Line, given: dict[str, Any]) -> None:
         test, (left, right), message = line.word(), line.json(), line.json()
         given["checks"].append({"test": test, "left": left, "right": right, "message": message})
@@ -321,7 +341,7 @@ class _Parser:
         line.need("=")
         head = line.word("an op")
         node |= {"kind": head} if head in _KINDS else {"kind": "op", "op": head}
-        if head == "call":
+        if head in _CALLS:
             node["graph"] = line.json()
         node["operands"] = self._operands(line) if line.take("(") else []
         settings = line.json() if line.sees("{") else None

@@ -76,6 +76,7 @@ def _problems(graph: Graph, spans: bool) -> Iterator[str]:
         if spans and node.span is None:
             yield f"%{number} has no span"
     yield from _module_tree(graph)
+    yield from _states(graph)
     for name, ref in graph.values.items():
         if not _exists(graph, ref):
             yield f"value `{name}` is {ref}, which does not exist"
@@ -125,7 +126,8 @@ def _node(graph: Graph, number: int, node: Node) -> Iterator[str]:
             if not node.name:
                 yield "has no name"
         case Kind.OUTPUT | Kind.LOSS:
-            if len(operands) != 1 or node.types != operands:
+            shapes = [[(t.dtype, t.shape) for t in types] for types in (node.types, operands)]
+            if len(operands) != 1 or shapes[0] != shapes[1]:  # names of axes may differ: those of inlined blocks do
                 yield f"has the types {_list(node.types)} and passes on {_list(operands)}"
         case Kind.WEIGHT:
             yield from _weight(graph, node, operands)
@@ -224,6 +226,9 @@ def _scan(graph: Graph, node: Node, operands: tuple[TensorType, ...]) -> Iterato
         return
     wanted = [cell[n].types[0].substitute(dict(node.sizes)) for n in cell.inputs]
     begun = [t for t, given in zip(wanted[inputs:], scan.starts, strict=True) if given]
+    if any(axis is not None and axis >= t.rank for t, axis in zip(operands, scan.axes, strict=False)):
+        yield f"scans axes that {_list(operands)} do not have"
+        return
     steps = [t if a is None else _without(t, a) for t, a in zip(operands, scan.axes, strict=False)]
     given = (*steps, *operands[inputs : inputs + len(begun)])
     if not _agree((*wanted[:inputs], *begun), given):
@@ -236,6 +241,22 @@ def _scan(graph: Graph, node: Node, operands: tuple[TensorType, ...]) -> Iterato
     if not _agree(made, results):
         yield f"`{cell.name}` makes {_list(made)} at a step, the node says {_list(node.types)}"
     yield from _instance(graph, node, cell)
+
+
+def _states(graph: Graph) -> Iterator[str]:
+    """The states of a cell enter last, and their next values leave last."""
+    count = len(graph.states)
+    if (graph.kind == "cell") != bool(count):
+        yield f"has the states {list(graph.states)}"
+    if count:
+        entering, leaving = ([graph[n] for n in listed[-count:]] for listed in (graph.inputs, graph.outputs))
+        if tuple(node.name for node in entering) != graph.states:
+            yield f"the states {list(graph.states)} are not its last inputs"
+        elif not _agree(tuple(n.types[0] for n in entering), tuple(n.types[0] for n in leaving)):
+            yield f"the states {list(graph.states)} are not like its last outputs"
+    for gate in graph.gates:
+        if not _exists(graph, gate.ref):
+            yield f"gate `{gate.name}` is {gate.ref}, which does not exist"
 
 
 def _without(t: TensorType, axis: int) -> TensorType:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from ..encoding import Undecodable, decode, decode_code, encode, encode_code, make_op, settings_of
-from ..graph import EdgeKind, Graph, Instance, Kind, Layer, Node, Program, Ref
+from ..graph import EdgeKind, Gated, Graph, Instance, Kind, Layer, Node, Program, Ref, Scan
 from ..initialisers import read as read_init
 from ..ops.base import Check, Code, WeightSpec
 from ..size_text import parse_size
@@ -29,7 +29,7 @@ Text = Annotated[str, StringConstraints(max_length=10_000)]
 Size = int | Text
 Role = Annotated[str, StringConstraints(pattern=r"^(param|buffer|scratch)$")]
 Dtype = Annotated[str, StringConstraints(pattern=r"^(float|int|bool)$")]
-GraphKind = Annotated[str, StringConstraints(pattern=r"^(block|network|entry)$")]
+GraphKind = Annotated[str, StringConstraints(pattern=r"^(block|cell|network|entry)$")]
 Test = Annotated[str, StringConstraints(pattern=r"^(equal|divides|at_least)$")]
 
 
@@ -67,6 +67,16 @@ class OperandModel(_Model):
     kind: Literal["data", "skip", "gate", "state"] = "data"
 
 
+class ScanModel(_Model):
+    """How a cell runs along an axis: of each data input the axis that is taken apart (null: the same at every step); of
+    each state, does an operand give its start? Is the last operand a mask? From the last position to the first?"""
+
+    axes: tuple[Annotated[int, Field(ge=0)] | None, ...]
+    starts: tuple[bool, ...]
+    masked: bool = False
+    reverse: bool = False
+
+
 class NodeModel(_Model):
     """One node; `line` is where it stands in the text."""
 
@@ -85,6 +95,7 @@ class NodeModel(_Model):
     bindings: dict[Name, Path] = {}
     level: MaybePath = ""
     loss_weight: float = 1.0
+    scan: ScanModel | None = None
     line: int | None = None
 
 
@@ -97,8 +108,17 @@ class CheckModel(_Model):
     message: Text
 
 
+class GateModel(_Model):
+    """A value that is said to be a gate, [node, result], and the two numbers that it lies between."""
+
+    name: MaybePath
+    value: tuple[int, int]
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+
 class GraphModel(_Model):
-    """One function. `shares`: id of the graph whose module tree this one uses (an entry its network's)."""
+    """One function. `shares`: id of the graph whose module tree this one uses (an entry its network's). `states`: of a
+    cell, what is passed on, in order: its last inputs are the states, its last outputs their next values."""
 
     id: Text
     name: Name
@@ -112,6 +132,8 @@ class GraphModel(_Model):
     nodes: tuple[NodeModel, ...] = ()
     values: dict[MaybePath, tuple[int, int]] = {}
     checks: tuple[CheckModel, ...] = ()
+    states: tuple[Name, ...] = ()
+    gates: tuple[GateModel, ...] = ()
 
 
 class ProgramModel(_Model):
@@ -195,6 +217,8 @@ class _Writer:
                 CheckModel(test=c.test, left=_size(c.left), right=_size(c.right), message=c.message)
                 for c, _ in graph.checks
             ),
+            states=graph.states,
+            gates=tuple(GateModel(name=g.name, value=(*g.ref,), bounds=(g.lo, g.hi)) for g in graph.gates),
         )
 
     def _module(self, path: str, module: Layer | Instance) -> ModuleModel:
@@ -227,6 +251,7 @@ class _Writer:
             bindings=dict(node.bindings),
             level=node.level,
             loss_weight=node.loss_weight,
+            scan=ScanModel(**node.scan._asdict()) if node.scan is not None else None,
             line=node.span.line if node.span is not None else None,
         )
 
@@ -291,6 +316,7 @@ def _make_graph(model: GraphModel, known: dict[str, Graph]) -> Graph:
         {name: decode(value) for name, value in model.arguments.items()},
         model.module_parameters,
         nominal=dict(model.nominal),
+        states=model.states,
     )
     if model.shares is not None:
         graph.modules, graph.weights = known[model.shares].modules, known[model.shares].weights
@@ -314,6 +340,8 @@ def _make_graph(model: GraphModel, known: dict[str, Graph]) -> Graph:
         ):
             if node.kind in kinds:
                 listed.append(node.id)
+    states = [number for number in graph.inputs if graph[number].name in graph.states]
+    graph.inputs = [number for number in graph.inputs if number not in states] + states
     for node in model.nodes:
         for position, operand in enumerate(node.operands):
             if operand.node not in numbers:
@@ -321,6 +349,7 @@ def _make_graph(model: GraphModel, known: dict[str, Graph]) -> Graph:
             graph.nx.add_edge(operand.node, node.id, position, result=operand.result, kind=EdgeKind(operand.kind))
     graph.values = {name: Ref(*at) for name, at in model.values.items()}
     graph.checks = [(Check(c.test, _read(c.left), _read(c.right), c.message), None) for c in model.checks]
+    graph.gates = [Gated(g.name, Ref(*g.value), *g.bounds) for g in model.gates]
     return graph
 
 
@@ -353,6 +382,7 @@ def _make_node(model: NodeModel, known: dict[str, Graph]) -> Node:
         tuple(model.bindings.items()),
         model.level,
         model.loss_weight,
+        scan=Scan(**dict(model.scan)) if model.scan is not None else None,
     )
 
 

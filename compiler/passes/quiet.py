@@ -26,6 +26,7 @@ def _outputs_only(graph: Graph) -> None:
     graph.losses = []
     graph.values = {name: ref for name, ref in graph.values.items() if ref.node in kept}
     graph.claims = [claimed for claimed in graph.claims if claimed.ref is None or claimed.ref.node in kept]
+    graph.gates = [gate for gate in graph.gates if gate.ref.node in kept]
 
 
 def _quiet(graph: Graph) -> None:

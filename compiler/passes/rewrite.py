@@ -35,6 +35,7 @@ def _copy(graph: Graph, made: dict[int, Graph]) -> Graph:
         values=dict(graph.values),
         checks=list(graph.checks),
         claims=list(graph.claims),
+        gates=list(graph.gates),
     )
     for number in graph.nx.nodes:
         node = graph[number]
@@ -75,5 +76,6 @@ def silence(graph: Graph, number: int) -> None:
     graph.nx.remove_node(number)
     graph.values = {name: ref if value.node == number else value for name, value in graph.values.items()}
     graph.claims = [c._replace(ref=ref) if c.ref and c.ref.node == number else c for c in graph.claims]
+    graph.gates = [g._replace(ref=ref) if g.ref.node == number else g for g in graph.gates]
     if module is not None:
         del graph.modules[module]
