@@ -44,7 +44,7 @@ class Ranges:
         return self._done[id(graph), given][1]
 
     def entering(self, node: Node, operands: Sequence[Interval]) -> list[Interval]:
-        """Bounds on the inputs of the graph that a CALL or SCAN node runs, at every step, given those of its operands."""
+        """Bounds on the inputs of the graph that a node runs, at every step, given those of its operands."""
         assert node.graph is not None
         if node.scan is None:
             return list(operands)
@@ -117,7 +117,7 @@ def _mean(graph: Graph, number: int, found: Mapping[Ref, Interval]) -> Interval:
     for i, weight in enumerate(factors[0]):
         for j, other in enumerate(factors[1]):
             gate = weight if _leaves(graph, other, weight) else other if _leaves(graph, weight, other) else None
-            if gate is not None and 0 <= found[gate].lo and found[gate].hi <= 1:
+            if gate is not None and found[gate].lo >= 0 and found[gate].hi <= 1:
                 return _hull(found[factors[0][1 - i]], found[factors[1][1 - j]])
     return ANY
 

@@ -14,6 +14,8 @@ from ..masks import NOTHING, Known, known_of
 from ..relations import POINTWISE, Exact, Relation, Relations, Sees, everything
 from ..types import TensorType
 from .alike import Alike
+from .recurrences import scanned
+from .through_time import runs_along
 from .views import Table, View, compose_all, hand_in_hand, in_place, inner_parts, keeps_axes, side_by_side, whole
 
 T = TypeVar("T")
@@ -105,6 +107,8 @@ class _Walk:
             return operands
         if node.kind is Kind.WEIGHT:
             return [self._weight(node)]
+        if node.kind is Kind.SCAN:
+            return scanned(self.receptive, node, operands, [self.graph.type(ref).rank for ref in refs])
         return self._call(node, operands)
 
     def _input(self, at: int, t: TensorType) -> View:
@@ -202,6 +206,8 @@ def positional_axes(graph: Graph, receptive: Receptive) -> list[tuple[int, int]]
         node = graph[number]
         if not _has_weights(graph, number, node):
             continue
+        for operand, scanned_axis in runs_along(graph, number):
+            found |= {key[1:] for key in views[graph.operands(number)[operand]].relations if key[0] == scanned_axis}
         for result in range(len(node.types)):
             for (axis, source, source_axis), relation in views[Ref(number, result)].relations.items():
                 if axis is not None and relation.uniform and relation.sees is not Sees.ALL:
@@ -215,7 +221,7 @@ def is_batch(graph: Graph, source: int, axis: int) -> bool:
 
 
 def _has_weights(graph: Graph, number: int, node: Node) -> bool:
-    if node.kind is Kind.CALL:
+    if node.kind in (Kind.CALL, Kind.SCAN):
         from ..verify import owns_weights
 
         return node.graph is not None and owns_weights(node.graph)

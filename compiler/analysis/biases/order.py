@@ -1,14 +1,14 @@
-"""Claims about the order of an axis' positions: causality, permutations, recurrences."""
+"""Claims about the order of an axis' positions: causality, permutations."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ...claims import Causality, PermutationEquivariance, PermutationInvariance, Sequential
+from ...claims import Causality, PermutationEquivariance, PermutationInvariance
 from ...relations import Relation, Sees
 from .blame import Breach, Law, Reason, refusal
 from .case import Case, prover
-from .findings import Finding, Verdict
+from .findings import Finding
 from .measures import axis_of, caveats, gone, meeting, still_there, vacuous, value_name, windows
 from .words import listed, positions
 
@@ -87,14 +87,3 @@ def permutation_invariance(case: Case) -> Finding:
 
 def _names(case: Case) -> str:
     return listed(dict.fromkeys(case.axis_name(*pair) for pair, _ in case.seen))
-
-
-@prover(Sequential)
-def sequential(case: Case) -> Finding:
-    """A recurrence runs along the axis: no layer of the language is one so far."""
-    return vacuous(case) or case.finding(
-        Verdict.REFUTED,
-        f"no recurrence runs along {listed(case.axis_names)}",
-        help="every position is computed at once; what is causal can claim `causality`",
-        figures={"windows": windows(case)},
-    )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ...graph import Graph, Kind, Ref
 from ...ops.base import Glyph
 from ...relations import Relation, Sees, compose
+from ..through_time import runs_along
 from .blame import Breach, Reason, Step
 from .case import Case
 from .findings import Culprit
@@ -42,6 +43,9 @@ def culprit_of(case: Case, step: Step, cause: Breach) -> Spoken:
     if cause.reason is Reason.APART and cause.partner is not None:
         partner = f"{case.axis_name(*cause.partner)} of `{case.input_name(cause.partner[0])}`"
         return step.culprit(f"here {axis} meets {partner}, which the claim leaves out"), None
+    if step.node.scan is not None and cause.reason is not Reason.TWICE:
+        what, advice = _scans(step, cause, axis)
+        return step.culprit(what), advice
     if cause.reason is Reason.UNLIKE:
         anchored = _anchored(case, step, cause, axis)
         if anchored is not None:
@@ -52,6 +56,24 @@ def culprit_of(case: Case, step: Step, cause: Breach) -> Spoken:
         return step.culprit(f"here {axis} meets itself: from here on it is seen along two axes"), None
     what, advice = _does(case, step, cause, axis)
     return step.culprit(what), advice
+
+
+def _scans(step: Step, cause: Breach, axis: str) -> Said:
+    """What a recurrence does to an axis: the one that it runs along, or another."""
+    scan = step.node.scan
+    along = [i for i, a in runs_along(step.graph, step.ref.node) if (a, *cause.pair) in step.operands[i].relations]
+    if scan is None or not along:
+        return f"from here on {_seen(cause, axis)}", None
+    back = " in reverse" if scan.reverse else ""
+    if cause.along is None:
+        return f"this is the end of a scan over {axis}{back}: all its positions are in it, in their order", None
+    if cause.reason is Reason.AHEAD:
+        return f"this scans {axis} in reverse: a place sees all positions from its own on", "let it run forward: `scan`"
+    if cause.reason is Reason.ALL:
+        what = "from its own on" if scan.reverse else "up to its own"
+        return f"this scans {axis}{back}: a place sees all positions {what}", None
+    advice = "convolutions and attention treat all positions alike; what never looks ahead can claim `causality`"
+    return f"this scans {axis}{back}: what a place finds depends on how many steps came before it", advice
 
 
 def _ways(step: Step, cause: Breach) -> list[tuple[int, int, Relation]]:
