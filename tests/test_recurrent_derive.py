@@ -15,6 +15,7 @@ from archlang.compiler.recurrent.equations import (
     read,
     show,
 )
+from archlang.compiler.recurrent.expressions import names
 from archlang.runtime.recurrence.plain import evaluate, step
 
 UNARY = ("neg", "sigmoid", "tanh", "relu", "abs", "softplus")
@@ -93,32 +94,33 @@ def test_gradient_in_terms_of_what_has_a_name():
     assert gradient(Name("b"), "a") == Number(0.0)
 
 
-def equations(seed: int) -> Equations:
-    """Some system with everything in it: shared weights, split products, broadcasts, constants, peepholes."""
+def equations(seed: int, multiplied: bool = True) -> Equations:
+    """Some system with everything in it: shared weights, split products, broadcasts, constants, peepholes.
+    multiplied: products of weights with vectors that are weights as well."""
     rng = random.Random(seed)
     weights = {"w": (6, 8), "u": (3, 4), "b": (6,), "p": (3,), "q": (1,)}
     wide, narrow = ["x", "h", "c", "k", "p"], ["s", "q"]
     steps: list[Product | Assign] = []
     for n in range(6):
         if rng.random() < 0.5:
-            pair = (rng.choice(["x", "h", "c"]), rng.choice(wide))
-            joined = (*pair, *rng.sample(narrow, 2))
+            pair = (rng.choice(["x", "h", "c"]), rng.choice([n for n in wide if multiplied or n != "p"]))
+            joined = (*pair, *(rng.sample(narrow, 2) if multiplied else ("s", "s")))
             rows = rng.choice([(0, 3), (3, 6), (2, 5)])
             one = Product(f"v{n}", joined, "w", rng.choice(["b", None]), rows)
             steps.append(one if rng.random() < 0.7 else Product(f"v{n}", (pair[0], "s"), "u", "p"))
         else:
-            steps.append(Assign(f"v{n}", Apply("add", (Name(rng.choice(wide)), drawn(rng, wide + narrow, 3)))))
+            first = Name(rng.choice([name for name in wide if multiplied or name != "p"]))
+            steps.append(Assign(f"v{n}", Apply("add", (first, drawn(rng, wide + narrow, 3)))))
         wide.append(f"v{n}")
     steps.append(Assign("t", drawn(rng, narrow, 2)))
     steps.append(Assign("y", Apply("mul", (Name("t"), Name("v5")))))
-    following = {"h": "v5", "c": rng.choice(["v4", "h", "x"]), "s": "t" if _reads(steps[-2]) else "q"}
+    told = steps[-2]
+    assert isinstance(told, Assign)
+    still = "q" if multiplied else "s"
+    following = {"h": "v5", "c": rng.choice(["v4", "h", "x"]), "s": "t" if "s" in names(told.value) else still}
     made = Equations({"x": 3}, {"h": 3, "c": 3, "s": 1}, weights, tuple(steps), following, ("y", "v3", "y"), {"k": 3})
     assert str(read(str(made))) == str(made)
     return made
-
-
-def _reads(one: Product | Assign) -> bool:
-    return isinstance(one, Assign) and isinstance(one.value, Apply | Name)
 
 
 def pull(back: Backward, values: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 from .equations import Apply, Expr, Name, Number
 
@@ -82,12 +84,34 @@ def div(left: Expr, right: Expr) -> Expr:
     return Apply("div", (left, right))
 
 
+_NUMBERS: Mapping[str, Callable[..., float]] = {
+    "sigmoid": lambda a: 1 / (1 + math.exp(-a)),
+    "tanh": math.tanh,
+    "relu": lambda a: max(a, 0.0),
+    "exp": math.exp,
+    "log": math.log,
+    "sqrt": math.sqrt,
+    "abs": abs,
+    "softplus": lambda a: a if a > 20 else math.log1p(math.exp(a)),
+    "positive": lambda a: float(a > 0),
+    "sign": lambda a: float(a > 0) - float(a < 0),
+    "max": max,
+    "min": min,
+    "above": lambda a, b: (float(a > b) + float(a >= b)) / 2,
+}
+
 MAKE: Mapping[str, Callable[..., Expr]] = {"neg": neg, "add": add, "sub": sub, "mul": mul, "div": div}
 
 
 def apply(function: str, *operands: Expr) -> Expr:
-    """A function of its operands, simplified where zeros, ones and double negations allow."""
-    return MAKE[function](*operands) if function in MAKE else Apply(function, operands)
+    """A function of its operands, simplified where numbers, zeros, ones and double negations allow."""
+    if function in MAKE:
+        return MAKE[function](*operands)
+    numbers = [v.value for v in operands if isinstance(v, Number)]
+    if len(numbers) == len(operands):
+        with suppress(ValueError, OverflowError):
+            return Number(_NUMBERS[function](*numbers))
+    return Apply(function, operands)
 
 
 def names(value: Expr) -> list[str]:

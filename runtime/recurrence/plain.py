@@ -10,9 +10,10 @@ from archlang.compiler.recurrent.equations import Equations, Expr, Name, Number,
 from torch import Tensor
 
 
-def above(a: Tensor, b: Tensor) -> Tensor:
-    """1 where a > b, a half where they are equal."""
-    return torch.heaviside(a - b, torch.tensor(0.5, dtype=a.dtype, device=a.device))
+def above(a: Tensor | float, b: Tensor | float) -> Tensor:
+    """1 where a > b, a half where they are equal. One of the two may be a number."""
+    difference = torch.as_tensor(a - b)
+    return torch.heaviside(difference, difference.new_tensor(0.5))
 
 
 FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
@@ -80,3 +81,47 @@ def joined(operands: Sequence[Tensor]) -> Tensor:
         batch = torch.broadcast_shapes(*(v.shape[:-1] for v in operands))
         operands = [v.expand(*batch, -1) for v in operands]
     return torch.cat(tuple(operands), -1)
+
+
+def plain(
+    equations: Equations,
+    inputs: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    states: Sequence[Tensor | None] = (),
+    constants: Sequence[Tensor] = (),
+    mask: Tensor | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, ...]:
+    """Outputs [B, T, n] in order and last states [B, n]: a loop over steps that autograd follows.
+
+    inputs: [B, T, n]. states: [B, n], zeros where None. constants: [B, n]. mask: bool [B, T]; where it is false states
+    stay as they are and outputs are zero. reverse: from the last step to the first."""
+    fixed = {**dict(zip(equations.weights, weights, strict=True))}
+    fixed |= dict(zip(equations.constants, constants, strict=True))
+    at = dict(zip(equations.states, starts(equations, inputs, states), strict=True))
+    rows = list(zip(*(x.unbind(1) for x in inputs), strict=True))
+    masks = [None] * len(rows) if mask is None else mask.unsqueeze(-1).unbind(1)
+    order = range(len(rows))[::-1] if reverse else range(len(rows))
+    left: list[list[Tensor]] = [[] for _ in equations.outputs]
+    for t in order:
+        table = step(equations, {**dict(zip(equations.inputs, rows[t], strict=True)), **fixed, **at})
+        after = {state: table[name] for state, name in equations.next.items()}
+        if (m := masks[t]) is not None:
+            after = {state: torch.where(m, value, at[state]) for state, value in after.items()}
+        at = {state: value.expand_as(at[state]) for state, value in after.items()}
+        for found, name in zip(left, equations.outputs, strict=True):
+            value = table[name].expand(inputs[0].shape[0], -1)
+            found.append(value if m is None else torch.where(m, value, 0))
+    if not rows:
+        widths = equations.widths
+        return (*(inputs[0].new_zeros(len(inputs[0]), 0, widths[n]) for n in equations.outputs), *at.values())
+    return (*(torch.stack(found[::-1] if reverse else found, 1) for found in left), *at.values())
+
+
+def starts(equations: Equations, inputs: Sequence[Tensor], states: Sequence[Tensor | None]) -> list[Tensor]:
+    """The states at first: zeros where none are given."""
+    given = states or [None] * len(equations.states)
+    return [
+        inputs[0].new_zeros(len(inputs[0]), width) if state is None else state
+        for state, width in zip(given, equations.states.values(), strict=True)
+    ]
