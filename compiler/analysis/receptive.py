@@ -11,12 +11,13 @@ from typing import Any, Literal, TypeVar
 
 from ..graph import Graph, Kind, Node, Program, Ref
 from ..masks import NOTHING, Known, known_of
+from ..ops.base import Op
 from ..relations import POINTWISE, Exact, Relation, Relations, Sees, everything
 from ..types import TensorType
 from .alike import Alike
 from .recurrences import scanned
 from .through_time import runs_along
-from .views import Table, View, compose_all, hand_in_hand, in_place, inner_parts, keeps_axes, side_by_side, whole
+from .views import Table, View, compose_all, hand_in_hand, in_place, inner_parts, side_by_side, whole
 
 T = TypeVar("T")
 
@@ -42,6 +43,7 @@ class Receptive:
         self._done: dict[object, _Done] = {}
         self._places: dict[int, list[tuple[int, int]]] = {}
         self._kept: dict[object, Any] = {}
+        self._regrouped: dict[object, Relations] = {}
 
     def kept(self, make: Callable[..., T], *needs: object) -> T:
         """What an analysis that builds on the views remembers of blocks: made, of what it needs, when it is first asked
@@ -66,6 +68,15 @@ class Receptive:
         if done is None:
             done = self._done[key] = self._work_through(graph, given)
         return done
+
+    def relations(self, op: Op, types: tuple[TensorType, ...], results: tuple[TensorType, ...]) -> Relations:
+        """As the op's own; those that take long to find out, once."""
+        if not op.regroups:
+            return op.relations(types, results)
+        key = op, types, results
+        if key not in self._regrouped:
+            self._regrouped[key] = op.relations(types, results)
+        return self._regrouped[key]
 
     def _work_through(self, graph: Graph, given: tuple[Given, ...]) -> _Done:
         return _Walk(self, graph, given).done()
@@ -133,7 +144,10 @@ class _Walk:
         summaries = [inner.views[Ref(output)] for output in node.graph.outputs]
         if len(operands) == len(summaries) == 1 and operands[0].simple and summaries[0].keeps_axes:
             table = summaries[0].relations
-            return [in_place({(0, *key): relation for key, relation in table.items()}, operands[0])]
+            inside: Relations = {(0, *key): relation for key, relation in table.items()}
+            view = in_place(inside, operands[0], len(table))
+            if view is not None:
+                return [view]
         relations = {
             (result, axis, operand, operand_axis): relation
             for result, summary in enumerate(summaries)
@@ -152,10 +166,10 @@ class _Walk:
     def _op(self, node: Node, types: tuple[TensorType, ...], operands: list[View]) -> list[View]:
         assert node.op is not None
         plain = len(types) - len(node.replaced)
-        relations = node.op.relations(types[:plain], node.types)
+        relations = self.receptive.relations(node.op, types[:plain], node.types)
         alone = len(types) == len(node.types) == 1 and not node.op.regroups
-        if alone and keeps_axes(relations, types[0].rank) and operands[0].simple:
-            return [in_place(relations, operands[0])]
+        if alone and operands[0].simple and (view := in_place(relations, operands[0], types[0].rank)) is not None:
+            return [view]
         if len(node.types) == 1 < len(types) == plain and not node.op.regroups and not node.op.contracted(types):
             together = side_by_side(relations, operands)
             if together is not None:

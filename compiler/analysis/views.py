@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from ..masks import NOTHING, Known
 from ..relations import POINTWISE, Exact, Relation, Relations, Sees, compose, everything, union
@@ -44,14 +44,17 @@ class View:
         return self.simple and not self.varies and all(axis == a and source == 0 for axis, source, a in self.relations)
 
 
-def keeps_axes(relations: Relations, rank: int) -> bool:
-    """Does every axis of the only result see the same axis of the only operand, and no other?"""
-    return len(relations) == rank and all(axis == operand_axis for _, axis, _, operand_axis in relations)
-
-
-def in_place(relations: Relations, view: View) -> View:
-    """As `compose_all`, for what most layers are: a result with the axes of one operand, whose view is simple."""
-    if all(relation is POINTWISE for relation in relations.values()):
+def in_place(relations: Relations, view: View, rank: int) -> View | None:
+    """As `compose_all`, for what most layers are: a result each of whose axes sees the same axis of the only operand,
+    and no other. None for others; the operand's view is simple."""
+    if len(relations) != rank:
+        return None
+    same = True
+    for (_, axis, _, operand_axis), relation in relations.items():
+        if axis != operand_axis:
+            return None
+        same = same and relation is POINTWISE
+    if same:
         return view
     table: Table = {}
     for key, seen in view.relations.items():
@@ -127,7 +130,7 @@ class _Composer:
         for source in self.sources.get((operand, operand_axis), ()):
             seen = compose(relation, view.relations[operand_axis, *source])
             if axis is None and seen.stride != 1:
-                seen = replace(seen, stride=1)  # no axis of the result has steps
+                seen = _without_steps(seen)
             _see(self.tables[result], (axis, *source), seen)
 
     def pair(
@@ -259,6 +262,13 @@ def _moves_as_one(table: Table, partners: Partners, a: int, b: int) -> bool:
     return True
 
 
+@lru_cache(maxsize=1024)
+def _without_steps(relation: Relation) -> Relation:
+    """What is seen from everywhere: no axis of the result has steps."""
+    return replace(relation, stride=1)
+
+
+@lru_cache(maxsize=1024)
 def _anchored(relation: Relation) -> Relation:
     """A relation that takes part in something that is different at every place."""
     return replace(relation, uniform=False, symmetric=False, steady=False)

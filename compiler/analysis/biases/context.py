@@ -25,10 +25,15 @@ from .measures import axes_of, axis_of, vacuous, value_name, windows
 from .words import listed, positions
 
 Sizes = Mapping[str, "int | Dim"]
+Entry = tuple[Ref, list[Ref]]  # a value, and what the step that makes it consumes
 
 
 def _sees_all(view: View, pair: Pair) -> bool:
-    return any(key[1:] == pair and r.sees is Sees.ALL and not r.loose for key, r in view.relations.items())
+    source, axis = pair
+    for (_, s, a), relation in view.relations.items():
+        if a == axis and s == source and relation.sees is Sees.ALL and not relation.loose:
+            return True
+    return False
 
 
 @prover(GlobalContext)
@@ -150,15 +155,11 @@ class _Context:
             return seen[ref]
 
         least = self.crossings.to_all(graph, layers)
-        waiting, known = [goal], {goal}
-        while waiting:
-            here = waiting.pop()
-            operands = graph.operands(here.node)
-            before = [ref for ref in operands if _sees_all(view(ref), self.pair)]
-            waiting += [ref for ref in before if ref not in known]
-            known.update(before)
-            if before:
-                continue
+        if inputs is None:
+            entries = self.crossings.entries(graph, goal, self.pair, own)
+        else:
+            entries = _entries(graph, goal, self.pair, view)
+        for here, operands in entries:
             node, path = graph[here.node], beneath(within, label(graph, here.node))
             if node.kind is Kind.CALL and node.graph is not None:
                 inner = {name: substitute(size, sizes) for name, size in node.sizes}
@@ -193,10 +194,27 @@ class _Context:
         return None if None in found else min((text for text in found if text is not None), default=None)
 
 
+def _entries(graph: Graph, goal: Ref, pair: Pair, view: Callable[[Ref], View]) -> list[Entry]:
+    """The values that are the first to see all of an axis, on the ways to one that does, with what these consume."""
+    found: list[Entry] = []
+    waiting, known = [goal], {goal}
+    while waiting:
+        here = waiting.pop()
+        operands = graph.operands(here.node)
+        before = [ref for ref in operands if _sees_all(view(ref), pair)]
+        waiting += [ref for ref in before if ref not in known]
+        known.update(before)
+        if not before:
+            found.append((here, operands))
+    return found
+
+
 def _left_out(relation: Relation, size: int | Dim, whole: int | Dim) -> str | None:
     """What an axis of `size` places that sees another of `whole` positions like this leaves out of that."""
     if relation.sees is not Sees.WINDOW:
         return None
+    if relation is POINTWISE and size == whole:
+        return None  # as mostly
     if relation.stride > (relation.width or 0):
         return f"only {positions(relation.width)} in {relation.stride} are seen"
     if relation.lo > 0:
@@ -211,11 +229,20 @@ def _left_out(relation: Relation, size: int | Dim, whole: int | Dim) -> str | No
 
 
 class _Crossings:
-    """The fewest layers with weights between values; each block is worked through once."""
+    """The fewest layers with weights between values, and where all of an axis comes to be seen; each block is worked
+    through once."""
 
     def __init__(self, alike: Alike) -> None:
         self._alike = alike
         self._done: dict[tuple[int, tuple[int | None, ...]], tuple[Graph, dict[Ref, int | None]]] = {}
+        self._entries: dict[tuple[int, Ref, Pair], tuple[dict[Ref, View], list[Entry]]] = {}
+
+    def entries(self, graph: Graph, goal: Ref, pair: Pair, views: dict[Ref, View]) -> list[Entry]:
+        """As `_entries`, of a graph by itself."""
+        key = id(views), goal, pair
+        if key not in self._entries:
+            self._entries[key] = views, _entries(graph, goal, pair, views.__getitem__)
+        return self._entries[key][1]
 
     def to_all(self, graph: Graph, layers: Sequence[int | None]) -> dict[Ref, int | None]:
         """For every value the fewest layers on a way from the inputs, at which so many already lie behind; None where

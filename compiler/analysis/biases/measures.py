@@ -168,9 +168,9 @@ def batch_statistics(case: Case) -> Iterator[Caveat]:
     """The caveat of norms that take statistics over the batch, of values that have a claimed axis."""
     graph, claimed = case.graph, frozenset(case.axes)
     views, norms = case.receptive.views(graph), case.receptive.kept(_Norms, case.receptive.alike)
-    count, found = 0, ""
+    needed, count, found = case.needed, 0, ""
     for number, refs, more, path in sorted(norms.of(graph)):
-        if number in case.needed and any(
+        if number in needed and any(
             key[0] is not None and key[1:] in claimed for ref in refs for key in views[ref].relations
         ):
             found = found or path
