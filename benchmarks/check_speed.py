@@ -1,20 +1,25 @@
 """How long checking takes: a whole process against its imports, and in process as sources and depths grow.
 
-    python benchmarks/check_speed.py [--rounds 7]
+    python benchmarks/check_speed.py [--rounds 7] [--processes 3] [--proofs]
 
-Every figure is a ratio of medians of two things timed in turn, in one run.
+Every figure is a ratio of two things timed in turn, in one run: of their medians, and for the shipped specs, checked
+with and without the proofs of their claims, of the least that each took.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from importlib import resources
+from pathlib import Path
+from unittest.mock import patch
 
+import archlang.compiler.analysis.biases
 from archlang.compiler.frontend import check_source
 from archlang.compiler.source import Source
 
@@ -76,10 +81,57 @@ def compare(title: str, first: Callable[[], float], second: Callable[[], float],
     return ratio
 
 
+# `archc check` as it is; and the same process with claims left as they are.
+WITHOUT = "import archlang.compiler.analysis.biases as b; b.prove = lambda *_: []; "
+COMMAND = "import sys; from archlang.cli.main import main; sys.argv[0] = 'archc'; main()"
+
+
+def without(text: str) -> float:
+    """As `check`, with nothing proved."""
+    with patch.object(archlang.compiler.analysis.biases, "prove", return_value=[]):
+        return check(text)
+
+
+def child(code: str, path: str) -> float:
+    """The processor time of a whole command."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    subprocess.run([sys.executable, "-c", code, "check", path], check=True, capture_output=True)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+
+
+def added(title: str, pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    """Prints the least of both, and by how much the first is more."""
+    on, off = (min(side) for side in zip(*pairs, strict=True))
+    print(f"{title:58} {on * 1e3:8.1f} ms / {off * 1e3:8.1f} ms = +{(on / off - 1) * 100:.0f}%")
+    return on, off
+
+
+def proofs(rounds: int, processes: int) -> None:
+    """What the proofs of claims add to checking each shipped spec, in process and in whole commands, and to all."""
+    folder = Path(str(resources.files("archlang.specs")))
+    ways: dict[str, list[tuple[float, float]]] = {"in process": [], "whole command": []}
+    for path in sorted(p for family in ("cnn", "foundations") for p in (folder / family).glob("*.arch")):
+        text, name = path.read_text(encoding="utf-8"), f"{path.parent.name}/{path.stem}"
+        check(text), without(text)
+        pairs = [(check(text), without(text)) for _ in range(rounds)]
+        ways["in process"].append(added(f"{name}, with proofs / without", pairs))
+        if processes:
+            pairs = [(child(COMMAND, str(path)), child(WITHOUT + COMMAND, str(path))) for _ in range(processes)]
+            ways["whole command"].append(added("    whole command", pairs))
+    for way, times in ways.items():
+        if times:
+            added(f"all shipped specs, {way}", [(sum(on for on, _ in times), sum(off for _, off in times))])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--processes", type=int, default=3, help="whole commands for each spec; 0: none")
+    parser.add_argument("--proofs", action="store_true", help="only what proofs add to the shipped specs")
+    given = parser.parse_args()
+    rounds = given.rounds
+    if given.proofs:
+        return proofs(rounds, given.processes)
     compare("archc check lenet5 / imports, whole processes", lambda: process(CHECK), lambda: process(IMPORTS), rounds)
     shipped = resources.files("archlang.specs").joinpath("cnn/resnet_cifar.arch").read_text(encoding="utf-8")
     family = shipped[: shipped.index("network ResNet20")]
@@ -95,6 +147,7 @@ def main() -> None:
             lambda n=n: check(sources[n // 2]),
             rounds,
         )
+    proofs(rounds, given.processes)
 
 
 if __name__ == "__main__":
