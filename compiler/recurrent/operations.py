@@ -100,8 +100,8 @@ class Operations:
         return is_one_minus(value)
 
     def _sum(self, a: Expr, b: Expr) -> Call | None:
-        if (one := _product(a)) and (other := _product(b)):
-            for one, other in ((one, other), (other, one)):
+        if (left := _product(a)) and (right := _product(b)):
+            for one, other in ((left, right), (right, left)):
                 if (found := self._between(one, other)) is not None:
                     return found
         return self._added(a, b) or self._added(b, a)

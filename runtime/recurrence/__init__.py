@@ -1,1 +1,185 @@
-"""Recurrences that run: equations of a cell, walked along an axis."""
+"""Recurrences that run: the equations of a cell, walked along an axis.
+
+Generated modules hold a `Recurrence` for each scan whose cell has equations. The ways in which it can run compute the
+same, up to rounding:
+
+- `compiled`: C made for the equations and built where it runs, on a CPU in single or double precision;
+- `layer`: the layer of PyTorch that has the same equations (LSTM, GRU, a plain one), on a GPU;
+- `eager`: a loop of tensor operations with a derived backward pass, anywhere;
+- `plain`: a loop that PyTorch's autograd, tracers and transforms follow: what export, `torch.compile`, `vmap` and
+  forward-mode derivatives get.
+
+Gradients of gradients go through `plain` as well, where `eager` ran; `compiled` and `layer` have none: ask for
+`using("plain")` or `using("eager")` where they are needed.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+
+import torch
+from archlang.compiler.recurrent.equations import read
+from torch import Tensor
+
+from . import eager
+from .plain import plain
+
+__all__ = ["WAYS", "Recurrence", "using"]
+
+WAYS = ("compiled", "layer", "eager", "plain")
+VARIABLE = "ARCHLANG_RECURRENCE"  # in the environment: a way for the whole process
+
+_chosen: ContextVar[str | None] = ContextVar("recurrence", default=None)
+
+
+@contextmanager
+def using(way: str | None) -> Iterator[None]:
+    """Recurrences inside run in one of `WAYS`, and fail where they can't; None: in the one that fits best."""
+    if way is not None and way not in WAYS:
+        raise ValueError(f"recurrences run in one of the ways {', '.join(WAYS)}, not `{way}`")
+    token = _chosen.set(way)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+class Recurrence:
+    """A recurrence, from the text form of its equations. Raises ValueError where they don't fit together."""
+
+    def __init__(self, text: str) -> None:
+        self.equations = read(text)
+        self.text = str(self.equations)
+
+    def __repr__(self) -> str:
+        eq = self.equations
+        return f"Recurrence({', '.join(eq.inputs)} -> {', '.join(eq.outputs)}; {', '.join(eq.states)})"
+
+    def __reduce__(self) -> tuple[type[Recurrence], tuple[str]]:
+        return Recurrence, (self.text,)
+
+    def __call__(
+        self,
+        inputs: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        states: Sequence[Tensor | None] = (),
+        constants: Sequence[Tensor] = (),
+        *,
+        mask: Tensor | None = None,
+        reverse: bool = False,
+    ) -> tuple[Tensor, ...]:
+        """Outputs [B, T, n] in order, then last states [B, n].
+
+        inputs: [B, T, n] each. weights, states [B, n] and constants [B, n]: in the order of the equations. A state that
+        is None (or all, where none are given) starts at zero. mask: bool [B, T]; where it is false the states stay as
+        they are and the outputs are zero. reverse: from the last step to the first; outputs stand where their inputs
+        stood."""
+        states = tuple(states) or (None,) * len(self.equations.states)
+        if _traced((*inputs, *weights)) or inputs[0].numel() == 0:
+            return plain(self.equations, inputs, weights, states, constants, mask, reverse)
+        kind = inputs[0].device.type
+        if not torch.is_autocast_enabled(kind):
+            return self._run(inputs, weights, states, constants, mask, reverse)
+        dtype = torch.get_autocast_dtype(kind)
+        cast = [[None if t is None else t.to(dtype) for t in group] for group in (inputs, weights, states, constants)]
+        with torch.autocast(kind, enabled=False):
+            return self._run(*cast, mask, reverse)
+
+    def _run(
+        self,
+        inputs: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        states: Sequence[Tensor | None],
+        constants: Sequence[Tensor],
+        mask: Tensor | None,
+        reverse: bool,
+    ) -> tuple[Tensor, ...]:
+        asked = _chosen.get() or os.environ.get(VARIABLE)
+        if asked is not None:
+            return _WAYS[asked](self, inputs, weights, states, constants, mask, reverse)
+        for way in _ways(inputs[0], mask):
+            try:
+                return _WAYS[way](self, inputs, weights, states, constants, mask, reverse)
+            except Unfit:
+                continue
+        return plain(self.equations, inputs, weights, states, constants, mask, reverse)
+
+
+class Unfit(Exception):
+    """This way can't run this recurrence; another can."""
+
+
+def _ways(like: Tensor, mask: Tensor | None) -> list[str]:
+    """What fits, best first. `plain` always does."""
+    if like.device.type == "cpu":
+        return ["compiled", "eager"] if like.dtype in (torch.float32, torch.float64) else ["eager"]
+    # A kernel of our own for GPUs (`fused.py`) has its place here.
+    return ["layer", "eager"] if like.device.type == "cuda" and mask is None else ["eager"]
+
+
+def _traced(tensors: Sequence[Tensor]) -> bool:
+    """Does something watch each operation, which would not see into ours?"""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+        or any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors)
+        or any(t.device.type == "meta" for t in tensors)
+    )
+
+
+_Way = Callable[
+    [
+        Recurrence,
+        Sequence[Tensor],
+        Sequence[Tensor],
+        Sequence[Tensor | None],
+        Sequence[Tensor],
+        Tensor | None,
+        bool,
+    ],
+    tuple[Tensor, ...],
+]
+
+
+def _compiled(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
+    from .build import NoCompiler
+    from .compiled import run
+
+    try:
+        return run(of.text, inputs, weights, states, constants, mask, reverse)
+    except NoCompiler as reason:
+        if _chosen.get() == "compiled":
+            raise
+        _say(f"recurrences run as loops of tensor operations, which takes longer: {reason}")
+        raise Unfit from reason
+
+
+@cache
+def _say(text: str) -> None:
+    """A warning, once."""
+    warnings.warn(text, stacklevel=2)
+
+
+def _eager(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
+    try:
+        return eager.run(of.text, inputs, weights, states, constants, mask, reverse)
+    except eager.Unsupported as reason:
+        raise Unfit(str(reason)) from reason
+
+
+def _layer(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
+    raise Unfit("not yet")
+
+
+def _plain(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
+    return plain(of.equations, inputs, weights, states, constants, mask, reverse)
+
+
+_WAYS: dict[str, _Way] = {"compiled": _compiled, "layer": _layer, "eager": _eager, "plain": _plain}

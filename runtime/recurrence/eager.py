@@ -37,7 +37,7 @@ def run(
     begun = starts(program.equations, inputs, states)
     tensors = (*inputs, *begun, *constants, *weights)
     graded = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    return _Recurrence.apply(program, mask, reverse, graded, *tensors)  # type: ignore[no-any-return]
+    return _Recurrence.apply(program, mask, reverse, graded, *tensors)
 
 
 class Program:
@@ -125,7 +125,10 @@ class _Walk:
         eq = program.equations
         self.program, self.loop, self.merged, self.reverse = program, program.loop, program.merged, reverse
         given = iter(tensors)
-        self.inputs = {name: next(given).transpose(0, 1).contiguous() for name in eq.inputs}
+        # Not a number times zero is not zero: what is masked must not matter even then.
+        hidden = None if mask is None else ~mask.unsqueeze(-1)
+        inputs = [x if hidden is None else x.masked_fill(hidden, 0) for x in (next(given) for _ in eq.inputs)]
+        self.inputs = {name: x.transpose(0, 1).contiguous() for name, x in zip(eq.inputs, inputs, strict=True)}
         self.states = {name: next(given) for name in eq.states}
         self.constants = {name: next(given) for name in eq.constants}
         self.weights = dict(zip(eq.weights, given, strict=True))

@@ -99,6 +99,8 @@ def plain(
     fixed = {**dict(zip(equations.weights, weights, strict=True))}
     fixed |= dict(zip(equations.constants, constants, strict=True))
     at = dict(zip(equations.states, starts(equations, inputs, states), strict=True))
+    if mask is not None:  # not a number times zero is not zero: what is masked must not matter even then
+        inputs = [x.masked_fill(~mask.unsqueeze(-1), 0) for x in inputs]
     rows = list(zip(*(x.unbind(1) for x in inputs), strict=True))
     masks = [None] * len(rows) if mask is None else mask.unsqueeze(-1).unbind(1)
     order = range(len(rows))[::-1] if reverse else range(len(rows))
