@@ -22,6 +22,7 @@ from ..sizes import Dim, bounds, substitute
 from ..source import Span
 from .cost import nominal_sizes
 from .labels import beneath, label
+from .scans import steps
 
 Sizes = Mapping[str, int | Dim]
 _UNBOUNDED = 1 << 62
@@ -70,11 +71,12 @@ class Detour:
 
 @dataclass(frozen=True)
 class _Inside:
-    """Members of a block's own cut, seen from where it is called."""
+    """Members of a block's own cut, seen from where it is called; of a cell, as often as it takes steps."""
 
     path: str
     members: tuple[Member | _Inside, ...]
     call: Span | None
+    times: int = 1
 
 
 @dataclass
@@ -178,7 +180,10 @@ class Cutter:
                 continue
             operands = [where.get(ref) for ref in graph.operands(number)]
             before = {vertex for vertex in operands if vertex is not None}
-            if node.kind is Kind.CALL and node.graph is not None:
+            if node.graph is not None and node.scan is not None:
+                results = self._scan(layout, graph, number, operands, sizes)
+                where |= {Ref(number, i): vertex for i, vertex in enumerate(results) if vertex is not None}
+            elif node.graph is not None:
                 inner = self._block(node.graph, {name: substitute(size, sizes) for name, size in node.sizes})
                 results = _copied(layout, inner, operands, (label(graph, number), node.span))
                 where |= {Ref(number, i): vertex for i, vertex in enumerate(results) if vertex is not None}
@@ -189,6 +194,22 @@ class Cutter:
                     add(Ref(number, result), before)
         layout.results = [where.get(goal) for goal in goals]
         return layout
+
+    def _scan(
+        self, layout: _Layout, graph: Graph, number: int, operands: Sequence[Vertex | None], sizes: Sizes
+    ) -> list[Vertex | None]:
+        """Puts a cell in: its last step, through which final states come, and all its steps side by side, through which
+        outputs come. Its states may know all that enters."""
+        node, before = graph[number], {vertex for vertex in operands if vertex is not None}
+        assert node.graph is not None
+        inner = self._block(node.graph, {name: substitute(size, sizes) for name, size in node.sizes})
+        length = self._counted([substitute(steps(graph, number), sizes)])
+        place, first = (label(graph, number), node.span), len(node.graph.outputs) - len(node.graph.states)
+        found: list[Vertex | None] = []
+        for times, results in ((length, slice(0, first)), (1, slice(first, None))):
+            fed = [_repeated(layout, inner, entry, place, times, before) for entry in inner.inputs]
+            found += _copied(layout, inner, fed, place, times)[results]
+        return found
 
     def _counted(self, shape: Sequence[int | Dim]) -> int:
         """By how much a tensor of this shape counts."""
@@ -210,19 +231,29 @@ def _product(shape: Sequence[int | Dim]) -> int | Dim:
 
 
 def _copied(
-    layout: _Layout, inner: _Layout, operands: Sequence[Vertex | None], place: tuple[str, Span | None]
+    layout: _Layout,
+    inner: _Layout,
+    operands: Sequence[Vertex | None],
+    place: tuple[str, Span | None],
+    times: int = 1,
 ) -> list[Vertex | None]:
-    """Puts a block's layout in where it is called (path and span). Returns where its results went."""
+    """Puts a block's layout in where it is called (path and span), perhaps several `times` side by side. Returns where
+    its results went."""
     where: dict[Vertex, Vertex | None] = dict(zip(inner.inputs, operands, strict=True))
     for vertex in inner.flow:  # in an order in which what comes before is there
         if vertex not in where:
             before = {where[v] for v in inner.flow.pred[vertex]} - {None}
-            data = inner.flow.nodes[vertex]
-            fed = {v for v in before if v is not None}
-            where[vertex] = (
-                layout.vertex(data["capacity"], (_Inside(place[0], data["members"], place[1]),), fed) if fed else None
-            )
+            where[vertex] = _repeated(layout, inner, vertex, place, times, {v for v in before if v is not None})
     return [None if vertex is None else where[vertex] for vertex in inner.results]
+
+
+def _repeated(
+    layout: _Layout, inner: _Layout, vertex: Vertex, place: tuple[str, Span | None], times: int, before: set[Vertex]
+) -> Vertex | None:
+    """A vertex of a block's layout where it is called; None where nothing leads to it."""
+    data = inner.flow.nodes[vertex]
+    members = (_Inside(place[0], data["members"], place[1], times),)
+    return layout.vertex(min(data["capacity"] * times, _UNBOUNDED), members, before) if before else None
 
 
 def _narrowed(layout: _Layout) -> _Layout:
@@ -278,13 +309,15 @@ def _minimum(layout: _Layout, goal: Vertex) -> tuple[int, tuple[Member | _Inside
     return min(total, _UNBOUNDED), tuple(m for vertex in cut for m in flow.nodes[vertex]["members"])
 
 
-def _flat(members: Iterable[Member | _Inside], prefix: str = "", call: Span | None = None) -> Iterable[Member]:
+def _flat(
+    members: Iterable[Member | _Inside], prefix: str = "", call: Span | None = None, times: int = 1
+) -> Iterable[Member]:
     for member in members:
         path = beneath(prefix, member.path)
         if isinstance(member, _Inside):
-            yield from _flat(member.members, path, call or member.call)
+            yield from _flat(member.members, path, call or member.call, times * member.times)
         else:
-            yield replace(member, path=path, call=call)
+            yield replace(member, path=path, call=call, elements=member.elements * times)
 
 
 def called_sizes(program: Program, graph: Graph) -> list[Sizes]:

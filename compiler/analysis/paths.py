@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..graph import Graph, Kind, Ref
+from ..graph import Graph, Kind, Node, Ref
 from ..ops.base import Glyph, Op
 from ..source import Span
 from .alike import Alike
 from .cost import is_weight_layer
 from .labels import beneath, label
+from .through_time import rounds, states_of
 
 Cost = tuple[int, ...]
 
@@ -111,10 +112,11 @@ class Ways:
             operands = [found[ref] for ref in refs]
             if node.kind in (Kind.INPUT, Kind.TARGET):
                 found[Ref(number)] = {graph.inputs.index(number): Way(self._free)}
-            elif node.kind is Kind.CALL and node.graph is not None:
+            elif node.graph is not None:
                 inner, place = self.tables(node.graph), (label(graph, number), node.span)
+                fed = operands if node.scan is None else _fed(node, inner, operands, place)
                 for i, output in enumerate(node.graph.outputs):
-                    found[Ref(number, i)] = _through(inner[Ref(output)], operands, *place)
+                    found[Ref(number, i)] = _through(inner[Ref(output)], fed, *place)
             else:
                 table: Table = {}
                 if node.kind is Kind.OP:
@@ -152,6 +154,22 @@ def _through(inner: Table, operands: list[Table], path: str, span: Span | None) 
     return table
 
 
+def _fed(node: Node, inner: dict[Ref, Table], operands: list[Table], place: tuple[str, Span | None]) -> list[Table]:
+    """The ways to the inputs of a cell, to its states through as many steps as are cheapest."""
+    assert node.graph is not None
+    states = states_of(node.graph)
+
+    def after(inputs: list[Table]) -> list[Table]:
+        return [_cheapest(inputs[at], _through(inner[following], inputs, *place)) for at, following in states]
+
+    return rounds(node, operands, {}, after)
+
+
+def _cheapest(known: Table, other: Table) -> Table:
+    better = {at: way for at, way in other.items() if at not in known or way.cost < known[at].cost}
+    return {**known, **better} if better else known
+
+
 def _sum(left: Cost, right: Cost) -> Cost:
     return tuple(a + b for a, b in zip(left, right, strict=True))
 
@@ -180,6 +198,7 @@ def gradient_ways(alike: Alike | None = None) -> Ways:
     return Ways(_of_gradients, (0,), alike)
 
 
+MULTIPLIES = "multiplies by what depends on the input"
 PROJECTION, ACTIVATION, POOLING, FACTOR = "layer with weights", "activation", "pooling", "constant factor"
 
 _FREE, _PARTLY, _WEIGHT, _ENDS = (0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)
@@ -217,12 +236,12 @@ def _of_product(passage: Passage) -> Price:
     """A product with what depends on the input ends the identity; one with weights is a layer with weights."""
     graph, number, operand = passage.graph, passage.number, passage.operand
     if any(depends for i, depends in enumerate(passage.depends) if i != operand):
-        return Price(_ENDS, "multiplies by what depends on the input")
+        return Price(_ENDS, MULTIPLIES)
     op = graph[number].op
     if op is not None and op.name == "div" and operand == 1:
         return Price(_ENDS, "divides by it")
     others = [ref.node for i, ref in enumerate(graph.operands(number)) if i != operand]
-    if any(graph[n].kind in (Kind.WEIGHT, Kind.CALL) for n in graph.needed(others)):
+    if any(graph[n].kind in (Kind.WEIGHT, Kind.CALL, Kind.SCAN) for n in graph.needed(others)):
         return Price(_WEIGHT, PROJECTION)
     return Price(_PARTLY, FACTOR)
 

@@ -14,9 +14,10 @@ from functools import cached_property
 from typing import Any
 
 from ...graph import Graph, Kind, Node, Ref
-from ...relations import Relation, Sees
+from ...relations import Relation, Sees, prefix
 from ..labels import beneath, label
 from ..receptive import Receptive
+from ..through_time import runs_along
 from ..views import View, after
 from .case import Case
 from .findings import Culprit, Finding, Verdict
@@ -224,6 +225,9 @@ def _ways(case: Case, number: int) -> Iterator[tuple[int, int | None, int, int |
         for result, output in enumerate(node.graph.outputs):
             for (out, operand, axis), relation in views[Ref(output)].relations.items():
                 yield result, out, operand, axis, relation
+    elif node.scan is not None:
+        for operand, axis in runs_along(graph, number):  # no two positions find the same number of steps before them
+            yield 0, axis, operand, axis, prefix(uniform=False)
     elif node.op is not None:
         for (result, out, operand, axis), relation in node.op.relations(
             graph.operand_types(number), node.types

@@ -17,6 +17,7 @@ from ..alike import Alike
 from ..cost import is_weight_layer, nominal_sizes
 from ..labels import beneath, label
 from ..receptive import Receptive
+from ..through_time import rounds, states_of
 from ..views import View, after
 from .blame import Pair
 from .case import Case, prover
@@ -259,12 +260,11 @@ class _Crossings:
             before = [found[ref] for ref in operands]
             if node.kind in (Kind.INPUT, Kind.TARGET):
                 found[Ref(number)] = layers[graph.inputs.index(number)]
-            elif node.kind is Kind.CALL and node.graph is not None:
-                for result, crossing in enumerate(self._through(node.graph)):
-                    found[Ref(number, result)] = _fewest(
-                        None if here is None or more is None else here + more
-                        for here, more in zip(before, crossing, strict=True)
-                    )
+            elif node.graph is not None:
+                through = self._through(node.graph)
+                fed = before if node.scan is None else _fed(node, through, before)
+                for result, crossing in enumerate(through):
+                    found[Ref(number, result)] = _past(fed, crossing)
             else:
                 least = _fewest(before)
                 if least is not None and _has_weights(graph, number, node):
@@ -277,6 +277,25 @@ class _Crossings:
         count = len(graph.inputs)
         tables = [self.to_all(graph, [0 if i == at else None for i in range(count)]) for at in range(count)]
         return [[table[Ref(output)] for table in tables] for output in graph.outputs]
+
+
+def _past(before: Sequence[int | None], crossing: Sequence[int | None]) -> int | None:
+    """The fewest layers past what is crossed from each of several values."""
+    ways = zip(before, crossing, strict=True)
+    return _fewest(None if here is None or more is None else here + more for here, more in ways)
+
+
+def _fed(node: Node, through: list[list[int | None]], before: list[int | None]) -> list[int | None]:
+    """The fewest layers before the inputs of a cell, its states after whatever number of steps."""
+    assert node.graph is not None
+    count, states = len(node.graph.inputs), states_of(node.graph)
+    following = through[len(through) - len(states) :]
+
+    def after(inputs: list[int | None]) -> list[int | None]:
+        passed = zip(states, following, strict=True)
+        return [_fewest([inputs[at], _past(inputs[:count], crossing)]) for (at, _), crossing in passed]
+
+    return rounds(node, before, None, after)[:count]
 
 
 def _fewest(counts: Iterator[int | None] | list[int | None]) -> int | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...claims import Adversarial, Bottleneck, Gating, Residual, SmoothLatent
-from ...graph import Graph, Kind
+from ...graph import Graph
 from ...ops.base import Glyph, Interval
 from ..cut import Cut, Cutter, Detour, Member, called_sizes, members_as_json
 from ..gates import Gates, Product
 from ..labels import beneath, label
-from ..paths import ACTIVATION, FACTOR, POOLING, PROJECTION, Step, identity_ways
+from ..paths import ACTIVATION, FACTOR, MULTIPLIES, POOLING, PROJECTION, Step, identity_ways
 from .case import Case, prover
 from .findings import CAVEATS, Caveat, Culprit, Finding, Verdict
 
@@ -125,7 +125,8 @@ def residual(case: Case) -> Finding:
             Verdict.REFUTED,
             f"no path is the identity: the closest passes `{breaks.path}`, which {breaks.what}",
             culprit=_step(breaks, breaks.what),
-            help="add what enters to what leaves, as `skip { … }` does",
+            help="add what enters to what leaves, as `skip { … }` does"
+            + ("; what a gate lets through can claim `gating`" if breaks.what == MULTIPLIES else ""),
             figures={"projections": None},
         )
     if weights > allowed:
@@ -234,7 +235,7 @@ def _drawn(graph: Graph, goal: int) -> Culprit | None:
             continue
         if node.op is not None and node.op.glyph is Glyph.SAMPLE:
             return Culprit(label(graph, number), "noise is drawn here", node.span)
-        if node.kind is Kind.CALL and node.graph is not None:
+        if node.graph is not None:
             inner = next((d for o in node.graph.outputs if (d := _drawn(node.graph, o)) is not None), None)
             if inner is not None:
                 return Culprit(beneath(label(graph, number), inner.path), inner.what, inner.span, node.span)

@@ -202,7 +202,7 @@ class _Norms:
         return self._done[id(graph)]
 
     def _at(self, graph: Graph, number: int, node: Node) -> tuple[int, str]:
-        if node.kind is Kind.CALL and node.graph is not None:
+        if node.graph is not None:
             inside = self.of(node.graph)
             if not inside:
                 return 0, ""
