@@ -190,9 +190,9 @@ int panel(void) { return PANEL; }
 
 def common(double: bool) -> str:
     """What stands before the functions of a recurrence, for float or double."""
-    head = ["#define real double", "#define whole int64_t", "#define F(f) f"]
+    head = ["#define real double", "#define whole int64_t", "#define F(name) name"]
     if not double:
-        head = ["#define real float", "#define whole int32_t", "#define F(f) f##f", *_polynomial()]
+        head = ["#define real float", "#define whole int32_t", "#define F(name) name##f", *_polynomial()]
     return "\n".join([*head, _TYPES, _DOUBLE if double else _FLOAT, *_kernels(), _product(), _THREADS])
 
 

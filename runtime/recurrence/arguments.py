@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
 from archlang.compiler.recurrent.c import is_number, source, whole
-from archlang.compiler.recurrent.equations import Equations, read
-from archlang.compiler.recurrent.plan import Plan
+from archlang.compiler.recurrent.equations import Equations, Product, read
+from archlang.compiler.recurrent.plan import Hoisted, Plan
 from torch import Tensor
 
 from .build import library
 
 TILE = 64
 """The largest number of rows of a batch that are walked together."""
+
+PIECE = 1 << 21
+"""How many bytes of products of inputs are made before the loop reads them, and how many of adjoints before they are
+read: about what the second cache holds."""
 
 
 class Kernel:
@@ -90,21 +96,30 @@ class Arguments:
         return next(iter([*self.inputs.values(), *self.weights.values()]))
 
     def new(self, *shape: int, zero: bool = False) -> Tensor:
-        make = torch.zeros if zero else torch.empty
-        return make(shape, dtype=self.like.dtype)
+        found = torch.empty(shape, dtype=self.like.dtype)
+        _in_large_pages(found)
+        return found.zero_() if zero else found
 
     def rows(self) -> int:
         """How many rows of the batch are walked together."""
         threads = max(1, torch.get_num_threads())
         return max(1, min(TILE, -(-self.batch // threads)))
 
-    def part(self, product: str, first: int, width: int) -> Tensor:
-        """Columns of the weight of a product."""
-        step = self.plan.products[product]
+    def parts(self, products: Sequence[tuple[str, int]], width: int) -> Tensor:
+        """[rows of all products, width]: the columns of their weights from the given ones on."""
+        steps = [(self.plan.products[name], first) for name, first in products]
+        (one, first), (last, _) = steps[0], steps[-1]
+        adjacent = all(
+            a.weight == b.weight and i == j and a.rows and b.rows and a.rows[1] == b.rows[0]
+            for (a, i), (b, j) in pairwise(steps)
+        )
+        if adjacent and one.rows and last.rows:
+            return self.weights[one.weight][one.rows[0] : last.rows[1], first : first + width]
+        return joined([self._part(step, first, width) for step, first in steps], 0)
+
+    def _part(self, step: Product, first: int, width: int) -> Tensor:
         weight = self.weights[step.weight]
-        if step.rows is not None:
-            weight = weight[slice(*step.rows)]
-        return weight if weight.shape[1] == width else weight[:, first : first + width]
+        return weight[slice(*step.rows) if step.rows else slice(None), first : first + width]
 
     def joined_inputs(self, names: Iterable[str]) -> Tensor:
         """[T · B, n] of inputs and constants beside each other."""
@@ -115,17 +130,15 @@ class Arguments:
     def _at_all_steps(self, name: str) -> Tensor:
         return self.constants[name].expand(self.steps, -1, -1)
 
-    def hoisted_weight(self, at: int) -> Tensor:
-        """[rows, columns] of the products before the loop."""
-        hoisted, widths = self.plan.hoisted[at], self.plan.widths
-        rows = [
-            joined(
-                [self.part(product, first, widths[name]) for name, first in zip(hoisted.operands, firsts, strict=True)],
-                1,
-            )
-            for product, firsts in hoisted.products
+    def hoisted_weight(self, hoisted: Hoisted, products: Iterable[str] | None = None) -> Tensor:
+        """[rows, columns] of products before the loop, all or some in an order of their own."""
+        firsts = dict(hoisted.products)
+        order = list(firsts) if products is None else list(products)
+        columns = [
+            self.parts([(p, firsts[p][at]) for p in order], self.plan.widths[name])
+            for at, name in enumerate(hoisted.operands)
         ]
-        return joined(rows, 0)
+        return joined(columns, 1)
 
     def fill(self, fields: Any, holder: list[Tensor]) -> None:
         """The fields that both passes have. holder: keeps what they point to."""
@@ -140,6 +153,24 @@ class Arguments:
         for at, (name, shape) in enumerate(eq.weights.items()):
             if len(shape) == 1:
                 point(fields, holder, f"weight{at}", self.weights[name].contiguous())
+
+
+@cache
+def _advise() -> Any:
+    """The system's `madvise`, or None."""
+    try:
+        return ctypes.CDLL(None).madvise if sys.platform == "linux" else None
+    except (AttributeError, OSError, TypeError):
+        return None
+
+
+def _in_large_pages(tensor: Tensor) -> None:
+    """Asks for pages of 2 MiB, where a tensor has some: the system gives them out one by one, which takes its time."""
+    page = 1 << 21
+    start, size = tensor.data_ptr(), tensor.numel() * tensor.element_size()
+    first, end = -(-start // page) * page, (start + size) // page * page
+    if end > first and (advise := _advise()) is not None:
+        advise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), 14)  # MADV_HUGEPAGE; what it says is no matter
 
 
 def joined(parts: list[Tensor], dim: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from archlang.compiler.recurrent.equations import Equations
 from torch import Tensor
 
-from .arguments import Arguments, Kernel, joined, kernel, panels, point, rows
+from .arguments import PIECE, Arguments, Kernel, kernel, panels, point, rows
 from .build import NoCompiler
 from .gradients import gradients
 
@@ -21,7 +21,7 @@ __all__ = ["NoCompiler", "run"]
 
 
 def run(
-    equations: Equations,
+    equations: Equations | str,
     inputs: Sequence[Tensor],
     weights: Sequence[Tensor],
     states: Sequence[Tensor | None],
@@ -36,10 +36,11 @@ def run(
     mask: bool [B, T]; where it is False, states stay and outputs are 0. reverse: walks from the last step to the first.
     All of one type, float32 or float64, on the CPU. extra: flags for the compiler. Raises NoCompiler."""
     like = next(iter([*inputs, *weights, *(s for s in states if s is not None)]))
-    made = kernel(str(equations), like.dtype == torch.float64, extra)
     given = [s for s in states if s is not None]
+    made = kernel(equations if isinstance(equations, str) else str(equations), like.dtype == torch.float64, extra)
+    graded = torch.is_grad_enabled() and any(t.requires_grad for t in (*inputs, *weights, *constants, *given))
     absent = tuple(s is None for s in states)
-    result = _Walk.apply(made, mask, reverse, absent, *inputs, *weights, *constants, *given)
+    result = _Walk.apply(made, mask, reverse, absent, graded, *inputs, *weights, *constants, *given)
     return cast(tuple[Tensor, ...], result)
 
 
@@ -50,17 +51,24 @@ class _Walk(torch.autograd.Function):
     """The walk over all steps."""
 
     @staticmethod
-    def forward(ctx: Any, made: Kernel, mask: Tensor | None, reverse: bool, absent: tuple[bool, ...], *tensors: Tensor):
+    def forward(
+        ctx: Any,
+        made: Kernel,
+        mask: Tensor | None,
+        reverse: bool,
+        absent: tuple[bool, ...],
+        graded: bool,
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
         arguments = Arguments(made, mask, reverse, absent, tensors)
-        needed = any(ctx.needs_input_grad)
-        outputs, sequences, tape = _forward(arguments, needed)
+        outputs, sequences, tape = _forward(arguments, graded)
         last = -1 if not reverse else 0
         final = []
         for name, sequence in sequences.items():
-            full = needed or made.full[list(made.equations.states).index(name)]
+            full = graded or made.full[list(made.equations.states).index(name)]
             at = last if full else arguments.steps & 1
             final.append(sequence[at].clone())
-        if needed:
+        if graded:
             ctx.made, ctx.mask, ctx.reverse, ctx.absent = made, mask, reverse, absent
             ctx.set_materialize_grads(False)
             ctx.save_for_backward(*tensors, *sequences.values(), tape)
@@ -74,7 +82,7 @@ class _Walk(torch.autograd.Function):
         tensors, sequences, tape = saved[: -count - 1], saved[-count - 1 : -1], saved[-1]
         arguments = Arguments(ctx.made, ctx.mask, ctx.reverse, ctx.absent, tensors)
         states = dict(zip(ctx.made.equations.states, sequences, strict=True))
-        return (None, None, None, None, *gradients(arguments, states, tape, given, ctx.needs_input_grad[4:]))
+        return (None, None, None, None, None, *gradients(arguments, states, tape, given, ctx.needs_input_grad[5:]))
 
 
 def _forward(arguments: Arguments, training: bool) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
@@ -82,26 +90,31 @@ def _forward(arguments: Arguments, training: bool) -> tuple[list[Tensor], dict[s
     plan, made = arguments.plan, arguments.kernel
     steps, batch = arguments.steps, arguments.batch
     width = plan.tape_width if training else plan.before_width
-    tape = arguments.new(steps, batch, width)
-    flat = tape.view(steps * batch, width)
-    for at, hoisted in enumerate(plan.hoisted):
-        weight = arguments.hoisted_weight(at)
-        into = flat[:, hoisted.column : hoisted.column + weight.shape[0]]
-        torch.mm(arguments.joined_inputs(hoisted.operands), weight.t(), out=into)
+    piece = max(1, min(steps, PIECE // max(1, batch * width * arguments.like.element_size())))
+    tape = arguments.new(steps if training else piece, batch, width)
     sequences = _state_sequences(arguments, training)
     holder: list[Tensor] = []
     fields = made.forward_type()
     arguments.fill(fields, holder)
-    point(fields, holder, "tape", tape)
     fields.tape_row = width
     for at, sequence in enumerate(sequences.values()):
         point(fields, holder, f"state{at}", sequence)
     for at, group in enumerate(plan.groups):
-        parts = [arguments.part(p, first, plan.flat.widths[group.node]) for p, first in group.products]
-        point(fields, holder, f"packed{at}", panels(joined(parts, 0).t(), made.panel))
+        parts = arguments.parts(group.products, plan.flat.widths[group.node])
+        point(fields, holder, f"packed{at}", panels(parts.t(), made.panel))
     outputs = _outputs(arguments, fields, holder, sequences)
-    if steps and batch:
-        made.call("train" if training else "infer", fields, batch, arguments.rows())
+    if batch:
+        before = [(h, arguments.joined_inputs(h.operands), arguments.hoisted_weight(h).t()) for h in plan.hoisted]
+        for start in range(0, steps, piece):
+            stop = min(start + piece, steps)
+            low = (steps - stop if arguments.reverse else start) * batch
+            high = low + (stop - start) * batch
+            part = tape.view(-1, width)[low:high] if training else tape.view(-1, width)[: high - low]
+            for h, x, weight in before:
+                torch.mm(x[low:high], weight, out=part[:, h.column : h.column + weight.shape[1]])
+            fields.start, fields.stop = start, stop
+            fields.tape = part.data_ptr() - low * width * part.element_size()
+            made.call("train" if training else "infer", fields, batch, arguments.rows())
     return [_masked(arguments, y.transpose(0, 1), at) for at, y in enumerate(outputs)], sequences, tape
 
 
