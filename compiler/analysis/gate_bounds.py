@@ -48,8 +48,8 @@ def _outside(graph: Graph, gate: Gated, bounds: Interval) -> Diagnostic:
     if not free and not certain(graph, gate.ref):
         lies = f"is only known to lie in {interval(bounds)}"
     gives = f"`{path}` may give any number" if free else f"`{path}` gives {interval(bounds)}"
-    squash = "tanh" if gate.lo < 0 else "sigmoid"
-    help = f"send it through `{squash}`"
+    lies_in = {(0.0, 1.0): "sigmoid", (-1.0, 1.0): "tanh"}
+    help = f"send it through `{lies_in.get((gate.lo, gate.hi), f'clamp({gate.lo:g}, {gate.hi:g})')}`"
     if not isinf(bounds.lo) and not isinf(bounds.hi):
         help += f", or say where it lies: `gate {gate.name} in {interval(bounds)} = …`"
     return Diagnostic(

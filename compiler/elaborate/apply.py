@@ -13,7 +13,7 @@ from ..graph import Graph, Instance, Kind, Layer, Node
 from ..ops.base import Op, Refusal, WeightSpec
 from ..source import Span
 from ..syntax import ast
-from .cells import Run, no_cell, use_cell
+from .cells import Run, no_cell, no_states, use_cell
 from .families import Handed, read_by_defaults
 from .labels import Labels
 from .modules import Below
@@ -191,6 +191,8 @@ class Applier(TensorEvaluator):
             use.operands = [joined[0]]
         if use.run is not None:
             raise no_cell(recipe, use.span)
+        if use.starts:
+            raise no_states(recipe, use.span)
         made = self._made(op, recipe, use)
         replaced = self._op_operands(made, use)
         types = tuple([t.type for t in use.operands])
@@ -350,9 +352,7 @@ class Applier(TensorEvaluator):
         if use.run is not None:
             raise no_cell(recipe, use.span)
         if use.starts:
-            raise error(
-                "A0537", f"`{item.name.text}` is no cell: it has no state that could start `from` anything", use.span
-            )
+            raise no_states(recipe, use.span)
         arguments, frozen = self.arguments_of(target, item, recipe, use)
         operands = self.block_operands(item, self.session.inputs(item), use)
         call = self.session.call(target, arguments, frozen, tuple(t.type for t in operands), self.starts, use.span)

@@ -265,10 +265,16 @@ def _check_mask(applier: Applier, what: _Scanned, axis: Axis, held: Sequence[Ten
             span,
             help="compare to make one: `tokens != 0`" if mask.type.dtype != "bool" else None,
         )
-    for left, right in zip(mask.type.shape, wanted.shape, strict=True):
+    for given, asked in zip(mask.type.axes, wanted.axes, strict=True):
+        left, right = given.size, asked.size
         verdict = compare(left, right)
         message = f"the mask of this scan must be {wanted}, found {mask.type}"
-        if verdict is Verdict.REFUTED:
+        elsewhere = given.name is not None and given.name != asked.name and given.name in wanted.names
+        if (
+            verdict is Verdict.REFUTED
+            or elsewhere
+            or (asked is wanted.axes[-1] and given.name not in (None, axis.name))
+        ):
             raise error("A0539", message, span, labels=[Label(mask.span, f"this is {mask.type}")])
         if verdict is Verdict.OPEN:
             applier.check(Check("equal", left, right, message), span)
@@ -281,4 +287,14 @@ def no_cell(value: Any, span: Span):
         f"`scan` runs a cell along an axis, found {describe(value)}",
         span,
         help="declare it as `cell`, with a `state` and its next value; layers work on all positions without a scan",
+    )
+
+
+def no_states(value: Any, span: Span):
+    """The diagnostic for a start of what is no cell."""
+    return error(
+        "A0537",
+        f"{describe(value)} has no state that could start `from` anything",
+        span,
+        help="`from` gives starts to the states of a cell; further operands come `with` a layer or block",
     )
