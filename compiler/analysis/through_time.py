@@ -52,4 +52,8 @@ def runs_along(graph: Graph, number: int) -> list[tuple[int, int]]:
     node = graph[number]
     if node.kind is not Kind.SCAN or node.scan is None:
         return []
-    return [(i, axis) for i, axis in enumerate(node.scan.axes) if axis is not None]
+    along = [(i, axis) for i, axis in enumerate(node.scan.axes) if axis is not None]
+    if node.scan.masked:
+        types = graph.operand_types(number)
+        along.append((len(types) - 1, types[-1].rank - 1))
+    return along
