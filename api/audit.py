@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .program import Compiled, Path_, compile
-from .training import restore
+from .training import plan_for, restore
 
 if TYPE_CHECKING:
     from archlang.runtime.audit import Result
@@ -40,13 +40,16 @@ def probe(
     weights: Path_ | None = None,
     seed: int = 0,
     batches: int = 2,
+    on: str | None = None,
+    data: Path_ | None = None,
     **settings: Any,
 ) -> list[Probe]:
     """Measures the gradient that arrives at each layer with weights and, for sequences, at each position: one probe a
     target, drawn into one plot where `output` is given.
 
-    weights: as in `load`, of a single target; fresh ones when left out. batches: random ones, of four examples. The
-    rest is as in `compile`. Raises ArchError."""
+    weights: as in `load`, of a single target; fresh ones when left out. batches: of four examples each, random numbers
+    unless `on` names the data of the `train` block whose examples they are, or `data` a file or folder in place of what
+    that block names. The rest is as in `compile`. Raises ArchError."""
     from archlang.runtime.probe import draw_probes
     from archlang.runtime.probe import probe as run
 
@@ -54,7 +57,12 @@ def probe(
     if weights is not None and len(programs) != 1:
         raise ValueError("weights are those of one network")
     trained = None if weights is None else restore(programs[0], weights)[0]
-    found = [run(program, trained, seed=seed, batches=batches) for program in programs]
+    plans = [plan_for(program, on) if on is not None or data is not None else None for program in programs]
+    path = None if data is None else Path(data)
+    found = [
+        run(program, trained, seed=seed, batches=batches, plan=plan, data=path)
+        for program, plan in zip(programs, plans, strict=True)
+    ]
     if output is not None:
         draw_probes(found, Path(output))
     return found

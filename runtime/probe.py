@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from math import log10
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from archlang.compiler.analysis.receptive import Receptive
 from archlang.compiler.diagnostics import error
 from archlang.compiler.graph import Graph, Kind, Program, Ref
 from archlang.compiler.sizes import evaluate, symbols
+from archlang.compiler.training_plan import TrainPlan
 from torch import Tensor, nn
 
 from .audit.bench import compiled, draw, indices_of, sliced
 from .audit.results import Untestable
+from .data import load
+from .data.feed import Feed
 from .files import write_atomically
 from .module import build
 
@@ -62,13 +66,22 @@ class Probe:
         }
 
 
-def probe(program: Program, weights: nn.Module | None = None, *, seed: int = 0, batches: int = BATCHES) -> Probe:
-    """Runs random batches forwards and backwards through a network in training mode, and measures the gradient that
+def probe(
+    program: Program,
+    weights: nn.Module | None = None,
+    *,
+    seed: int = 0,
+    batches: int = BATCHES,
+    plan: TrainPlan | None = None,
+    data: Path | None = None,
+) -> Probe:
+    """Runs batches forwards and backwards through a network in training mode, and measures the gradient that
     arrives at each layer with weights: the root mean square over the batches of its L2 norm.
 
     The quantity that is differentiated is a random weighting of the outputs, the same at every depth; for sequences, of
     the last place of the outputs. weights: a module of the program, for its weights; else fresh ones, of the seed.
-    Raises A1240 when there is nothing to measure."""
+    plan: examples of its training part, drawn by the seed, in place of random numbers. data: a file or folder in place
+    of the one that the plan names. Raises A1240 when there is nothing to measure, and what `load` does of the data."""
     graph = program.graph
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -81,13 +94,26 @@ def probe(program: Program, weights: nn.Module | None = None, *, seed: int = 0, 
         if not subject.layers:
             help = "a probe shows how much of the gradient reaches each convolution or linear layer"
             raise error("A1240", f"`{program.name}` has no layers with weights", graph.span, help=help)
-        runs = [subject.run(seed + i) for i in range(batches)]
+        drawn: list[list[Tensor] | None] = [None] * batches
+        if plan is not None:
+            drawn = list(_examples(program, plan, data, seed, batches))
+        runs = [subject.run(seed + i, inputs) for i, inputs in enumerate(drawn)]
     layers = tuple((path, _mean([norms[path] for norms, _ in runs])) for path in subject.layers)
     sequences = tuple(
         Along(name, axis, tuple(_mean(list(at)) for at in zip(*(found[i] for _, found in runs), strict=True)))
         for i, (name, axis) in enumerate(subject.named)
     )
     return Probe(program.name, layers, sequences)
+
+
+def _examples(program: Program, plan: TrainPlan, data: Path | None, seed: int, batches: int) -> Iterator[list[Tensor]]:
+    """The inputs of some batches of the training part, prepared as for training but not varied."""
+    examples, parts, _ = load(program, plan, data)
+    feed = Feed(examples, parts.part("train"), BATCH, torch.device("cpu"), shuffle=True, seed=seed)
+    every = (batch for epoch in count() for batch in feed.epoch(epoch))
+    inputs = len(program.input_nodes())
+    for batch in islice(every, batches):
+        yield list(batch[:inputs])
 
 
 def _mean(norms: Sequence[float]) -> float:
@@ -140,10 +166,10 @@ class _Subject:
     def load(self, state: Mapping[str, Tensor]) -> None:
         self.module.load_state_dict({key: state[key] for key in self.module.state_dict()})
 
-    def run(self, seed: int) -> tuple[dict[str, float], list[list[float]]]:
-        """Norms by layer, and by position of each sequence, for one batch."""
+    def run(self, seed: int, inputs: list[Tensor] | None = None) -> tuple[dict[str, float], list[list[float]]]:
+        """Norms by layer, and by position of each sequence, for one batch; a random one where no inputs are given."""
         generator = torch.Generator().manual_seed(seed)
-        inputs = self._inputs(generator)
+        inputs = self._inputs(generator) if inputs is None else inputs
         leaves = {i for at, i, _, _ in self.sequences if at < 0}
         inputs = [x.requires_grad_() if i in leaves else x for i, x in enumerate(inputs)]
         found = self.module(*inputs)

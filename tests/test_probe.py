@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import archlang
+import numpy
 import pytest
 import torch
 from archlang.cli.main import run
@@ -134,3 +135,32 @@ def test_bars_and_ratios():
     dead = Probe("N", (("a", 0.0), ("b", 2.0)), (Along("x", "T", (1.0, 2.0)),))
     assert dead.ratio == 0
     assert dead.as_json()["sequences"] == [{"input": "x", "axis": "T", "gradients": [1.0, 2.0]}]
+
+
+TRAINED = """
+network Lines {
+  input x: [B, D=2]
+  target y: int[B]
+  output logits = x -> a: linear(3) -> tanh -> b: linear(2)
+  loss nll = (logits, y) -> cross_entropy
+}
+train Lines on npz("given.npz") { epochs 1 }
+"""
+
+
+def test_examples_of_the_train_block(tmp_path, capsys):
+    numpy.savez(tmp_path / "given.npz", x=numpy.zeros((40, 2), "float32"), y=numpy.arange(40) % 2)
+    numpy.savez(tmp_path / "other.npz", x=numpy.ones((40, 2), "float32"), y=numpy.arange(40) % 2)
+    path = tmp_path / "lines.arch"
+    path.write_text(TRAINED)
+    (found,) = archlang.probe(path, on="npz")
+    (random,) = archlang.probe(path)
+    (other,) = archlang.probe(path, data=tmp_path / "other.npz")
+    assert len({found.layers, random.layers, other.layers}) == 3
+    assert archlang.probe(path, on="npz") == [found]
+    assert run(["probe", str(path), "--data", str(tmp_path / "other.npz"), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["networks"][0]["layers"]
+    assert [entry["gradient"] for entry in shown] == [norm for _, norm in other.layers]
+    assert run(["probe", str(path), "--data", str(tmp_path / "none.npz")]) == 1
+    assert run(["probe", str(path), "--on", "digits"]) == 2
+    assert "A1217" in capsys.readouterr().err

@@ -27,7 +27,7 @@ EPILOG = """\b
 Examples:
   archc probe resnet_cifar:ResNet56                    at initialisation
   archc probe plain.arch residual.arch -o depths.svg   two networks in one plot
-  archc probe lenet5 -w runs/lenet5                    after training
+  archc probe lenet5 -w runs/lenet5 --on digits        after training, with examples
 """
 _FORMS = (".png", ".svg", ".pdf")
 
@@ -44,7 +44,13 @@ _FORMS = (".png", ".svg", ".pdf")
 )
 @click.option("-o", "--output", metavar="FILE", help="Write a plot: .png, .svg or .pdf.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Of weights and inputs.")
-@click.option("--batches", type=click.IntRange(1, 1000), default=2, show_default=True, help="Random batches of four.")
+@click.option("--batches", type=click.IntRange(1, 1000), default=2, show_default=True, help="Of four examples each.")
+@click.option("--on", metavar="DATA", help="Examples of the `train` block on this data, in place of random numbers.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Examples of the `train` block, from a file or folder in place of the one named in the spec.",
+)
 @ops_option()
 @json_option
 def command(
@@ -55,12 +61,14 @@ def command(
     output: str | None,
     seed: int,
     batches: int,
+    on: str | None,
+    data: Path | None,
     as_json: bool,
 ) -> None:
     """Measure the gradient that arrives at each layer with weights and, for sequences, at each position.
 
-    Where it falls with depth it vanishes, where it grows it explodes. Random batches, in training mode. Several targets
-    share one plot."""
+    Where it falls with depth it vanishes, where it grows it explodes. Random batches, or examples of what a `train`
+    block names (`--on`, `--data`), in training mode. Several targets share one plot."""
     loaded = [load_program(target, parameters) for target in targets]
     if output is not None:
         _check_output(output, [target for target, _ in loaded])
@@ -68,12 +76,13 @@ def command(
         raise click.UsageError("`-w` gives the weights of one network: name one target.")
 
     from archlang.runtime.probe import draw_probes, probe
-    from archlang.training import restore
+    from archlang.training import plan_for, restore
 
     found = []
     for _, program in loaded:
         trained = None if weights is None else restore(program, weights)[0]
-        found.append(probe(program, trained, seed=seed, batches=batches))
+        plan = plan_for(program, on) if on is not None or data is not None else None
+        found.append(probe(program, trained, seed=seed, batches=batches, plan=plan, data=data))
     if output is not None:
         draw_probes(found, Path(output))
     if as_json:
