@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 from archlang.compiler.diagnostics import ArchError, error, suggest
+from archlang.compiler.elaborate.values import show
 from archlang.compiler.key_names import KeyTable
 from torch import Tensor, nn
 
@@ -76,7 +78,7 @@ def load_weights(
     tensors, metadata = read_tensors(path)
     kept, known = tuple(excepted), tables or {}
     choices = [known[table]] if table is not None else [None, *known.values()]
-    put(module, _fitting(module, tensors, path, kept, choices), excepted=kept)
+    put(module, _fitting(module, tensors, path, kept, choices, _other_parameters(module, metadata)), excepted=kept)
     return metadata
 
 
@@ -118,10 +120,15 @@ def check_keys(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> 
 
 
 def _fitting(
-    module: nn.Module, tensors: dict[str, Tensor], path: Path, kept: tuple[str, ...], choices: Sequence[KeyTable | None]
+    module: nn.Module,
+    tensors: dict[str, Tensor],
+    path: Path,
+    kept: tuple[str, ...],
+    choices: Sequence[KeyTable | None],
+    advice: str | None = None,
 ) -> dict[str, Tensor]:
     """The tensors by the module's keys, under the first table with which all fit; A1103 for the one that comes closest
-    when none does."""
+    when none does, with this advice if there is one."""
     own = dict(module.state_dict())
     _check_kept(own, kept)
     misfits: list[Misfit] = []
@@ -132,7 +139,23 @@ def _fitting(
         if not misfit.count:
             return named
         misfits.append(misfit)
-    raise min(misfits, key=lambda misfit: misfit.count).error(path)
+    raise min(misfits, key=lambda misfit: misfit.count).error(path, advice)
+
+
+def _other_parameters(module: nn.Module, metadata: Mapping[str, str]) -> str | None:
+    """What to do when the weights were trained with other `-p` than the module has; None when that is not known."""
+    try:
+        given = json.loads(metadata.get("parameters", ""))
+    except ValueError:
+        return None
+    if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
+        return None
+    own = getattr(getattr(module, "program", None), "parameters", {})
+    now = {f"{name}={show(value)}".replace(" ", "") for name, value in own.items()}
+    if not given or all(text.replace(" ", "") in now for text in given):
+        return None
+    flags = " ".join("-p " + shlex.quote(_clean(text)) for text in given)
+    return f"it was trained with `{flags}`: repeat that"
 
 
 def _check_kept(own: Mapping[str, Tensor], kept: tuple[str, ...]) -> None:
@@ -187,7 +210,7 @@ class Misfit:
                 self.resized[key.rpartition(".")[0]] = None
         self.extra += [key for key in tensors if key not in own and not _under(key, kept)]
 
-    def error(self, path: Path) -> ArchError:
+    def error(self, path: Path, advice: str | None = None) -> ArchError:
         titles = ("missing", "not in the network", "of another shape", "doubled")
         parts = [
             f"{title} ({len(keys)}): " + "; ".join(map(_clean, keys[:_SHOWN])) + (" …" if len(keys) > _SHOWN else "")
@@ -196,18 +219,21 @@ class Misfit:
         ]
         how = f', its keys renamed by `names "{self.table.scheme}"`' if self.table is not None else ""
         what = f'the checkpoint "{path}"{how} does not fit the network'
-        return error("A1103", "\n  ".join([what, *parts]), help=self._advice())
+        return error("A1103", "\n  ".join([what, *parts]), help=self._advice(advice))
 
-    def _advice(self) -> str:
+    def _advice(self, other: str | None) -> str:
+        """other: what is known of the parameters that it was trained with."""
         if self.extra and all(key.startswith("module.") for key in self.extra):
             return "its keys start with `module.`: it was saved from a wrapped module"
         if self.shapes and not (self.missing or self.extra or self.doubled):
             if len(self.resized) <= _HEADS:
                 heads = ", ".join(f"`{module}`" for module in self.resized)
                 flags = " ".join(f"--init-except {module}" for module in self.resized)
-                return f"for another number of classes, train {heads} afresh: `{flags}`, or `init … except` in the spec"
-            return "the same architecture with other sizes: check the parameters"
-        return "it was made for another architecture, or the labels differ: a `names` table maps keys"
+                again = f"to train on with another number of classes, keep {heads} fresh"
+                other = other or "repeat the `-p` that it was trained with"
+                return f"{again}: `{flags}`, or `init … except` in the spec; else {other}"
+            return other or "the same architecture with other sizes: repeat the `-p` that it was trained with"
+        return other or "it was made for another architecture, or the labels differ: a `names` table maps keys"
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:

@@ -91,3 +91,11 @@ def test_a_table_has_a_limit(program, monkeypatch):
     monkeypatch.setattr(table, "MOST_ROWS", 5)
     with pytest.raises(TableLimit):
         summary(program)
+
+
+def test_computed_rates_are_shown_short() -> None:
+    text = "block Half(drop: float) { input x: [B, T]  output x -> dropout(drop) }"
+    text += "\nnetwork N { input x: [B, T~4]  output x -> Half(0.3 * 0.25) -> dropout(0.1) -> dropout(1e-06) }"
+    graph = compile_program(Source(text)).graph
+    shown = [table.describe(graph, number) for number in graph.order()]
+    assert [t for t in shown if "(" in t] == ["Half(drop=0.075)", "dropout(p=0.1)", "dropout(p=1e-06)"]

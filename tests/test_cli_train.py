@@ -135,6 +135,14 @@ def test_another_architecture_does_not_load(run):
     assert "a.weight" in done.err
 
 
+def test_weights_say_with_which_parameters_they_were_trained(run):
+    assert run("train", "iris.arch", "-o", "run", "--epochs", "1", "--quiet", "-p", "hidden=9").code == 0
+    done = run("predict", "iris.arch", "flowers.csv", "-w", "run")
+    assert done.code == 1
+    assert "else it was trained with `-p hidden=9`: repeat that" in " ".join(done.err.split())
+    assert run("predict", "iris.arch", "flowers.csv", "-w", "run", "-p", "hidden=9").code == 0
+
+
 @pytest.mark.slow
 def test_an_interrupted_run_resumes_where_it_was(tmp_path):
     first, said = _interrupted(tmp_path)
