@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .diagnostics import ArchError, Diagnostic, Sink, did_you_mean, error
+from .diagnostics import ArchError, Diagnostic, Severity, Sink, did_you_mean, error
 from .elaborate.names import FileScope, Loader
 from .elaborate.scope import resolve_configuration
 from .elaborate.session import Session, bind_parameters
@@ -247,11 +247,19 @@ def check_source(source: Source, *, base: Path | None = None, names: list[str] |
                 _check_one(front, target, checked)
         _check_trains(front, checked, names)
         if names is None:
+            if not (front.scope.names or front.scope.trains):
+                sink.add(_nothing(source))
             check_unused(front.scope, front.session)
             for warning in () if sink.failed else unused_starts(front.session, source):
                 sink.add(warning)
     checked.diagnostics = sorted(sink.found, key=Diagnostic.sort_key)
     return checked
+
+
+def _nothing(source: Source) -> Diagnostic:
+    help = "a file declares a `network`, or blocks for other files to import"
+    span = Span(source, 0, len(source.text.rstrip()))
+    return Diagnostic("A0126", "the file declares nothing", span, help=help, severity=Severity.WARNING)
 
 
 def _complete(target: Global) -> bool:
@@ -274,10 +282,13 @@ def _contracts(front: Frontend, program: Program, *, given: bool = False) -> Non
     from .analysis.biases import diagnostics, prove
     from .analysis.contracts import check_contracts
     from .analysis.gate_bounds import check_gates
+    from .analysis.nominal import check_nominal
 
     for diagnostic in check_gates(program):
         front.sink.add(diagnostic)
     for diagnostic in check_contracts(program, given=given, receptive=front.receptive):
+        front.sink.add(diagnostic)
+    for diagnostic in check_nominal(program):
         front.sink.add(diagnostic)
     program.findings = prove(program, front.receptive)
     for diagnostic in diagnostics(program.findings):
