@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from .declared import Declared, Field
+from .data_base import DataSet, Nature
+from .declared import Field
+from .sequence_sources import AddingProblem, Co2, Pairs, Series, Sunspots, Tagged, Text
 
-
-class Nature(StrEnum):
-    """What the axes of an example mean, as far as the source tells."""
-
-    TABLE = "table"
-    IMAGES = "images"
-    ARRAYS = "arrays"
+__all__ = ["SOURCES", "DataSource", "Nature"]
 
 
-class _Source(Declared):
-    """Base of the data sources. A subclass's fields, `kind` left out, are its settings in positional order."""
-
-    nature: ClassVar[Nature] = Nature.TABLE
-
-    kind: str
-
-
-class Digits(_Source):
+class Digits(DataSet):
     """1,797 handwritten digits of ten classes that come with scikit-learn, grey, resized bilinearly to a square."""
 
     nature = Nature.IMAGES
@@ -33,31 +20,31 @@ class Digits(_Source):
     kind: Literal["digits"] = "digits"
 
 
-class Iris(_Source):
+class Iris(DataSet):
     """150 iris flowers: four lengths in centimetres, three species."""
 
     kind: Literal["iris"] = "iris"
 
 
-class Wine(_Source):
+class Wine(DataSet):
     """178 wines: thirteen chemical measurements, three growers."""
 
     kind: Literal["wine"] = "wine"
 
 
-class BreastCancer(_Source):
+class BreastCancer(DataSet):
     """569 biopsies: thirty measurements of cell nuclei, malignant (0) or benign (1)."""
 
     kind: Literal["breast_cancer"] = "breast_cancer"
 
 
-class Diabetes(_Source):
+class Diabetes(DataSet):
     """442 patients: ten measurements, and how far the disease had come a year later (25 to 346)."""
 
     kind: Literal["diabetes"] = "diabetes"
 
 
-class Images(_Source):
+class Images(DataSet):
     """A folder with one subfolder of pictures a class; classes are numbered in the order of their names."""
 
     nature = Nature.IMAGES
@@ -79,7 +66,7 @@ class Images(_Source):
     kind: Literal["images"] = "images"
 
 
-class Csv(_Source):
+class Csv(DataSet):
     """A table with a header: one example a row. Text in the target column names classes, sorted by name."""
 
     file: str = Field(min_length=1, description="The file, relative to the spec's folder.")
@@ -91,7 +78,7 @@ class Csv(_Source):
     kind: Literal["csv"] = "csv"
 
 
-class Npz(_Source):
+class Npz(DataSet):
     """A NumPy archive with one array for the inputs and one for the targets, examples along the first axis."""
 
     nature = Nature.ARRAYS
@@ -102,8 +89,13 @@ class Npz(_Source):
     kind: Literal["npz"] = "npz"
 
 
-DataSource = Digits | Iris | Wine | BreastCancer | Diabetes | Images | Csv | Npz
+Sequences = Text | Series | Sunspots | Co2 | Tagged | Pairs | AddingProblem
+DataSource = Digits | Iris | Wine | BreastCancer | Diabetes | Images | Csv | Npz | Sequences
 
-SOURCES: dict[str, type[_Source]] = {
-    model.kind: model for model in (Digits, Iris, Wine, BreastCancer, Diabetes, Images, Csv, Npz)
+SOURCES: dict[str, type[DataSet]] = {
+    model.kind: model
+    for model in (
+        *(Digits, Iris, Wine, BreastCancer, Diabetes, Images, Csv, Npz),
+        *(Text, Series, Sunspots, Co2, Tagged, Pairs, AddingProblem),
+    )
 }

@@ -10,8 +10,8 @@ import networkx as nx
 from .graph import Graph, Kind, Program, Ref
 from .types import TensorType
 
-CLASSIFICATION_METRICS = ("accuracy", "top5", "f1", "precision", "recall", "auroc")
-REGRESSION_METRICS = ("mse", "mae", "rmse", "r2")
+CLASSIFICATION_METRICS = ("accuracy", "top5", "f1", "precision", "recall", "auroc", "perplexity")
+REGRESSION_METRICS = ("mse", "mae", "rmse", "r2", "skill")
 
 
 class TaskKind(StrEnum):
@@ -43,7 +43,7 @@ class Task:
         """The metrics that make sense, the default first."""
         return {
             TaskKind.MULTICLASS: CLASSIFICATION_METRICS,
-            TaskKind.BINARY: tuple(m for m in CLASSIFICATION_METRICS if m != "top5"),
+            TaskKind.BINARY: tuple(m for m in CLASSIFICATION_METRICS if m not in ("top5", "perplexity")),
             TaskKind.REGRESSION: REGRESSION_METRICS,
             TaskKind.NONE: (),
         }[self.kind]

@@ -57,6 +57,7 @@ WHOLE = (
     "normalize",
     "init",
     "class_weights",
+    "carry",
 )
 _LATER = {"set": ("A0911", "changing the network from phase to phase with `set`"), "fade": ("A0912", "`fade`")}
 
@@ -93,13 +94,14 @@ class _Reader(Values):
             "init": self.init,
             "freeze": self.freeze,
             "lr": self.rates,
+            "carry": self.carried,
         }
 
     def read(self) -> TrainPlan:
         block = _Section()
         block.values = {"network": self.program.name, "data": Iris()}  # replaced, unless the data can't be read
         block.places = {"network": self.train.target.span, "data": self.train.data.span}
-        self.attempt(lambda: block.values.update(data=self.choice(self.train.data, SOURCES, "data source")))
+        self.attempt(lambda: block.values.update(data=self.source(self.train.data)))
         for item in self.train.body:
             if isinstance(item, ast.Setting):
                 self.attempt(partial(self.setting, item, block))
@@ -117,6 +119,13 @@ class _Reader(Values):
             return found[0]  # one phase says no more than the block itself would
         total = {"epochs": sum(stage.epochs for stage in found)}
         return TrainPlan(**{**block.values, **total}, places=block.places, phases=tuple(found))
+
+    def source(self, e: ast.Expr) -> Any:
+        found = self.choice(e, SOURCES, "data source")
+        problem = found.problem()  # type: ignore[attr-defined]
+        if problem:
+            raise error("A1005", f"`{found.kind}` {problem}", e.span)  # type: ignore[attr-defined]
+        return found
 
     def checked(self, stage: TrainPlan) -> None:
         for problem in check_stage(stage, self.program, self.tree):
@@ -180,6 +189,8 @@ class _Reader(Values):
             )
         section.places[key] = self.where(setting)
         section.places |= {f"{key} except {e.span.text}": e.span for e in setting.excepted}
+        if key == "carry":
+            section.places |= {f"carry {e.span.text}": e.span for e in setting.values}
         if setting.excepted and key not in ("init", "freeze"):
             raise error("A1003", f"`{key}` takes no `except`", setting.excepted[0].span)
         if setting.assignments and key not in ("early_stop", "lr"):
@@ -222,6 +233,16 @@ class _Reader(Values):
         if file not in published and file.isidentifier() and (close := did_you_mean(file, published)):
             raise error("A1101", f"`{self.program.name}` publishes no weights called `{file}`", span, help=close)
         return Init(file=file, excepted=self.module_paths(setting.excepted))
+
+    def carried(self, setting: ast.Setting) -> tuple[str, ...]:
+        for e in setting.values:
+            if not isinstance(e, ast.Name):
+                raise error("A1003", "`carry` takes names of inputs, as in `carry h, c`", e.span)
+        names = [e.text for e in setting.values if isinstance(e, ast.Name)]
+        doubled = next((e for i, e in enumerate(setting.values) if names[i] in names[:i]), None)
+        if doubled is not None:
+            raise error("A1002", f"`{doubled.span.text}` is carried twice", doubled.span, help="keep one")
+        return tuple(names)
 
     def augmentation(self, e: ast.Expr) -> Any:
         found = self.choice(e, AUGMENTATIONS, "augmentation")
@@ -331,6 +352,7 @@ def _sample(key: str) -> str:
         "lr": "layer4=1e-4, fc=1e-3",
         "class_weights": "balanced",
         "sampler": "balanced",
+        "carry": "h, c",
         "init": '"weights.safetensors" except fc',
     }
     return samples.get(key, "1")

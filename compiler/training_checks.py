@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .augmentations import CutMix, Mixup
+from .carrying import check_carry
 from .diagnostics import Diagnostic, Label
 from .graph import Program
 from .learning import Freeze, Tree, within
@@ -24,6 +25,16 @@ def check_block(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
         )
     if found.class_weights != "none":
         yield from _class_weights(found, program)
+    if found.carry:
+        yield from check_carry(found, program)
+    if "skill" in found.metric and getattr(found.data, "season", None) is None:
+        names = "`series`, `sunspots` and `co2`"
+        yield Diagnostic(
+            "A1056",
+            "`skill` compares with repeating the last season, and nothing says how long a season is",
+            found.place("metric"),
+            help=f"give the data a `season`, as in `season=12`; {names} take one",
+        )
 
 
 def check_stage(stage: TrainPlan, program: Program, tree: Tree) -> Iterator[Diagnostic]:

@@ -14,7 +14,9 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Decay = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Metric = Literal["accuracy", "top5", "f1", "precision", "recall", "auroc", "mse", "mae", "rmse", "r2"]
+Metric = Literal[
+    "accuracy", "top5", "f1", "precision", "recall", "auroc", "perplexity", "mse", "mae", "rmse", "r2", "skill"
+]
 Betas = tuple[Fraction, Fraction]
 _NORMS = "Whether weight decay reaches norms and biases too: tensors of fewer than two axes."
 
@@ -187,6 +189,11 @@ class TrainPlan(Declared):
     )
     sampler: Literal["none", "balanced"] = Field(
         "none", description="Whether an epoch draws every class equally often, with repetition."
+    )
+    carry: tuple[str, ...] = Field(
+        (),
+        description="States: inputs that are the outputs of these names of the batch before it, where data go on. "
+        "That is truncated back-propagation through time; data begin with zeros.",
     )
     phases: tuple[TrainPlan, ...] = Field((), description="What follows one another, where a block has several phases.")
     name: str = Field("", internal=True, description="The phase's name.")

@@ -9,6 +9,7 @@ import torch
 from archlang.compiler.task import Task
 from torch import Tensor, nn
 
+from .carry import Carried
 from .data.feed import Feed
 from .metrics import Meter
 
@@ -46,22 +47,36 @@ def measure(
     """The mean loss (each term too, when there are several) and the metrics. `inputs`: how many tensors come first."""
     was_training = trainee.training
     trainee.eval()
-    meter = Meter(task, names, feed.device)
+    season = feed.data.season if "skill" in names else None
+    meter = Meter(task, names, feed.device, feed.data.preprocessing)
+    carried = Carried(feed.data.carry)
     sums: dict[str, Tensor] = {}
     seen = 0
     with torch.no_grad(), fabric.autocast():
         for batch in feed.epoch(0):
+            batch = carried.into(batch)
             outputs, losses, total = trainee(*batch)
-            size = len(batch[0])
+            carried.keep(outputs)
+            size = _counted(batch, inputs, task)
+            if size == 0:
+                continue  # nothing in it counts, and a mean over nothing is no number
             seen += size
             terms = {"loss": total, **losses} if len(losses) > 1 else {"loss": total}
             for name, value in terms.items():
                 sums[name] = sums.get(name, torch.zeros((), device=feed.device)) + value.detach().float() * size
-            meter.update(outputs, batch[inputs:])
+            naive = season.forecast(batch) if season is not None else None
+            meter.update(outputs, batch[inputs:], naive)
     trainee.train(was_training)
     if fabric.world_size > 1:
         counted = fabric.all_reduce(torch.tensor(float(seen), device=feed.device), reduce_op="sum")
         sums = {name: fabric.all_reduce(value, reduce_op="sum") for name, value in sums.items()}  # type: ignore[misc]
         seen = int(counted)  # type: ignore[arg-type]
-    means = {name: float(value) / seen for name, value in sums.items()}
+    means = {name: float(value) / max(1, seen) for name, value in sums.items()}
     return {**means, **meter.compute()}
+
+
+def _counted(batch: tuple[Tensor, ...], inputs: int, task: Task) -> int:
+    """What the mean loss of a batch is a mean over: examples, or targets where the loss passes over some."""
+    if task.ignore is None or len(batch) == inputs:
+        return len(batch[0])
+    return int((batch[inputs + task.target] != task.ignore).sum())

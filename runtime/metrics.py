@@ -13,25 +13,36 @@ from torch import Tensor
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
+    from .data import Preprocessing
+
 HIGHER_IS_BETTER = {
-    **dict.fromkeys(("accuracy", "top5", "f1", "precision", "recall", "auroc", "r2"), True),
-    **dict.fromkeys(("loss", "mse", "mae", "rmse"), False),
+    **dict.fromkeys(("accuracy", "top5", "f1", "precision", "recall", "auroc", "r2", "skill"), True),
+    **dict.fromkeys(("loss", "mse", "mae", "rmse", "perplexity"), False),
 }
 
 
 class Meter:
-    """Accumulates metrics over batches. f1, precision, recall and auroc are averaged over classes."""
+    """Accumulates metrics over batches. f1, precision, recall and auroc are averaged over classes. Where targets are
+    scaled, what is predicted is measured in the units of the data."""
 
-    def __init__(self, task: Task, names: Sequence[str], device: torch.device) -> None:
+    def __init__(
+        self, task: Task, names: Sequence[str], device: torch.device, preprocessing: Preprocessing | None = None
+    ) -> None:
         self.task, self.names, self.device = task, tuple(names), device
+        self.preprocessing = preprocessing
         self.metrics: dict[str, Metric] = {}
 
-    def update(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> None:
-        """Takes the outputs and targets of a batch."""
+    def update(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], naive: Tensor | None = None) -> None:
+        """Takes the outputs and targets of a batch, and for `skill` what repeating the last season would say."""
         if not self.names or self.task.kind is TaskKind.NONE:
             return
         answer, wanted = outputs[self.task.output], targets[self.task.target]
         answer = answer.float()
+        others: tuple[Tensor, ...] = ()
+        if self.preprocessing is not None and self.task.kind is TaskKind.REGRESSION:
+            answer, wanted = self.preprocessing.in_units(answer), self.preprocessing.in_units(wanted)
+            if naive is not None:
+                others = (self.preprocessing.in_units(naive).flatten(),)
         if self.task.kind is TaskKind.MULTICLASS:
             answer = answer.movedim(self.task.class_axis, -1).flatten(0, -2)
             wanted = wanted.flatten()
@@ -41,8 +52,8 @@ class Meter:
                 wanted = wanted.round().long()
         if not self.metrics:
             self.metrics = {n: self._make(n, answer.shape[-1]).to(self.device) for n in self.names}
-        for metric in self.metrics.values():
-            metric.update(answer, wanted)
+        for name, metric in self.metrics.items():
+            metric.update(answer, wanted, *(others if name == "skill" else ()))
 
     def compute(self) -> dict[str, float]:
         """The values so far, over every process."""
@@ -52,12 +63,15 @@ class Meter:
         from torchmetrics import classification as c
         from torchmetrics import regression as r
 
+        from .scores import Perplexity, Skill
+
         if self.task.kind is TaskKind.REGRESSION:
             made: dict[str, Callable[..., Metric]] = {
                 "mse": r.MeanSquaredError,
                 "mae": r.MeanAbsoluteError,
                 "rmse": lambda: r.MeanSquaredError(squared=False),
                 "r2": r.R2Score,
+                "skill": Skill,
             }
             return made[name]()
         if self.task.kind is TaskKind.BINARY:
@@ -77,6 +91,8 @@ class Meter:
             "recall": c.MulticlassRecall,
             "auroc": c.MulticlassAUROC,
         }
+        if name == "perplexity":
+            return Perplexity(self.task.ignore)
         return many[name](num_classes=classes, ignore_index=self.task.ignore)
 
 

@@ -20,9 +20,15 @@ _FREE = {"epochs", "workers", "metric", "early_stop", "init"}  # what may differ
 
 
 def save_resume(
-    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, plan: TrainPlan, progress: dict[str, Any]
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    plan: TrainPlan,
+    progress: dict[str, Any],
+    states: dict[str, Tensor] | None = None,
 ) -> None:
-    """Everything that the next step depends on. `progress` is what JSON can hold. Raises A1104."""
+    """Everything that the next step depends on. `progress` is what JSON can hold; `states` are what a batch leaves to
+    the next one. Raises A1104."""
     tensors: dict[str, Tensor] = {f"model.{key}": value for key, value in module.state_dict().items()}
     saved = optimizer.state_dict()
     scalars: dict[str, dict[str, Any]] = {}
@@ -34,6 +40,7 @@ def save_resume(
                 scalars.setdefault(str(index), {})[key] = value
     values, generators = random_state()
     tensors |= {f"random.{key}": value for key, value in generators.items()}
+    tensors |= {f"carried.{key}": value for key, value in (states or {}).items()}
     body = {
         "plan": _comparable(plan),
         "progress": progress,
@@ -53,6 +60,11 @@ class Resumed:
     groups: list[dict[str, Any]]
     scalars: dict[str, dict[str, Any]]
     random: dict[str, Any]
+
+    @property
+    def states(self) -> dict[str, Tensor]:
+        """What the last batch left to the next one."""
+        return {k.removeprefix("carried."): v for k, v in self.tensors.items() if k.startswith("carried.")}
 
     def finish(self, optimizer: torch.optim.Optimizer) -> None:
         """Gives an optimizer of the same parameters its state, and brings back the generators of random numbers."""

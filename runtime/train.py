@@ -17,6 +17,7 @@ from archlang.compiler.task import TaskKind, find_task
 from archlang.compiler.training_plan import TrainPlan
 from torch import Tensor, nn
 
+from .carry import Carried
 from .checkpoint import load_weights, save_weights
 from .data import Data, Split, load
 from .data.augment import Augmenter
@@ -136,6 +137,7 @@ class _Run:
             "seed": str(plan.seed),
             **metadata,
         }
+        self.carried = Carried(data.carry)
         objective = weighed_objective(program, self.module, plan, data, parts)
         self.learner = make_learner(self.module, fabric, plan, compile=compile, objective=objective)
         self.plain = Trainee(self.module) if objective is not None else self.learner.trainee
@@ -252,15 +254,19 @@ class _Run:
         due = time.perf_counter() + _TICK
         phase.train()
         phase.set_rate(self.updates)
+        if self.step == 0:
+            self.carried.begin()
         for step, batch in enumerate(feed.epoch(self.epoch, self.step), self.step):
             if phase.augment is not None:
                 batch = phase.augment(batch)
+            batch = self.carried.into(batch)
             closes = (step + 1) % accumulate == 0 or step + 1 == steps
             if mixed:
                 with self.fabric.autocast():
-                    loss = trainee(*batch)[2]
+                    outputs, _, loss = trainee(*batch)
             else:
-                loss = trainee(*batch)[2]
+                outputs, _, loss = trainee(*batch)
+            self.carried.keep(outputs)
             pending.append(loss.detach())
             if accumulate > 1:
                 loss = loss / (accumulate if step < last else steps - last)
@@ -374,7 +380,8 @@ class _Run:
     def _save(self) -> None:
         if not self.fabric.is_global_zero:
             return
-        save_resume(self.out / RESUME, self.module, self.phase.raw_optimizer, self.plan, self._progress())
+        states = self.carried.states if self.step else {}
+        save_resume(self.out / RESUME, self.module, self.phase.raw_optimizer, self.plan, self._progress(), states)
         save_weights(self.module, self.out / LAST, self.metadata)
 
     def _progress(self) -> dict[str, Any]:
@@ -387,6 +394,7 @@ class _Run:
         self.phase.rate.restore(progress["rate"])
         for name in _STATE:
             setattr(self, name, progress[name])
+        self.carried.restore(resumed.states, self.fabric.device)
         resumed.finish(self.phase.raw_optimizer)
 
     def _report(self, seconds: float, notes: list[str]) -> Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from archlang.compiler.data_sources import Csv, Digits, Images, Npz
+from archlang.compiler.data_sources import Csv, Digits, Images, Nature, Npz, Sequences
 from archlang.compiler.diagnostics import Diagnostic, error
 from archlang.compiler.graph import Program
 from archlang.compiler.task import input_type, target_type
@@ -15,6 +15,7 @@ from . import arrays, bundled, images, tables
 from .base import Column, Data, Preprocessing, Split, moments, split
 from .match import match
 from .paths import locate, spec_folder
+from .reading import read_sequences
 
 __all__ = ["Column", "Data", "Preprocessing", "Split", "load", "locate", "spec_folder"]
 
@@ -29,21 +30,25 @@ def load(program: Program, plan: TrainPlan, override: Path | None = None) -> tup
     data = _read(program, plan, override)
     notes = match(program, plan, data)
     data.arity = len(program.input_nodes()) + len(program.target_nodes())
-    parts = split(data.size, data.labels, plan.validation, plan.test, plan.split_seed)
+    parts = data.parts or split(data.size, data.labels, plan.validation, plan.test, plan.split_seed)
     for name, share in (("train", 1.0), ("validation", plan.validation), ("test", plan.test)):
         if share > 0 and len(parts.part(name)) == 0:
             raise error(
                 "A1027",
                 f"{data.origin} has {data.size} examples: too few for a {name} part",
                 plan.place("data"),
-                help="give more data, or a smaller share to `validation` and `test`",
+                help="give more data, or a smaller share to `validation` and `test`"
+                + (", or make windows shorter" if data.parts is not None and data.sequences is not None else ""),
             )
-    _normalize(data, parts, plan)
+    if plan.data.nature is not Nature.SEQUENCES:  # those are scaled as they are read
+        _normalize(data, parts, plan)
     return data, parts, notes
 
 
 def _read(program: Program, plan: TrainPlan, override: Path | None) -> Data:
     source, span = plan.data, plan.place("data")
+    if isinstance(source, Sequences):
+        return read_sequences(program, plan, source, override)
     if isinstance(source, Images):
         path = locate(program, source.folder, override, span)
         size, grey = _image_form(program, source)

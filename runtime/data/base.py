@@ -11,16 +11,23 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from .vocabulary import Vocabulary
+
 if TYPE_CHECKING:
+    from archlang.compiler.carrying import Slot
+
     from .images import Pictures
+    from .season import Season
+    from .sequences import Sequences
 
 
 @dataclass(frozen=True)
 class Column:
-    """One tensor of every example: its name, its shape (the batch left out), and float, int or bool."""
+    """One tensor of every example: its name, its shape (the batch left out), and float, int or bool. A size that
+    differs from batch to batch has a letter, the same for all tensors that share it."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
     dtype: str
 
     def __str__(self) -> str:
@@ -31,7 +38,8 @@ class Column:
 class Preprocessing(BaseModel):
     """What was done to inputs before the network saw them, so that it can be done again to new ones.
 
-    mean, std: for each feature of rows, for each channel of images; empty when values are left as they are.
+    mean, std: for each feature of rows, for each channel of images, for each column of a series; empty when values are
+    left as they are. answer_mean, answer_std: the same of what a network predicts of a series.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,19 +54,29 @@ class Preprocessing(BaseModel):
     size: int | None = Field(None, description="Height and width of images, in pixels.")
     resize: int | None = Field(None, description="What the shorter side is brought to before the middle is cut out.")
     grey: bool = Field(False, description="Images have one channel.")
+    axis: int = Field(1, description="The axis of inputs that holds features or channels.")
+    answer_mean: tuple[float, ...] = Field((), description="Subtracted from targets.")
+    answer_std: tuple[float, ...] = Field((), description="Targets are divided by it.")
+    vocabularies: dict[str, Vocabulary] = Field(default_factory=dict, description="Of sequences of tokens, by name.")
 
     def apply(self, x: Tensor) -> Tensor:
-        """Inputs [B, …] as the network takes them; the second axis is that of features or channels."""
+        """Inputs [B, …] as the network takes them."""
         if not x.is_floating_point() and self.scale == 1.0:
             return x
         x = x.to(torch.float32)
         if not self.mean:
             return x * self.scale if self.scale != 1.0 else x
-        shape = (1, -1) + (1,) * (x.ndim - 2)
+        shape = (-1,) if self.axis == -1 else (1, -1) + (1,) * (x.ndim - 2)
         std = torch.tensor(self.std, device=x.device)
         factor = (self.scale / std).view(shape)
         shift = (torch.tensor(self.mean, device=x.device) / std).view(shape)
         return x * factor - shift
+
+    def in_units(self, y: Tensor) -> Tensor:
+        """Predictions or targets [B, …] in the units of the data; columns, where there are many, are the last axis."""
+        if not self.answer_mean:
+            return y
+        return y * y.new_tensor(self.answer_std) + y.new_tensor(self.answer_mean)
 
     def undo(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] as they were before, in [0, 1]."""
@@ -79,10 +97,13 @@ def _channels(values: tuple[float, ...], x: Tensor) -> Tensor:
 
 @dataclass
 class Data:
-    """A data set. Either `tensors` holds every example (inputs, then targets), or `pictures` reads them one by one.
+    """A data set. Either `tensors` holds every example (inputs, then targets), or `pictures` reads them one by one, or
+    `sequences` cuts them out of something longer.
 
     origin: what messages call it. arity: how many tensors of a batch the network takes. labels: one class a row, for
-    stratified splits. classes: their names, where they have some.
+    stratified splits. classes: their names, where they have some. extras: what inputs get that are called so. parts:
+    the split, where the data decide it. order: names of what the network takes of `sequences`. carry: states that a
+    batch leaves to the next one. season: how the last season is repeated.
     """
 
     origin: str
@@ -94,6 +115,12 @@ class Data:
     labels: np.ndarray | None = None
     arity: int = 2
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    sequences: Sequences | None = None
+    extras: tuple[Column, ...] = ()
+    parts: Split | None = None
+    order: tuple[str, ...] = ()
+    carry: tuple[Slot, ...] = ()
+    season: Season | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Batches: index slices of tensors on the device, or pictures read by other processes."""
+"""Batches: index slices of tensors on the device, pieces of sequences, or pictures read by other processes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .base import Data
 from .images import Unreadable, center, unreadable
+from .order import as_streams, by_length
 
 _SHARE = 0.25  # of the device's free memory that a data set may take
 
@@ -55,10 +56,14 @@ class Feed:
         self.sizes = sizes
         self.loader = self._loader(workers) if data.pictures is not None else None
         self.tensors = data.tensors[: data.arity]
-        if data.tensors and _fits(data.tensors, device):
+        if data.tensors and _room(sum(t.nbytes for t in data.tensors), device):
             data.tensors = tuple(t.to(device) for t in data.tensors)  # the other parts share them
             self.tensors = data.tensors[: data.arity]
         self.where = self.tensors[0].device if self.tensors else torch.device("cpu")
+        if data.sequences is not None:
+            if _room(data.sequences.bytes, device):
+                data.sequences.to(device)
+            self.where = data.sequences.device
 
     @property
     def steps(self) -> int:
@@ -71,6 +76,9 @@ class Feed:
         if self.loader is not None:
             yield from self._pictures(batches)
             return
+        if self.data.sequences is not None:
+            yield from self._sequences(batches)
+            return
         tensors, where, device = self.tensors, self.where, self.device
         for rows in torch.cat(batches).to(where).split([len(b) for b in batches]) if batches else ():
             yield (
@@ -79,13 +87,24 @@ class Feed:
                 else tuple([t[rows].to(device, non_blocking=True) for t in tensors])
             )
 
+    def _sequences(self, batches: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        source, order, device = self.data.sequences, self.data.order, self.device
+        assert source is not None
+        for rows in batches:
+            found = source.batch(rows.to(self.where), order)
+            yield found if self.where == device else tuple(t.to(device, non_blocking=True) for t in found)
+
     def _plan(self, number: int) -> list[Tensor]:
         rows = self.rows
-        if self.shuffle or self.chances is not None:
+        if self.data.carry:
+            rows = as_streams(rows, self.batch)
+        elif self.shuffle or self.chances is not None:
             mixed = np.random.SeedSequence((self.seed, number)).generate_state(1)
             generator = torch.Generator().manual_seed(int(mixed[0]))
             if self.chances is None:
                 rows = rows[torch.randperm(len(rows), generator=generator)]
+                if self.data.sequences is not None and self.data.sequences.lengths is not None:
+                    rows = by_length(rows, self.data.sequences.lengths, self.batch, generator)
             else:
                 rows = rows[torch.multinomial(self.chances, len(rows), replacement=True, generator=generator)]
         whole = [rows[i * self.batch : i * self.batch + size] for i, size in enumerate(self.sizes)]
@@ -148,8 +167,8 @@ def _chances(data: Data, rows: np.ndarray) -> Tensor:
     return (1.0 / torch.bincount(labels).clamp(min=1).double())[labels]
 
 
-def _fits(tensors: tuple[Tensor, ...], device: torch.device) -> bool:
+def _room(size: int, device: torch.device) -> bool:
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return sum(t.numel() * t.element_size() for t in tensors) < free * _SHARE
+    return size < free * _SHARE

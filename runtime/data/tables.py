@@ -18,13 +18,15 @@ from .base import Column, Data, Preprocessing
 if TYPE_CHECKING:
     import pandas as pd
 
+MISSING = ("", "na", "nan", "null", "none", "n/a", "?")  # how tables say, in small letters, that nothing is known
+
 
 def load_csv(
     path: Path, target: str, *, features: list[str] | None, separator: str, wants: str, span: Span | None
 ) -> Data:
     """One example a row. `wants` is the dtype of the network's target: int makes classes of the target column."""
     frame = read_table(path, separator, span)
-    _need(frame, [target, *(features or [])], path, span)
+    need(frame, [target, *(features or [])], path, span)
     chosen = features or [c for c in frame.columns if c != target]
     if not chosen:
         raise error("A1017", f'"{path.name}" has no column beside `{target}` to predict from', span)
@@ -117,7 +119,7 @@ def _ragged(path: Path, separator: str, width: int, span: Span | None) -> None:
             raise error("A1016", f'"{path.name}", line {reader.line_num}: {failure}', span) from None
 
 
-def _need(frame: pd.DataFrame, names: list[str], path: Path, span: Span | None) -> None:
+def need(frame: pd.DataFrame, names: list[str], path: Path, span: Span | None) -> None:
     for name in names:
         if name not in frame.columns:
             shown = ", ".join(f"`{c}`" for c in list(frame.columns)[:20])
@@ -162,6 +164,6 @@ def _mostly_numbers(values: np.ndarray) -> bool:
 
 def _bad_cell(path: Path, line: int, column: str, cell: str, span: Span | None) -> NoReturn:
     where = f'"{path.name}", line {line}, column `{column}`'
-    if cell.lower() in ("", "na", "nan", "null", "none", "n/a", "?"):
+    if cell.lower() in MISSING:
         raise error("A1018", f"{where}: the value is missing", span, help="fill the gap or leave the row out")
     raise error("A1019", f"{where}: `{cell[:40]}` is not a finite number", span, help="features must be numbers")

@@ -1,0 +1,33 @@
+"""The order in which an epoch takes rows: as streams that go on, or with like lengths together."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_POOL = 64  # batches among which rows are sorted by length: many enough for like lengths, few enough for chance
+
+
+def as_streams(rows: Tensor, batch: int) -> Tensor:
+    """Rows that follow one another, cut into `batch` streams that run side by side: the k-th row of a batch is followed
+    by the k-th row of the next one. Streams that are one longer come first, so that no row is left out."""
+    count = min(batch, len(rows))
+    streams = np.array_split(np.arange(len(rows)), count) if count else []
+    steps = len(streams[0]) if count else 0
+    order = [stream[step] for step in range(steps) for stream in streams if step < len(stream)]
+    return rows[torch.as_tensor(np.asarray(order, dtype=np.int64))]
+
+
+def by_length(rows: Tensor, lengths: np.ndarray, batch: int, generator: torch.Generator) -> Tensor:
+    """Shuffled rows, rearranged so that batches hold like lengths and come in a random order; the last batch, if it
+    falls short, stays the last one."""
+    sizes = torch.from_numpy(np.asarray(lengths, dtype=np.int64))[rows]
+    pool = batch * _POOL
+    sorted_rows = torch.cat(
+        [rows[i : i + pool][torch.argsort(sizes[i : i + pool], stable=True)] for i in range(0, len(rows), pool)]
+    )
+    whole = len(rows) // batch
+    order = torch.randperm(whole, generator=generator)
+    mixed = sorted_rows[: whole * batch].view(whole, batch)[order].flatten()
+    return torch.cat([mixed, sorted_rows[whole * batch :]])
