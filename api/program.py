@@ -73,11 +73,12 @@ class Compiled:
         """Number of trained numbers: the elements of its parameters. Buffers are left out."""
         return sum(spec.elements for _, spec in self.program.graph.state() if spec.role == "param")
 
-    def python(self) -> str:
-        """The PyTorch source. It imports torch and nothing else."""
+    def python(self, *, standalone: bool = False) -> str:
+        """The PyTorch source: what `module` runs. It imports torch and nothing else, except where it scans with a cell
+        that archlang has a quick way for; standalone: there, too, and scans are loops. Checkpoints are the same."""
         from archlang.compiler.emit.python import emit_python
 
-        return emit_python(self.program)
+        return emit_python(self.program, standalone=standalone)
 
     def module(self, *, weights: Path_ | None = None, weights_except: Sequence[str] = ()) -> nn.Module:
         """A new module, with fresh weights, or those of `weights`: a checkpoint (safetensors, or a `.pth` of plain

@@ -74,7 +74,7 @@ def trace(program: Program, trained: nn.Module) -> tuple[ExportedProgram, dict[s
     """The network as torch.export sees it, the spec's names of its symbols, and the symbols that it fixed.
 
     Raises A1237."""
-    module = for_inference(program, trained, passes=PORTABLE).cpu()
+    module = for_inference(program, trained, passes=PORTABLE, standalone=True).cpu()
     types = [program.graph[n].types[0] for n in program.input_nodes()]
     nominal = nominal_sizes(program.graph)
     open_sizes = {name for t in types for size in t.shape for name in symbols(size)}

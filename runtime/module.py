@@ -20,14 +20,15 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 
-def build(program: Program, *, started: bool = True) -> nn.Module:
+def build(program: Program, *, started: bool = True, standalone: bool = False) -> nn.Module:
     """The module of a program, its weights started as the spec says.
 
     It carries `.program` and `.source` (the generated text). An error while it runs says where in the spec it arose.
     started: false leaves its parameters as memory happens to be, for a caller who overwrites them all; on the meta
-    device, where there is nothing to fill, they never start.
+    device, where there is nothing to fill, they never start. standalone: its scans are loops, which anything that
+    follows a module step by step sees through.
     """
-    made = module_class(program, emit(program))
+    made = module_class(program, emit(program, standalone=standalone))
     with nullcontext() if started and torch.get_default_device().type != "meta" else _Unstarted():
         return made()
 

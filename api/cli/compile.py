@@ -17,6 +17,7 @@ Examples:
   archc compile net.arch -o net.py               … in a file
   archc compile net.arch:Tagger -p tags=5        one network, other parameters
   archc compile net.arch -O1 -o quick.py         for evaluation only: norms folded, in place
+  archc compile net.arch --standalone            importing torch alone, scans as loops
   archc compile net.arch --emit graph            every node with its shapes
   archc compile net.arch --emit json             the graph, for programs
 """
@@ -38,24 +39,32 @@ Examples:
     "-O",
     "level",
     type=click.IntRange(0, 1),
-    default=0,
-    show_default=True,
-    help="1: for evaluation only, and quicker; a checkpoint of the network loads all the same.",
+    help="0: nothing rewritten, scans as loops. 1: for evaluation only, and quicker. "
+    "Left out: as it trains. A checkpoint of the network loads into each.",
 )
+@click.option("--standalone", is_flag=True, help="Import torch and nothing else: scans become loops, which are slower.")
 @click.option("--print-after", "watched", metavar="PASS", help="Print the graph after a rewrite of -O1, on stderr.")
 @ops_option()
 def command(
-    *, target: str, parameters: tuple[str, ...], output: str | None, form: str, level: int, watched: str | None
+    *,
+    target: str,
+    parameters: tuple[str, ...],
+    output: str | None,
+    form: str,
+    level: int | None,
+    standalone: bool,
+    watched: str | None,
 ) -> None:
     """Compile a network.
 
-    The Python source imports torch and nothing else. It holds one class a block, takes its names from the spec, says
-    the shapes where they change, and names the spec's line at the end of each line. The same spec gives the same
+    The Python source imports torch and nothing else; where a cell is scanned that archlang runs quicker than a loop
+    would, it imports that, unless --standalone is given. It holds one class a block, takes its names from the spec,
+    says the shapes where they change, and names the spec's line at the end of each line. The same spec gives the same
     bytes."""
     chosen, program = load_program(target, parameters)
     if level or watched is not None:
-        program = _rewritten(program, level, watched)
-    emit(_emitted(program, form), output, chosen)
+        program = _rewritten(program, level or 0, watched)
+    emit(_emitted(program, form, standalone or level == 0), output, chosen)
 
 
 def _rewritten(program: Program, level: int, watched: str | None) -> Program:
@@ -71,11 +80,11 @@ def _rewritten(program: Program, level: int, watched: str | None) -> Program:
     return optimise(program, LEVELS[level], watch)
 
 
-def _emitted(program: Program, form: str) -> str:
+def _emitted(program: Program, form: str, standalone: bool = False) -> str:
     if form == "python":
         from archlang.compiler.emit.python import emit_python
 
-        return emit_python(program)
+        return emit_python(program, standalone=standalone)
     if form == "graph":
         from archlang.compiler.graph_text import print_graph
 

@@ -16,7 +16,8 @@ from .least import Least
 from .loops import find_loops, write_loop
 from .names import Scope, identifier
 from .plan import Plan, Plans
-from .scans import write_scan
+from .recurrences import recurrence_call, settle_operands, shape_results
+from .scans import wished, write_scan
 from .sizing import axis_name, is_local, local_name, place, shown_size, symbols_of
 from .split import split
 from .tree import member
@@ -241,9 +242,11 @@ class Body:
         for number in steps:
             if number in loops:
                 write_loop(self, loops[number])
-            elif self.facts.forms[number] is Form.SCAN:
+            elif self.facts.forms[number] is Form.SCAN and number not in self.facts.recurrences:
                 write_scan(self, number)
             elif number not in inside:
+                if self.facts.forms[number] is Form.SCAN:
+                    settle_operands(self, number)
                 self._compute(number, self.consumed(number))
 
     def _compute(self, number: int, operands: list[Ref]) -> None:
@@ -296,6 +299,9 @@ class Body:
     def _occurrences(self, number: int, ref: Ref) -> int:
         """How often a node's code mentions a result."""
         operands = self.facts.operands(number)
+        if self.facts.forms[number] is Form.SCAN:
+            sources = self.facts.recurrences[number].inputs + self.facts.recurrences[number].constants
+            return max(1, sum(operands[s.position] == ref for s in sources))
         if self.facts.forms[number] is not Form.CODE:
             return self.consumed(number).count(ref)
         holes = self.facts.code_holes(number)
@@ -355,9 +361,12 @@ class Body:
             if not self.uses.get(ref):
                 variables.append("_")
                 continue
-            variables.append(self._name(self._wishes.get(ref) or node.name or "x"))
+            plain = wished(node, result) if node.kind is Kind.SCAN else node.name or "x"
+            variables.append(self._name(self._wishes.get(ref) or plain))
             self._hold(ref, variables[-1])
-        self._say(value.expression, f"{', '.join(variables)} = ", value.origins)
+        shape = self._shape(Ref(number)) if node.kind is Kind.SCAN and variables[0] != "_" else ""
+        self._say(value.expression, f"{', '.join(variables)} = ", value.origins, shape)
+        shape_results(self, number)
 
     def _shape(self, ref: Ref) -> str:
         if not self.graph.type(ref).rank:
@@ -400,6 +409,8 @@ class Body:
             return call(self.path(level), self.value(self.facts.sequences[level][0].entry))
         operands = [self.value(ref) for ref in self.facts.operands(at)]
         form = self.facts.forms[at]
+        if form is Form.SCAN:
+            return recurrence_call(self, at, node, operands)
         if form is Form.CALL:
             return self._call(at, node, operands)
         assert node.op is not None

@@ -10,10 +10,12 @@ from enum import Enum, auto
 
 from ..graph import Graph, Kind, Layer, Node, Ref
 from ..ops.base import Check, Code
+from ..recurrent.extract import Extracted
 from ..sizes import Dim, symbol, symbols
 from ..source import Span
 from .expr import lift, parse, show
 from .least import Asked, Least, least
+from .recurrences import Extractor, examples
 from .scans import lengths, starts
 from .sizing import Local, is_local, symbols_of
 
@@ -27,7 +29,7 @@ class Form(Enum):
     MODULE = auto()  # `self.conv1(x)`
     CODE = auto()  # an expression over its operands
     CALL = auto()  # a block
-    SCAN = auto()  # a cell that runs along an axis: a loop
+    SCAN = auto()  # a cell that runs along an axis: a loop, or one call
     INNER = auto()  # within a sequence that is called as a whole
 
 
@@ -54,7 +56,7 @@ class Facts:
     order: list[int] = field(default_factory=list)
     index: dict[int, int] = field(default_factory=dict)
     forms: dict[int, Form] = field(default_factory=dict)
-    codes: dict[int, Code] = field(default_factory=dict)  # of CODE, NUMBER and ALIAS nodes; how states of SCANs start
+    codes: dict[int, Code] = field(default_factory=dict)  # of CODE, NUMBER and ALIAS nodes; sizes for SCANs
     layers: dict[str, Code | None] = field(default_factory=dict)  # how own layers are constructed; None: functional
     stages: dict[int, Code] = field(default_factory=dict)  # how parameter-free nodes of sequences are constructed
     sequences: dict[str, list[Element]] = field(default_factory=dict)  # those that are nn.Sequential, by level
@@ -68,6 +70,7 @@ class Facts:
     losses_least: dict[str, Least] = field(default_factory=dict)  # the same, where only losses ask for it
     unknown: tuple[str, ...] = ()  # symbols that the code needs and the inputs do not tell: the caller passes them
     users: dict[Ref, list[int]] = field(default_factory=dict)  # who consumes a result, aliases looked through
+    recurrences: dict[int, Extracted] = field(default_factory=dict)  # SCANs that one call runs: their equations
     overwrites: dict[int, int] = field(default_factory=dict)  # nodes that write over an operand, and its position
 
     def resolve(self, ref: Ref) -> Ref:
@@ -82,7 +85,7 @@ class Facts:
     def passed_sizes(self, number: int) -> dict[str, int | Dim]:
         """What a call passes for the symbols that its callee can't read off its inputs."""
         node = self.graph[number]
-        if node.graph is None:
+        if node.graph is None or number in self.recurrences:
             return {}
         sizes = dict(node.sizes)
         return {s: self.local.size(sizes.get(s, symbol(s))) for s in self.free[id(node.graph)]}
@@ -143,9 +146,15 @@ def _is_default(keyword: ast.keyword) -> bool:
     )
 
 
-def examine(graph: Graph, free: Mapping[int, tuple[str, ...]], asked: Asked) -> Facts:
-    """The facts of a graph. `free` has the free symbols of its callees, by id; `asked` is what it asks of its sizes."""
+def examine(
+    graph: Graph, free: Mapping[int, tuple[str, ...]], asked: Asked, extractor: Extractor | None = None
+) -> Facts:
+    """The facts of a graph. `free` has the free symbols of its callees, by id; `asked` is what it asks of its sizes.
+    Without an `extractor` all scans are loops."""
     facts = Facts(graph, Local.of(graph), graph.order(), free=free)
+    if extractor is not None:
+        scans = ((n, extractor.of(graph, n)) for n in facts.order if graph[n].kind is Kind.SCAN)
+        facts.recurrences = {n: found for n, found in scans if found is not None}
     facts.index = {n: i for i, n in enumerate(facts.order)}
     for path in graph.modules:
         above = path.rpartition(".")[0]
@@ -179,9 +188,8 @@ def examine(graph: Graph, free: Mapping[int, tuple[str, ...]], asked: Asked) -> 
 
 
 def local_code(facts: Facts, number: int) -> Code:
-    """The functional form of a node, over the sizes that the graph can read; of a scan, how its states start."""
-    node = facts.graph[number]
-    return _localised(facts, starts(node) if node.kind is Kind.SCAN else _call(facts, number))
+    """The functional form of a node, over the sizes that the graph can read."""
+    return _localised(facts, _call(facts, number))
 
 
 def _localised(facts: Facts, code: Code) -> Code:
@@ -226,7 +234,7 @@ def _form(facts: Facts, number: int, node: Node) -> Form:
     if node.kind is Kind.CALL:
         return Form.CALL
     if node.kind is Kind.SCAN:
-        facts.codes[number] = starts(node)
+        facts.codes[number] = examples(graph, number) if number in facts.recurrences else starts(node)
         return Form.SCAN
     if node.kind is not Kind.OP or node.op is None:
         return Form.NOTHING

@@ -7,7 +7,7 @@ import keyword
 import re
 import unicodedata
 
-_OURS = ("self", "torch", "nn", "F", "math", "Tensor", "_")
+_OURS = ("self", "torch", "nn", "F", "math", "Tensor", "Recurrence", "_")
 _AMBIGUOUS = ("l", "O", "I")  # ruff refuses them as names
 RESERVED = frozenset([*keyword.kwlist, *dir(builtins), *_OURS, *_AMBIGUOUS])
 

@@ -17,6 +17,7 @@ from .facts import Facts, Form, examine
 from .finder import SETTINGS, Finder, Named, default
 from .least import Asked, asked
 from .names import MODULE_ATTRIBUTES, Scope, identifier
+from .recurrences import Extractor, scan_names
 from .relatives import relative
 from .sizing import shown_size
 from .starts import find_shared
@@ -70,14 +71,16 @@ class Plan:
 class Plans:
     """The classes of a program, callees first; the network's is last."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *, standalone: bool = False) -> None:
         self.program = program
+        extractor = None if standalone else Extractor()
         self.facts: dict[int, Facts] = {}
         self.free: dict[int, tuple[str, ...]] = {}
         self.of: dict[int, Plan] = {}
         self.plans: list[Plan] = []
         self._trees: dict[int, Tree] = {}
         self._sizes: dict[int, dict[str, str]] = {}
+        self._scans: dict[int, dict[str, str]] = {}
         self.scope = Scope()
         graphs: dict[int, Graph] = {}
         for root in (program.graph, *program.entries.values()):
@@ -91,7 +94,7 @@ class Plans:
             questions[id(graph)] = asked(graph, questions)
             known = examined.get(id(graph.structure))
             facts = relative(known, graph) if known is not None else None
-            facts = facts or examine(graph, self.free, questions[id(graph)])
+            facts = facts or examine(graph, self.free, questions[id(graph)], extractor)
             self.facts[id(graph)] = examined[id(graph.structure)] = facts
             self.free[id(graph)] = facts.unknown
         self.shared = find_shared(program.graph, self.facts)
@@ -109,6 +112,14 @@ class Plans:
         if id(plan) not in self._trees:
             self._trees[id(plan)] = Tree(self, plan, self._entry_helpers() if graph is self.program.graph else None)
         return self._trees[id(plan)]
+
+    def scans(self, plan: Plan) -> dict[str, str]:
+        """The attributes of a class that hold its recurrences, by their equations' text."""
+        if id(plan) not in self._scans:
+            entries = self.program.entries if plan.graph is self.program.graph else {}
+            facts = [plan.facts[0], *(self.facts[id(entry)] for entry in entries.values())]
+            self._scans[id(plan)] = scan_names(facts, [*plan.parameters, *entries])
+        return self._scans[id(plan)]
 
     def size_parameters(self, graph: Graph) -> dict[str, str]:
         """Symbols that a caller passes to a graph's `forward`, and the keyword of each."""
@@ -279,6 +290,9 @@ def _structure(plans: Plans, graph: Graph, slots: dict[Place, Any]) -> Iterator[
         yield facts.forms[number]
         if number in facts.codes and number not in facts.stages:
             yield _code(facts.codes[number], ("c", i), slots)
+        if number in facts.recurrences:
+            yield facts.recurrences[number].inputs, facts.recurrences[number].weights
+            yield str(facts.recurrences[number].equations)
         if number in facts.stages:
             yield _stage(node, facts.stages[number], ("s", i), slots)
         if node.graph is not None:

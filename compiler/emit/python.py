@@ -18,6 +18,7 @@ from .folding import FOLDING, hook
 from .layout import WIDTH, comment, commented, docstring, signature, statement
 from .names import MODULE_ATTRIBUTES, Scope, identifier
 from .plan import Plan, Plans
+from .recurrences import CLASS, IMPORT, definition
 from .split import split
 from .starts import loop
 
@@ -39,14 +40,17 @@ class Emitted:
     elements: dict[str, list[tuple[Step, ...]]]
 
 
-def emit_python(program: Program) -> str:
-    """The PyTorch source of a program. It imports torch and nothing else."""
-    return emit(program).text
+def emit_python(program: Program, *, standalone: bool = False) -> str:
+    """The PyTorch source of a program; see `emit`."""
+    return emit(program, standalone=standalone).text
 
 
-def emit(program: Program) -> Emitted:
-    """The PyTorch source of a program, and where its lines came from."""
-    writer = _Writer(program)
+def emit(program: Program, *, standalone: bool = False) -> Emitted:
+    """The PyTorch source of a program, and where its lines came from.
+
+    It imports torch and nothing else, except where it scans with a cell that has equations: those run quickly, and by
+    archlang. standalone: scans are loops everywhere."""
+    writer = _Writer(program, standalone)
     body = Lines()
     for plan in writer.plans.plans:
         body.add(["", ""])
@@ -84,9 +88,9 @@ def _folds(program: Program) -> bool:
 
 
 class _Writer:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, standalone: bool) -> None:
         self.program = program
-        self.plans = Plans(program)
+        self.plans = Plans(program, standalone=standalone)
         self.nodes: list[ast.AST] = []
         self.used: set[str] = {"nn"}
         self.elements: dict[str, list[tuple[Step, ...]]] = {}
@@ -99,6 +103,7 @@ class _Writer:
         used = names_in(self.nodes) | self.used
         first = ["import math", ""] if "math" in used else []
         lines = [*first, *(["import torch"] if "torch" in used else [])]
+        lines += [IMPORT] if CLASS in used else []
         lines.append(f"from torch import {'Tensor, ' if 'Tensor' in used else ''}nn")
         return [*lines, *(["from torch.nn import functional as F"] if "F" in used else [])]
 
@@ -128,6 +133,9 @@ class _Writer:
                 weights = ast.Dict(keys, [constant(graph[n].loss_weight) for n in graph.losses])
                 self.nodes.append(weights)
                 lines.add([*statement(weights, 4, "loss_weights = "), ""])
+        for text_, attribute_ in self.plans.scans(plan).items():
+            lines.add([*definition(attribute_, text_), ""], origins)
+            self.used.add(CLASS)
         for _, body_stored in methods:
             stored |= body_stored
         constructor = self._constructor(plan, [p for p in plan.parameters if p in stored])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..graph import Graph, Layer
+from ..graph import Graph, Kind, Layer
 from ..ops.base import Code
 from .facts import Facts, constructor, local_code, stage
 
@@ -17,6 +17,8 @@ def relative(known: Facts, graph: Graph) -> Facts | None:
     facts = replace(known, graph=graph, codes=dict(known.codes), layers=dict(known.layers), stages=dict(known.stages))
     for number in facts.order:
         node, model = graph[number], known.graph[number]
+        if node is not model and node.kind is Kind.SCAN:
+            return None  # its equations hold the numbers, too
         if node is model or node.op is None or model.op is None:
             continue
         types = graph.operand_types(number)

@@ -59,6 +59,14 @@ def lengths(graph: Graph, local: Local) -> list[tuple[Check, Span | None]]:
     return list(found.values())
 
 
+def wished(node: Node, result: int) -> str:
+    """What a result is called where the author did not name it."""
+    assert node.graph is not None
+    states = node.graph.states
+    outputs = len(node.types) - len(states)
+    return states[result - outputs] if result >= outputs else "y"
+
+
 # ---------------------------------------------------------------- writing
 
 
