@@ -171,7 +171,8 @@ def certain(graph: Graph, ref: Ref) -> bool:
     if node.kind is Kind.CALL and node.graph is not None:
         return certain(node.graph, node.graph.operands(node.graph.outputs[ref.result])[0])
     if node.op is None:
-        return node.kind is Kind.INPUT
+        states = [graph.inputs[at] for at, _ in states_of(graph)]
+        return node.kind is Kind.INPUT and ref.node not in states
     if node.op.glyph in _MOVES:
         return certain(graph, graph.operands(ref.node)[0])
     return node.op.name in _SUMS or (node.op.glyph in _REACH and node.op.name != "einsum")

@@ -269,12 +269,9 @@ def _check_mask(applier: Applier, what: _Scanned, axis: Axis, held: Sequence[Ten
         left, right = given.size, asked.size
         verdict = compare(left, right)
         message = f"the mask of this scan must be {wanted}, found {mask.type}"
-        elsewhere = given.name is not None and given.name != asked.name and given.name in wanted.names
-        if (
-            verdict is Verdict.REFUTED
-            or elsewhere
-            or (asked is wanted.axes[-1] and given.name not in (None, axis.name))
-        ):
+        along = asked is wanted.axes[-1]
+        elsewhere = given.name not in (None, asked.name) and (along or given.name in wanted.names)
+        if verdict is Verdict.REFUTED or elsewhere:
             raise error("A0539", message, span, labels=[Label(mask.span, f"this is {mask.type}")])
         if verdict is Verdict.OPEN:
             applier.check(Check("equal", left, right, message), span)
