@@ -86,9 +86,10 @@ class Recurrence:
         if not torch.is_autocast_enabled(kind):
             return self._run(inputs, weights, states, constants, mask, reverse)
         dtype = torch.get_autocast_dtype(kind)
-        cast = [[None if t is None else t.to(dtype) for t in group] for group in (inputs, weights, states, constants)]
+        inputs, weights, constants = ([t.to(dtype) for t in group] for group in (inputs, weights, constants))
+        states = [None if s is None else s.to(dtype) for s in states]
         with torch.autocast(kind, enabled=False):
-            return self._run(*cast, mask, reverse)
+            return self._run(inputs, weights, states, constants, mask, reverse)
 
     def _run(
         self,
