@@ -15,6 +15,7 @@ Examples:
   archc render resnet50 -o r.pdf --depth 2     blocks within blocks
   archc render net.arch -o net.html            open it in a browser
   archc render net.arch --format mermaid -o -  Mermaid text on stdout
+  archc render tagger.arch --unroll 3          cells step by step: 1, 2, 3 … T
 """
 
 
@@ -31,6 +32,12 @@ Examples:
 @click.option("--depth", type=click.IntRange(0), help="How many levels of blocks to open; as many as stay readable.")
 @click.option("--theme", type=click.Choice(THEMES), default="light", show_default=True, help="Colours.")
 @click.option("--parameters", "counts", is_flag=True, help="Show how many parameters each layer has.")
+@click.option(
+    "--unroll",
+    type=int,
+    metavar="STEPS",
+    help="Draw the first so many steps of scans side by side, and the last; without it, a cell once with its loops.",
+)
 @click.option("--entry", metavar="NAME", help="Draw another entry of the network, as in `--entry generate`.")
 @ops_option()
 def command(
@@ -43,6 +50,7 @@ def command(
     theme: str,
     counts: bool,
     entry: str | None,
+    unroll: int | None,
 ) -> None:
     """Draw a network with its shapes: blocks, skips, gates, recurrences."""
     from archlang.compiler.draw import render
@@ -52,6 +60,7 @@ def command(
     where = output or f"{program.name.lower()}.{ {'mermaid': 'mmd'}.get(chosen_format, chosen_format) }"
     if where != "-":
         refuse_spec(where, chosen)
-    emit(render(program, chosen_format, depth=depth, theme=theme, parameters=counts, entry=entry), where, chosen)
+    figure = render(program, chosen_format, depth=depth, theme=theme, parameters=counts, entry=entry, unroll=unroll)
+    emit(figure, where, chosen)
     if where != "-":
         click.echo(f"wrote {where}", err=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from ..graph import EdgeKind
 from ..ops.base import Glyph
@@ -23,6 +24,7 @@ def dot(figure: Figure, theme: Theme) -> str:
     lines = ["digraph figure {", *_globals(figure, theme)]
     children = figure.children()
 
+    rows = _rows(figure)
     insets = [group for group in figure.groups.values() if group.kind == "inset"]
 
     def write(inside: Sequence[Item | Group], indent: str, depth: int) -> None:
@@ -33,20 +35,26 @@ def dot(figure: Figure, theme: Theme) -> str:
             lines.append(f"{indent}subgraph cluster_{child.id} {{")
             lines.append(f"{indent}  {_cluster(child, theme, depth)}")
             write(children[child.id], indent + "  ", depth + 1)
+            lines.extend(f"{indent}  {row}" for row in rows.get(child.id, ()))
             lines.append(f"{indent}}}")
 
     if insets:
         main = [child for child in children["root"] if child not in insets]
         parts: list[Sequence[Item | Group]] = [main, *([inset] for inset in insets)]
+        framed = not figure.unrolled  # in frames within frames `dot` loses the order of a row
         for number, part in enumerate(parts):  # clusters touch; frames that are not seen keep them apart
-            lines.append(f'  subgraph cluster_part{number} {{ style=invis margin=10 label=""')
+            if number or framed:
+                lines.append(f'  subgraph cluster_part{number} {{ style=invis margin=10 label=""')
             write(part, "    ", 0)
-            lines.append("  }")
+            lines += [f"    {row}" for row in rows.get("root", ()) if not number]
+            if number or framed:
+                lines.append("  }")
     else:
         write(children["root"], "  ", 0)
-        lines += _ranks(figure)
+        lines += [*(f"  {row}" for row in rows.get("root", ())), *_ranks(figure)]
     shortcuts = _shortcuts(figure)
-    lines += [f"  {_link(link, figure, theme, shortcuts)}" for link in figure.links]
+    places = {name: (i, at) for i, row in enumerate(figure.rows) if row.ordered for at, name in enumerate(row.items)}
+    lines += [f"  {_link(link, figure, theme, shortcuts, places)}" for link in figure.links]
     lines += _columns(figure, insets)
     return "\n".join([*lines, "}"]) + "\n"
 
@@ -129,7 +137,7 @@ def _broken(title: str, width: int) -> list[str]:
     """A long title in lines: the label and the block, or the block and its arguments."""
     if len(title) <= _TITLE:
         return [title]
-    for mark in (": ", " in "):
+    for mark in (": ", " in ", " over "):
         head, found, rest = title.partition(mark)
         if found and head:
             return [head, *_wrapped(found.lstrip(": ") + rest, width)]
@@ -166,14 +174,15 @@ def _item(item: Item, theme: Theme) -> str:
                 height=0.2, penwidth=0, fontcolor=theme.muted,
             )  # fmt: skip
         case Shape.PILL:
-            io = item.role in (Extra.INPUT, Extra.TARGET, Extra.OUTPUT)
+            line = "dashed" if item.role in (Extra.TARGET, Extra.STATE) else line
+            io = item.role in (Extra.INPUT, Extra.TARGET, Extra.OUTPUT, Extra.STATE)
             return _attributes(
                 id=item.id,
                 shape="box",
-                style=f"rounded,filled,{'dashed' if item.role is Extra.TARGET else line}",
+                style=f"rounded,filled,{line}",
                 label=_plain(item.stripes[0], theme, 11 if io else 10),
                 fillcolor=fill,
-                color=theme.loss if item.role is Extra.TARGET else theme.border,
+                color=_outline(item, theme),
                 margin="0.12,0.02",
                 height=0.26,
                 width=0.6,
@@ -181,8 +190,16 @@ def _item(item: Item, theme: Theme) -> str:
     return _attributes(id=item.id, shape="plain", label=f"<{_table(item, theme)}>")
 
 
+def _outline(item: Item, theme: Theme) -> str:
+    if item.role is Extra.STATE:
+        return theme.lines[EdgeKind.STATE].colour
+    return theme.loss if item.role is Extra.TARGET else theme.border
+
+
 def _words(stripe: Stripe, theme: Theme, size: float) -> str:
     name = f"<B>{escape(stripe.name)}</B>" if stripe.name else ""
+    if stripe.sub:
+        name += f"<SUB>{_font(escape(stripe.sub), size * 0.75)}</SUB>"
     body = f"{_GAP}{_GAP}".join(filter(None, (name, escape(stripe.text)))) or _GAP
     note = f"<BR/>{_font(escape(stripe.note), 8, theme.muted)}" if stripe.note else ""
     return _font(body, size) + note
@@ -239,6 +256,20 @@ def _ranks(figure: Figure) -> list[str]:
     return lines
 
 
+def _rows(figure: Figure) -> dict[str, list[str]]:
+    """Items that stand side by side, by the group they are in. Where no edge keeps two neighbours in order, one that is
+    not seen does: with two of them side by side, `dot` fails to place a label."""
+    found: dict[str, list[str]] = {}
+    linked = {frozenset((link.source, link.target)) for link in figure.links}
+    for row in figure.rows:
+        lines = found.setdefault(figure.items[row.items[0]].group, [])
+        lines.append(f"{{ rank=same; {'; '.join(row.items)}; }}")
+        if row.ordered:
+            pairs = (pair for pair in pairwise(row.items) if frozenset(pair) not in linked)
+            lines += [f"{left} -> {right} [style=invis]" for left, right in pairs]
+    return found
+
+
 def _columns(figure: Figure, insets: list[Group]) -> list[str]:
     """Insets one below the other, as many as the figure beside them is high: edges that are not seen."""
     heights = _heights(figure)
@@ -273,7 +304,7 @@ def _heights(figure: Figure) -> dict[str, int]:
         home = outer[item.group]
         heights[home] = max(heights[home], row)
         for link in outgoing[item.id]:
-            if link.kind is not EdgeKind.STATE:
+            if not link.loose:
                 rows[link.target] = max(rows.get(link.target, 0), row + 1)
     return heights
 
@@ -289,25 +320,32 @@ def _shortcuts(figure: Figure) -> set[str]:
     return found
 
 
-def _link(link: Link, figure: Figure, theme: Theme, shortcuts: set[str]) -> str:
+def _link(link: Link, figure: Figure, theme: Theme, shortcuts: set[str], places: Mapping[str, tuple[int, int]]) -> str:
+    """An edge. `places`: of items in rows, the row and the place in it; an edge from right to left is written from left
+    to right, so that the order stays."""
     line = theme.lines[link.kind]
     source, target = figure.items[link.source], figure.items[link.target]
     values: dict[str, object] = {"color": line.colour, "penwidth": line.width}
     if line.style != "solid" or source.aside or target.aside:
         values["style"] = line.style if line.style != "solid" else "dashed"
-    if target.shape is Shape.POINT:
-        values["arrowhead"] = "none"
-    elif line.head != "normal":
-        values["arrowhead"] = line.head
+    row, other = places.get(link.source, (-1, 0)), places.get(link.target, (-2, 0))
+    backwards = row[0] == other[0] and row[1] > other[1]
+    head = "none" if target.shape is Shape.POINT else line.head
+    if backwards:
+        values |= {"dir": "back", "arrowtail": head}
+    elif head != "normal":
+        values["arrowhead"] = head
     if link.label:
-        values["label"] = f"<{_GAP}{escape(link.label)}{_GAP}>"
-    match link.kind:
-        case EdgeKind.SKIP:
-            values["weight"] = 2
-        case EdgeKind.STATE:
-            values["constraint"] = "false"
-        case _:
-            aside = Glyph.LOSS in (source.role, target.role) or source.role in (Extra.WEIGHT, Glyph.CONSTANT)
-            aside = aside or source.id in shortcuts or target.id in shortcuts
-            values["weight"] = 1 if aside else 500
-    return f"{link.source} -> {link.target} [{_attributes(**values)}]"
+        sub = f"<SUB>{_font(escape(link.sub), 7)}</SUB>" if link.sub else ""
+        values["label"] = f"<{_GAP}{escape(link.label)}{sub}{_GAP}>"
+    if link.loose:
+        values["constraint"] = "false"
+    elif link.kind is EdgeKind.SKIP:
+        values["weight"] = 2
+    else:
+        aside = Glyph.LOSS in (source.role, target.role) or source.role in (Extra.WEIGHT, Glyph.CONSTANT)
+        aside = aside or source.id in shortcuts or target.id in shortcuts
+        fans_out = link.target in places and link.source not in places
+        values["weight"] = 1 if aside or fans_out else 500
+    ends = (link.target, link.source) if backwards else (link.source, link.target)
+    return f"{ends[0]} -> {ends[1]} [{_attributes(**values)}]"

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from ..graph import EdgeKind
 from ..types import TensorType
 from .style import Role
+
+_LOWERED = str.maketrans("0123456789t+−", "₀₁₂₃₄₅₆₇₈₉ₜ₊₋")
+
+
+def subscript(text: str) -> str:
+    """A subscript in plain text: `ₜ₋₁`, and `_T` where letters have none."""
+    lowered = text.translate(_LOWERED)
+    return lowered if not lowered or "₀" <= lowered[0] <= "ₜ" else f"_{text}"
 
 
 class Shape(StrEnum):
@@ -22,12 +31,14 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True)
 class Stripe:
-    """One coloured band of an item. `name` is what the author called it, `note` a small second line."""
+    """One coloured band of an item. `name` is what the author called it, `sub` its subscript, `note` a small second
+    line."""
 
     role: Role
     text: str
     name: str = ""
     note: str = ""
+    sub: str = ""
 
 
 @dataclass
@@ -50,7 +61,7 @@ class Item:
     @property
     def text(self) -> str:
         """All it says, on one line."""
-        return " · ".join(f"{s.name} {s.text}".strip() for s in self.stripes)
+        return " · ".join(f"{s.name}{subscript(s.sub)} {s.text}".strip() for s in self.stripes)
 
 
 @dataclass
@@ -66,24 +77,40 @@ class Group:
 
 @dataclass
 class Link:
-    """A tensor on its way from one item to another. `label` is written beside it."""
+    """A tensor on its way from one item to another. `label` is written beside it, with the subscript `sub`. `loose`: it
+    leads to another step, and does not say what stands above what."""
 
     source: str
     target: str
     kind: EdgeKind
     type: TensorType
     label: str = ""
+    sub: str = ""
+    loose: bool = False
+
+
+class Row(NamedTuple):
+    """Items that stand side by side, from left to right where they are `ordered`."""
+
+    items: list[str]
+    ordered: bool = True
 
 
 @dataclass
 class Figure:
-    """Items and groups by id, in the order in which they are met; the group `root` is the figure."""
+    """Items and groups by id, in the order in which they are met; the group `root` is the figure.
+
+    rows: items of one group that stand side by side. forks: items whose targets do. unrolled: how many scans are drawn
+    step by step."""
 
     title: str
     subtitle: str
     items: dict[str, Item] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    forks: list[str] = field(default_factory=list)
+    unrolled: int = 0
 
     def children(self) -> dict[str, list[Item | Group]]:
         """What stands directly in each group, in order of first appearance."""

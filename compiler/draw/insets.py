@@ -4,15 +4,18 @@ boxes hold, as in papers."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from ..graph import Graph, Kind, Program, Ref
 from ..sizes import substitute
 from . import words
+from .cells import loop_of
 from .figure import Figure, Group, Item, Link, Shape, Stripe
 from .levels import local_name, within
-from .outline import Builder, End, Scope, TooLarge, drawn, outline
-from .repeats import Repeat
+from .outline import Builder, drawn
+from .scope import End, Scope, TooLarge
 from .stacks import tidy
 from .style import Extra
 
@@ -22,28 +25,42 @@ _INSETS = 6
 _NODES = 40  # what an inset shows has at most so many
 
 
-def automatic(program: Program, graph: Graph, parameters: bool, most: int) -> Figure:
-    """The most detailed figure that is still readable (the least detailed one when none is), with insets."""
-    repeats: dict[int, list[Repeat]] = {}
-    builder = drawn(
-        program, graph, _depth(program, graph, parameters, most, repeats), parameters, most, repeats=repeats
-    )
+def automatic(program: Program, graph: Graph, parameters: bool, most: int, unroll: int | None = None) -> Figure:
+    """The most detailed figure that is still readable (the least detailed one when none is), with insets. unroll: how
+    many steps of scans stand side by side, their cells closed."""
+    draw = partial(drawn, program, graph, parameters=parameters, most=most, repeats={}, unroll=unroll)
+    builder = draw(_depth(draw))
     with suppress(TooLarge):
         add_insets(builder)
     return tidy(builder.figure)
 
 
-def _depth(program: Program, graph: Graph, parameters: bool, most: int, repeats: dict[int, list[Repeat]]) -> int:
+def of_depth(
+    program: Program, graph: Graph, depth: int, parameters: bool, most: int, unroll: int | None = None
+) -> Figure:
+    """The figure with so many levels and blocks opened. Cells that are unrolled are opened beside it, each once."""
+    builder = drawn(program, graph, depth, parameters, most, unroll=unroll)
+    shown: set[str] = set()
+    for scope, number, left in builder.beside:
+        name = _callee(scope, number).name
+        if name not in shown:
+            shown.add(name)
+            _block(builder, scope, number, f"i{len(shown)}", left)
+    return tidy(builder.figure)
+
+
+def _depth(draw: Callable[[int], Builder]) -> int:
     """How many levels of blocks can be open in a readable figure."""
     size = None
     for depth in range(_DEEPEST):
         try:
-            figure = tidy(outline(program, graph, depth, parameters, most, repeats=repeats))
+            figure = tidy(draw(depth).figure)
         except TooLarge:
             if not depth:
                 raise
             return depth - 1
-        shown = sum(item.shape is not Shape.POINT for item in figure.items.values())
+        steps = {name for row in figure.rows if row.ordered for name in row.items}
+        shown = sum(item.shape is not Shape.POINT and item.id not in steps for item in figure.items.values())
         before, size = size, (len(figure.groups), len(figure.items))
         if depth and (shown > READABLE or size == before):
             return depth - 1
@@ -99,12 +116,13 @@ def _callee(scope: Scope, number: int) -> Graph:
     return callee
 
 
-def _block(builder: Builder, scope: Scope, number: int, home: str) -> None:
+def _block(builder: Builder, scope: Scope, number: int, home: str, depth: int = 0) -> None:
     node, callee = scope.graph[number], _callee(scope, number)
     title = words.block_text(callee, builder.silent.get(callee.name, frozenset()))
     builder.figure.groups[home] = Group(home, title, "inset", "root")
     sizes = {symbol: substitute(size, scope.sizes) for symbol, size in node.sizes}
-    builder.draw(callee, f"{home}_", sizes, depth=0, home=home, given=None)
+    loop = loop_of(scope.graph, number) if node.scan is not None else None
+    builder.draw(callee, f"{home}_", sizes, depth=depth, home=home, given=None, loop=loop)
 
 
 def _level(builder: Builder, scope: Scope, level: str, inside: list[int], home: str) -> None:

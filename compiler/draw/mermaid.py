@@ -6,7 +6,7 @@ import json
 
 from ..graph import EdgeKind
 from ..ops.base import Glyph
-from .figure import Figure, Group, Item, Link, Shape
+from .figure import Figure, Group, Item, Link, Shape, subscript
 from .style import Extra, Theme
 from .words import clean
 
@@ -47,7 +47,7 @@ def escape(text: str) -> str:
 def _item(item: Item) -> str:
     lines = []
     for stripe in item.stripes:
-        lines.append(escape(" ".join(filter(None, (stripe.name, stripe.text)))))
+        lines.append(escape(" ".join(filter(None, (stripe.name + subscript(stripe.sub), stripe.text)))))
         if stripe.note:
             lines.append(escape(stripe.note))
     if item.times > 1:
@@ -64,7 +64,7 @@ def _item(item: Item) -> str:
 
 
 def _link(link: Link) -> str:
-    label = f'|"{escape(link.label)}"|' if link.label else ""
+    label = f'|"{escape(link.label + subscript(link.sub))}"|' if link.label else ""
     return f"{link.source} {_ARROWS[link.kind]}{label} {link.target}"
 
 

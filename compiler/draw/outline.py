@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from ..analysis.cost import cost
-from ..graph import EdgeKind, Graph, Kind, Layer, Node, Program, Ref
+from ..graph import Graph, Kind, Program, Ref
 from ..ops.arithmetic import Scalar
-from ..ops.base import Glyph
 from ..sizes import Dim, substitute
-from ..types import TensorType
-from . import words
+from . import cells, words
+from .cells import stronger
 from .figure import Figure, Group, Item, Link, Shape, Stripe
+from .items import callee_title, details, level_parameters, look, parameters
 from .levels import level_frames, local_name, mangled, thin_levels, within
 from .repeats import Repeat, find_repeats
+from .scope import End, Loop, Scope, TooLarge
 from .style import Extra
-
-_SHAPES = {
-    Glyph.ACTIVATION: Shape.PILL,
-    Glyph.DROPOUT: Shape.PILL,
-    Glyph.SHAPE: Shape.TEXT,
-    Glyph.MERGE: Shape.PILL,
-    Glyph.ARITHMETIC: Shape.PILL,
-    Glyph.SAMPLE: Shape.PILL,
-    Glyph.CONSTANT: Shape.PILL,
-}
-
-
-class End(NamedTuple):
-    """Where a tensor comes from in the figure. `kind` is that of an edge that it already ran through."""
-
-    item: str
-    type: TensorType
-    kind: EdgeKind = EdgeKind.DATA
-
-
-class TooLarge(Exception):
-    """The figure would have more items than the limit."""
+from .unrolled import Unrolled
 
 
 def outline(
@@ -50,10 +29,11 @@ def outline(
     most: int,
     *,
     repeats: dict[int, list[Repeat]] | None = None,
+    unroll: int | None = None,
 ) -> Figure:
     """The figure of one entry of a program, with so many levels and blocks opened. `repeats` keeps what was found for
-    further depths. Raises TooLarge."""
-    return drawn(program, graph, depth, parameters, most, repeats=repeats).figure
+    further depths. unroll: how many steps of scans stand side by side; None draws their cells once. Raises TooLarge."""
+    return drawn(program, graph, depth, parameters, most, repeats=repeats, unroll=unroll).figure
 
 
 def drawn(
@@ -64,19 +44,16 @@ def drawn(
     most: int,
     *,
     repeats: dict[int, list[Repeat]] | None = None,
+    unroll: int | None = None,
 ) -> Builder:
     """As `outline`, with what was left closed."""
     figure = Figure(words.clean(program.name), _subtitle(program, graph))
     figure.groups["root"] = Group("root", figure.title, "root", None)
     builder = Builder(figure, parameters, most, _silent(graph), {} if repeats is None else repeats)
+    builder.unroll = unroll
     builder.narrow = _narrow(program, graph)
     builder.draw(graph, "", graph.nominal, depth=depth, home="root", given=None)
     return builder
-
-
-def parameter_count(graph: Graph) -> int:
-    """Trained numbers that an instance of a graph owns."""
-    return sum(spec.elements for _, spec in graph.state() if spec.role == "param")
 
 
 def _subtitle(program: Program, graph: Graph) -> str:
@@ -113,24 +90,6 @@ def _silent(graph: Graph) -> dict[str, frozenset[str]]:
 
 
 @dataclass
-class Scope:
-    """One graph while it is drawn."""
-
-    graph: Graph
-    prefix: str
-    sizes: Mapping[str, int | Dim]
-    depth: int
-    home: str
-    waiting: Iterator[End] | None
-    numbers: dict[int, str] = field(default_factory=dict)
-    ends: dict[Ref, End] = field(default_factory=dict)
-    levels: dict[str, list[str]] = field(default_factory=dict)
-    thin: dict[int, str] = field(default_factory=dict)
-    uses: Counter[str] = field(default_factory=Counter)
-    aside: set[int] = field(default_factory=set)
-
-
-@dataclass
 class Builder:
     figure: Figure
     parameters: bool
@@ -140,6 +99,8 @@ class Builder:
     links: set[tuple[str, str]] = field(default_factory=set)
     closed: list[tuple[Scope, int | str]] = field(default_factory=list)  # blocks by node, levels by name
     narrow: dict[int, str] = field(default_factory=dict)  # notes of the nodes of a bottleneck, in the outermost graph
+    unroll: int | None = None
+    beside: list[tuple[Scope, int, int]] = field(default_factory=list)  # unrolled cells that a depth opens, so deep
 
     def draw(
         self,
@@ -150,13 +111,13 @@ class Builder:
         depth: int,
         home: str,
         given: list[End] | None,
+        loop: Loop | None = None,
     ) -> list[End]:
         """Draws the nodes of one graph; returns where its outputs come from. `given` stand for its inputs, None at the
-        top; `home` is the group it stands in, `prefix` what its ids start with."""
-        waiting = None if given is None else iter(given)
-        scope = Scope(
-            graph, prefix, sizes, depth, home, waiting, levels=level_frames(graph, thin := thin_levels(graph))
-        )
+        top; `home` is the group it stands in, `prefix` what its ids start with, `loop` how a scanned cell is drawn."""
+        entering = None if given is None else dict(zip(graph.inputs, given, strict=True))
+        thin = thin_levels(graph)
+        scope = Scope(graph, prefix, sizes, depth, home, entering, levels=level_frames(graph, thin), loop=loop)
         scope.thin = {numbers[0]: local_name(level, scope.levels[level]) for level, numbers in thin.items()}
         scope.uses = Counter(node.module for n in graph.nx.nodes if (node := graph[n]).module is not None)
         if given is None:
@@ -239,11 +200,13 @@ class Builder:
         frame: tuple[str, int] | None = None,
     ) -> None:
         graph, node = scope.graph, scope.graph[number]
-        if scope.waiting is not None and node.kind in (Kind.INPUT, Kind.TARGET):
-            scope.ends[Ref(number)] = self._entry(scope, number, next(scope.waiting))
+        if cells.terminal(self, scope, number) or cells.joined_before(self, scope, number):
+            return
+        if scope.given is not None and node.kind in (Kind.INPUT, Kind.TARGET):
+            scope.ends[Ref(number)] = self._entry(scope, number, scope.given[number])
             return
         operands = [scope.ends[ref] for ref in graph.operands(number)]
-        if scope.waiting is not None and node.kind is Kind.OUTPUT:
+        if scope.given is not None and node.kind is Kind.OUTPUT:
             scope.ends[Ref(number)] = operands[0]
             return
         if isinstance(node.op, Scalar):
@@ -263,19 +226,27 @@ class Builder:
         else:
             home = self._open_levels(scope, frames[frame[1] :], frame[0])
         left = scope.depth - len(frames)
-        if node.kind is Kind.CALL and node.graph is not None and left > 0:
-            self._call(scope, number, operands, home=home, depth=left - 1, times=call_times)
+        if node.scan is not None and self.unroll is not None and call_times == 1:
+            self.closed.append((scope, number))
+            self.beside += [(scope, number, left - 1)] if left else []
+            Unrolled(self, scope, number, operands, home).draw()
             return
-        if node.kind is Kind.CALL:
+        if node.graph is not None and left > 0:
+            inside = cells.opened if node.scan is not None else Builder._call
+            inside(self, scope, number, operands, home=home, depth=left - 1, times=call_times)
+            return
+        if node.graph is not None:
             self.closed.append((scope, number))
         item = self._item(scope, number, home)
         item.times = call_times
         self._link(scope, number, item.id, operands)
+        if node.scan is not None:
+            cells.self_loop(self, scope, number, item.id, home)
         self._publish(scope, number, item.id)
 
     def _publish(self, scope: Scope, number: int, item: str) -> None:
-        for result, type_ in enumerate(scope.graph[number].types):
-            scope.ends[Ref(number, result)] = End(item, type_.substitute(scope.sizes))
+        for result in range(len(scope.graph[number].types)):
+            scope.ends[Ref(number, result)] = cells.result_end(scope, number, result, item)
 
     def _entry(self, scope: Scope, number: int, end: End) -> End:
         """An input of an opened block: a small dot where it goes several ways."""
@@ -287,15 +258,15 @@ class Builder:
         node = scope.graph[number]
         assert node.graph is not None
         name = f"b{scope.prefix}{number}"
-        label = words.author_name(node)
-        title = words.block_text(node.graph, self.silent.get(node.graph.name, frozenset()))
-        self.figure.groups[name] = Group(name, f"{label}: {title}" if label else title, "block", home, times)
+        title = callee_title(scope.graph, number, self.silent)
+        self.figure.groups[name] = Group(name, title, "block", home, times)
         sizes = {symbol: substitute(size, scope.sizes) for symbol, size in node.sizes}
         kinds = scope.graph.operand_kinds(number)
-        ends = [end._replace(kind=_stronger(kind, end.kind)) for end, kind in zip(operands, kinds, strict=True)]
+        ends = [end._replace(kind=stronger(kind, end.kind)) for end, kind in zip(operands, kinds, strict=True)]
         results = self.draw(node.graph, f"{scope.prefix}{number}_", sizes, depth=depth, home=name, given=ends)
         for i, end in enumerate(results):
-            scope.ends[Ref(number, i)] = end
+            named = cells.result_end(scope, number, i, end.item)
+            scope.ends[Ref(number, i)] = end._replace(name=named.name, sub=named.sub)
 
     def add(self, item: Item) -> Item:
         if len(self.figure.items) >= self.most:
@@ -307,8 +278,10 @@ class Builder:
         """Draws the edges into a node. A closed box takes what comes from one place along one edge: where data enters
         it, a skip around what it holds is not drawn beside that."""
         closed = self.figure.items[target].role is Extra.LEVEL
-        for end, kind in zip(operands, scope.graph.operand_kinds(number), strict=True):
-            link = Link(end.item, target, _stronger(kind, end.kind), end.type)
+        starts = cells.start_names(scope.graph, number)
+        for i, (end, kind) in enumerate(zip(operands, scope.graph.operand_kinds(number), strict=True)):
+            name, sub = (end.name, end.sub) if end.name else starts.get(i, ("", ""))
+            link = Link(end.item, target, stronger(kind, end.kind), end.type, words.clean(name, 40), sub)
             if not end.item or end.item == target or (closed and (end.item, target) in self.links):
                 continue
             self.links.add((end.item, target))
@@ -322,7 +295,7 @@ class Builder:
             self.closed.append((scope, level))
             home = self._open_levels(scope, frames[: scope.depth])
             inside = [node for n in scope.graph.nx.nodes if within((node := scope.graph[n]).level, level)]
-            count = _level_parameters(scope.graph, inside)
+            count = level_parameters(scope.graph, inside)
             blocks = Counter(n.graph.name for n in inside if n.graph is not None)
             layers = Counter(n.op.name for n in inside if n.op is not None and n.module is not None)
             holds = blocks or layers
@@ -340,12 +313,12 @@ class Builder:
         numbers = {
             i: scope.numbers[ref.node] for i, ref in enumerate(graph.operands(number)) if ref.node in scope.numbers
         }
-        shape, stripe = self._look(node, inputs, numbers)
+        shape, stripe = look(graph, number, inputs, numbers, self.silent)
         if number in scope.thin:
             stripe = replace(stripe, name=words.clean(scope.thin[number], 40))
         item = Item(f"n{scope.prefix}{number}", shape, [stripe], home, aside=number in scope.aside)
-        item.details = _details(node, inputs, scope.sizes)
-        count = _parameters(graph, node)
+        item.details = details(node, inputs, scope.sizes)
+        count = parameters(graph, node)
         if count:
             item.details.append(("parameters", f"{count:,}"))
         shared = node.module is not None and scope.uses[node.module] > 1
@@ -359,74 +332,5 @@ class Builder:
             if part
         )
         if note:
-            item.stripes = [Stripe(stripe.role, stripe.text, stripe.name, note)]
+            item.stripes = [replace(stripe, note=note)]
         return self.add(item)
-
-    def _look(self, node: Node, inputs: tuple[TensorType, ...], numbers: dict[int, str]) -> tuple[Shape, Stripe]:
-        name = words.author_name(node)
-        match node.kind:
-            case Kind.INPUT | Kind.TARGET:
-                role = Extra.INPUT if node.kind is Kind.INPUT else Extra.TARGET
-                dtype = "" if node.types[0].dtype == "float" else node.types[0].dtype
-                return Shape.PILL, Stripe(role, dtype, words.clean(node.name, 40))
-            case Kind.OUTPUT:
-                return Shape.PILL, Stripe(Extra.OUTPUT, "", words.clean(node.name or "output", 40))
-            case Kind.LOSS:
-                weight = "" if node.loss_weight == 1 else f"× {node.loss_weight:g}"
-                return Shape.BOX, Stripe(Glyph.LOSS, weight, words.clean(node.name or "loss", 40))
-            case Kind.WEIGHT:
-                return Shape.PILL, Stripe(Extra.WEIGHT, "", words.clean(node.weight or node.name, 40))
-            case Kind.CALL:
-                assert node.graph is not None
-                text = words.block_text(node.graph, self.silent.get(node.graph.name, frozenset()))
-                return Shape.BOX, Stripe(Extra.BLOCK, text, name)
-        assert node.op is not None
-        sign = words.sign_of(node.op)
-        if sign is not None and len(inputs) - len(numbers) > 1:
-            elementwise = "⊙" if sign == "×" else sign
-            return Shape.CIRCLE if len(sign) == 1 else Shape.PILL, Stripe(node.op.glyph, elementwise)
-        if sign is not None and len(inputs) == 2 and numbers:
-            return Shape.PILL, Stripe(node.op.glyph, words.with_numbers(sign, numbers))
-        if node.op.glyph is Glyph.CONSTANT and node.name:
-            return Shape.PILL, Stripe(Glyph.CONSTANT, "", words.clean(node.name, 40))
-        text = words.op_text(node.op, inputs)
-        if numbers:
-            text = f"{text} ({', '.join(numbers.get(i, '·') for i in range(len(inputs)))})"
-        return _SHAPES.get(node.op.glyph, Shape.BOX), Stripe(node.op.glyph, words.clean(text), name)
-
-
-def _stronger(kind: EdgeKind, other: EdgeKind) -> EdgeKind:
-    return other if kind is EdgeKind.DATA else kind
-
-
-def _parameters(graph: Graph, node: Node) -> int:
-    if node.graph is not None:
-        return parameter_count(node.graph)
-    owner = graph.modules.get(node.module or "")
-    if isinstance(owner, Layer):
-        return sum(spec.elements for spec in owner.made if spec.role == "param")
-    if node.weight in graph.weights:
-        spec = graph.weights[node.weight]
-        return spec.elements if spec.role == "param" else 0
-    return 0
-
-
-def _level_parameters(graph: Graph, nodes: list[Node]) -> int:
-    by_path = {node.module: node for node in nodes if node.module is not None}
-    return sum(_parameters(graph, node) for node in by_path.values())
-
-
-def _details(node: Node, inputs: tuple[TensorType, ...], sizes: Mapping[str, int | Dim]) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    if node.module is not None:
-        found.append(("module", words.clean(node.module)))
-    if node.op is not None:
-        settings = ", ".join(f"{k}={words.value_text(getattr(node.op, k))}" for k in type(node.op).model_fields)
-        found.append((node.op.name, words.clean(settings, 200)))
-    if inputs:
-        found.append(("takes", words.clean(", ".join(map(str, inputs)), 200)))
-    made = [t.substitute(sizes) for t in node.types]
-    found.append(("makes", words.clean(", ".join(map(str, made)), 200)))
-    if node.span is not None:
-        found.append(("written", words.clean(f"line {node.span.line}")))
-    return found

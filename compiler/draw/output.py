@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 
 from ..diagnostics import ArchError, did_you_mean, error
-from ..graph import Graph, Program
+from ..graph import Graph, Kind, Program
 from .dot import dot
 from .figure import Figure
-from .insets import automatic
+from .insets import automatic, of_depth
 from .mermaid import mermaid
-from .outline import TooLarge, outline
-from .stacks import tidy
+from .scope import TooLarge
 from .style import THEMES, Theme
 
 FORMATS = ("svg", "png", "pdf", "dot", "mermaid", "html")
@@ -21,6 +20,7 @@ SUFFIXES = {".gv": "dot", ".mmd": "mermaid", ".htm": "html"} | {f".{name}": name
 MOST_ITEMS = 600
 MOST_LINKS = 2_000
 SECONDS = 60
+_MANY_STEPS = 3
 _PNG_DPI = 192
 
 
@@ -32,13 +32,15 @@ def render(
     theme: str = "light",
     parameters: bool = False,
     entry: str | None = None,
+    unroll: int | None = None,
 ) -> str | bytes:
     """The figure of a program: text for svg, dot, mermaid and html, bytes for png and pdf.
 
     depth: how many levels and blocks are opened, one in another; None opens as many as stay readable. parameters: write
     the number of trained parameters under each layer. entry: an entry of the program to draw instead of its main body.
-    Raises ArchError: A1230 (no `dot`), A1231 (no such format, theme or depth), A1232 (too large), A1233 (Graphviz
-    failed or took too long), A1235 (no such entry).
+    unroll: draw the first so many steps of scans and the last, side by side, instead of a cell once with its loops.
+    Raises ArchError: A1230 (no `dot`), A1231 (no such format, theme, depth or number of steps), A1232 (too large),
+    A1233 (Graphviz failed or took too long), A1235 (no such entry), A1239 (nothing to unroll).
     """
     if format not in FORMATS:
         raise error("A1231", f"no format `{_short(format)}`", help=_choices(format, FORMATS))
@@ -46,8 +48,10 @@ def render(
         raise error("A1231", f"no theme `{_short(theme)}`", help=_choices(theme, tuple(THEMES)))
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
         raise error("A1231", f"a depth of {_short(depth)} means nothing", help="give 0, 1, 2 … or leave it out")
+    if unroll is not None and (isinstance(unroll, bool) or not isinstance(unroll, int) or unroll < 1):
+        raise error("A1231", f"{_short(unroll)} steps mean nothing", help="give 1, 2, 3 … or leave it out")
     look = THEMES[theme]
-    figure = _figure(program, _graph(program, entry), depth, parameters)
+    figure = _figure(program, _graph(program, entry), depth, parameters, unroll)
     match format:
         case "dot":
             return dot(figure, look)
@@ -134,21 +138,35 @@ def _graph(program: Program, entry: str | None) -> Graph:
     )
 
 
-def _figure(program: Program, graph: Graph, depth: int | None, parameters: bool) -> Figure:
+def _figure(program: Program, graph: Graph, depth: int | None, parameters: bool, unroll: int | None) -> Figure:
     try:
         if depth is None:
-            figure = automatic(program, graph, parameters, MOST_ITEMS)
+            figure = automatic(program, graph, parameters, MOST_ITEMS, unroll)
         else:
-            figure = tidy(outline(program, graph, depth, parameters, MOST_ITEMS))
+            figure = of_depth(program, graph, depth, parameters, MOST_ITEMS, unroll)
     except TooLarge:
-        raise _too_large(program, f"more than {MOST_ITEMS} boxes", depth) from None
+        raise _too_large(program, f"more than {MOST_ITEMS} boxes", depth, unroll) from None
     if len(figure.links) > MOST_LINKS:
-        raise _too_large(program, f"more than {MOST_LINKS} edges", depth)
+        raise _too_large(program, f"more than {MOST_LINKS} edges", depth, unroll)
+    if unroll is not None and not figure.unrolled:
+        raise _nothing_unrolled(graph, depth)
     return figure
 
 
-def _too_large(program: Program, what: str, depth: int | None) -> ArchError:
+def _nothing_unrolled(graph: Graph, depth: int | None) -> ArchError:
+    inside = any(one[n].kind is Kind.SCAN for one in graph.graphs() for n in one)
+    if not inside:
+        text, help = f"`{graph.name}` runs no cell over an axis: there is nothing to unroll", "leave out `--unroll`"
+    else:
+        text = f"what could be unrolled of `{graph.name}` lies in closed blocks"
+        help = f"open more, with `--depth {(depth or 0) + 1}`"
+    return error("A1239", text, graph.span, help=help)
+
+
+def _too_large(program: Program, what: str, depth: int | None, unroll: int | None) -> ArchError:
     less = f"open less, with `--depth {depth - 1}`" if depth else "put parts of it into blocks or labelled sequences"
+    if unroll is not None and unroll > _MANY_STEPS:
+        less = f"draw fewer steps: `--unroll {_MANY_STEPS}`"
     return error("A1232", f"the figure of `{program.name}` would have {what}", program.span, help=less)
 
 

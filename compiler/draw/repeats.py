@@ -67,6 +67,7 @@ class _Finder:
             _stem(node.module),
             node.replaced,
             node.bindings,
+            node.scan,
             node.level.count(".") + bool(node.level),
         )
 
@@ -79,6 +80,7 @@ class _Finder:
                     node.types,
                     self._fingerprint(node.graph) if node.graph is not None else _settings(node.op),
                     tuple(graph.operands(number)),
+                    node.scan,
                 )
                 for number in graph.order()
                 for node in (graph[number],)
@@ -104,7 +106,7 @@ class _Finder:
         nodes = [self.graph[n] for n in self.order[start : start + length]]
         if any(node.kind in (Kind.INPUT, Kind.TARGET, Kind.OUTPUT, Kind.LOSS) for node in nodes):
             return False
-        calls = sum(node.kind is Kind.CALL for node in nodes)
+        calls = sum(node.graph is not None for node in nodes)
         return calls > 0 or level is not None or (times > 3 and length * (times - 1) >= _SAVED)
 
     def _times(self, start: int, length: int) -> tuple[int, str | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..graph import EdgeKind
 from ..ops.base import Glyph
 from . import words
-from .figure import Figure, Item, Link, Shape
+from .figure import Figure, Item, Link, Row, Shape
 from .style import LAYERS, SMALL, Extra
 
 _MOST_STRIPES = 5
@@ -14,10 +14,12 @@ _MOST_STRIPES = 5
 def tidy(figure: Figure) -> Figure:
     """Fuses chains into stacks, losses with what computes them, and writes the shapes. Changes the figure and returns
     it."""
+    _drop_idle_points(figure)
     _mark_skips(figure)
     _fuse(figure)
     _drop_lone_points(figure)
     _unframe(figure)
+    _align(figure)
     _label(figure)
     return figure
 
@@ -39,7 +41,7 @@ def _reaches(source: str, target: str, incoming: dict[str, list[Link]]) -> bool:
     """Whether data goes from one item to another. Searched from the target, nearest first."""
     near, seen = [target], {target}
     while near:
-        before = [link.source for name in near for link in incoming[name] if link.kind is not EdgeKind.STATE]
+        before = [link.source for name in near for link in incoming[name] if not link.loose]
         near = [name for name in dict.fromkeys(before) if name not in seen]
         if source in near:
             return True
@@ -101,6 +103,15 @@ def _absorb(figure: Figure, item: Item, target: Item, link: Link, outgoing: dict
     del figure.items[target.id]
 
 
+def _drop_idle_points(figure: Figure) -> None:
+    """A dot from which nothing goes on is not drawn."""
+    outgoing = figure.outgoing()
+    idle = {item.id for item in figure.items.values() if item.shape is Shape.POINT and not outgoing[item.id]}
+    figure.links = [link for link in figure.links if link.target not in idle]
+    for name in idle:
+        del figure.items[name]
+
+
 def _drop_lone_points(figure: Figure) -> None:
     """A dot from which nothing forks is only a bend."""
     outgoing, incoming = figure.outgoing(), figure.incoming()
@@ -127,6 +138,17 @@ def _unframe(figure: Figure) -> None:
             del figure.groups[group.id]
 
 
+def _align(figure: Figure) -> None:
+    """The layers that a fork feeds stand side by side, those of gates above all."""
+    incoming, outgoing = figure.incoming(), figure.outgoing()
+    for fork in figure.forks:
+        group = figure.items[fork].group
+        fed = [figure.items[link.target] for link in outgoing[fork]]
+        row = [item.id for item in fed if item.group == group and len(incoming[item.id]) == 1]
+        if len(row) > 1:
+            figure.rows.append(Row(row, ordered=False))
+
+
 def _label(figure: Figure) -> None:
     """Writes a shape where an item changes it, once for all links that leave the item with it."""
     incoming = figure.incoming()
@@ -136,7 +158,9 @@ def _label(figure: Figure) -> None:
         text = words.shape_text(link.type)
         if (link.source, text) in written or link.kind is EdgeKind.SKIP or target.role is Glyph.LOSS:
             continue
-        before = [words.shape_text(other.type) for other in incoming[source.id]]
+        if link.label or link.loose or (target.shape is Shape.POINT and target.role is Extra.OUTPUT):
+            continue
+        before = [words.shape_text(other.type) for other in incoming[source.id] if not other.loose]
         if source.role in (Extra.WEIGHT, Glyph.CONSTANT) or (before and text == before[0]):
             continue
         if source.shape is Shape.POINT:

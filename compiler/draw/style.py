@@ -18,6 +18,7 @@ class Extra(StrEnum):
     WEIGHT = "weight"
     BLOCK = "block"
     LEVEL = "level"
+    STATE = "state"
 
 
 Role = Glyph | Extra
@@ -87,6 +88,7 @@ _LIGHT = Theme(
         weight="#ecebe4",
         block="#d3ddf2",
         level="#e4e9f3",
+        state="#d5efe9",
     ),
     clusters=("#f4f6fa", "#eaeef5"),
     cluster_border="#9aa4b5",
@@ -128,6 +130,7 @@ _DARK = Theme(
         weight="#38362c",
         block="#33415f",
         level="#2a3244",
+        state="#14443e",
     ),
     clusters=("#1b1f26", "#232831"),
     cluster_border="#5d6878",
@@ -169,6 +172,7 @@ _PRINT = Theme(
         weight="#fafafa",
         block="#e9e9e9",
         level="#f2f2f2",
+        state="#ffffff",
     ),
     clusters=("#ffffff", "#f7f7f7"),
     cluster_border="#8a8a8a",

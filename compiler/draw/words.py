@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from math import inf
 from typing import Any
 
@@ -42,7 +43,7 @@ def sign_of(op: Op) -> str | None:
     return _SIGNS.get(sign, sign) if isinstance(sign, str) else None
 
 
-def with_numbers(sign: str, numbers: dict[int, str]) -> str:
+def with_numbers(sign: str, numbers: Mapping[int, str]) -> str:
     """An op of two operands, one of which is a number: `× 0.5`, `1 − x`."""
     if 1 in numbers:
         return f"{sign} {numbers[1]}"
