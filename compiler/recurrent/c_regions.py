@@ -67,30 +67,36 @@ class RegionText:
             yield self._store(sink, "0", "1")
 
     def _loop(self, width: int, nodes: list[Node], sinks: list[Sink], sums: list[Node]) -> Iterator[str]:
-        def body(length: str) -> Iterator[str]:
+        def body(*parts: tuple[str, str, str]) -> Iterator[str]:
             for node in nodes:
-                yield f"  const V v{node} = {self._value(node, 'j', length)};"
-            yield from (f"  total{node} += sum_of(v{self.flat.operands[node][0]}, {length});" for node in sums)
-            yield from (f"  {self._store(sink, 'j', length)}" for sink in sinks)
+                for at, length, mark in parts:
+                    yield f"  const V v{node}{mark} = {self._value(node, at, length, mark)};"
+            for at, length, mark in parts:
+                yield from (f"  total{n} += sum_of(v{self.flat.operands[n][0]}{mark}, {length});" for n in sums)
+                yield from (f"  {self._store(sink, at, length, mark)}" for sink in sinks)
 
-        yield f"for (long j = 0; j + NL <= {width}; j += NL) {{"
-        yield from body("NL")
+        # Two vectors at once: functions have long chains of operations that wait for one another.
+        yield "{ long j = 0;"
+        yield f"for (; j + 2 * NL <= {width}; j += 2 * NL) {{"
+        yield from body(("j", "NL", ""), ("j + NL", "NL", "_"))
+        yield "}"
+        yield f"for (; j + NL <= {width}; j += NL) {{"
+        yield from body(("j", "NL", ""))
         yield "}"
         yield f"if ({width} % NL) {{"
-        yield f"  const long j = {width} / NL * NL;"
-        yield from body(f"({width} % NL)")
-        yield "}"
+        yield from body(("j", f"({width} % NL)", ""))
+        yield "} }"
 
     # --- Values ---------------------------------------------------------------------------------------------------
 
-    def _name(self, node: Node) -> str:
+    def _name(self, node: Node, mark: str = "") -> str:
         if self.flat.kinds[node] == "number":
             value = self.flat.values[node]
             text = {"inf": "INFINITY", "-inf": "-INFINITY", "nan": "NAN"}.get(repr(value), repr(value))
             return f"splat((real){text})"
-        return f"v{node}"
+        return f"v{node}{mark if self.flat.widths[node] > 1 else ''}"
 
-    def _value(self, node: Node, at: str, length: str) -> str:
+    def _value(self, node: Node, at: str, length: str, mark: str = "") -> str:
         flat = self.flat
         kind = flat.kinds[node]
         if node in self.stop:
@@ -101,7 +107,7 @@ class RegionText:
             return self._product(flat.names[node], at, length)
         if flat.is_leaf(node):
             return self._load(*self._leaf(node), at, length)
-        values = [self._name(v) for v in flat.operands[node]]
+        values = [self._name(v, mark) for v in flat.operands[node]]
         if kind in SIGNS:
             return f"{values[0]} {SIGNS[kind]} {values[1]}"
         return f"-{values[0]}" if kind == "neg" else f"v_{kind}({', '.join(values)})"
@@ -185,9 +191,9 @@ class RegionText:
 
     # --- Sinks ----------------------------------------------------------------------------------------------------
 
-    def _store(self, sink: Sink, at: str, length: str) -> str:
+    def _store(self, sink: Sink, at: str, length: str, mark: str = "") -> str:
         pointer, offset = self._place(sink)
-        place, value = f"{pointer} + {offset} + {at}", self._name(sink.node)
+        place, value = f"{pointer} + {offset} + {at}", self._name(sink.node, mark)
         adds = sink.kind in ("total", "constant") or (sink.kind == "state" and self._pulled_before(sink.name))
         if adds:
             value = f"load({place}, {length}) + {value}"
