@@ -176,7 +176,7 @@ class Builder:
 
     def _point(self, name: str, home: str, end: End) -> End:
         self.add(Item(name, Shape.POINT, [Stripe(Extra.INPUT, "")], home))
-        self.figure.links.append(Link(end.item, name, end.kind, end.type))
+        self.figure.links.append(Link(end.item, name, end.kind, end.type, end.name, end.sub))
         return End(name, end.type)
 
     def _open_levels(

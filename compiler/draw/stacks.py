@@ -120,6 +120,8 @@ def _drop_lone_points(figure: Figure) -> None:
             before, after = incoming[item.id][0], outgoing[item.id][0]
             if after.kind is EdgeKind.DATA:
                 after.kind = before.kind
+            if not after.label:
+                after.label, after.sub = before.label, before.sub
             after.source = before.source
             figure.links.remove(before)
             outgoing[before.source] = [after if link is before else link for link in outgoing[before.source]]
