@@ -134,15 +134,19 @@ class Compiled:
         theme: str = "light",
         parameters: bool = False,
         entry: str | None = None,
+        unroll: int | None = None,
     ) -> str | bytes:
         """The figure: written to `output` when that is given, and returned (bytes for PNG and PDF).
 
         The format is `format`, or what the ending of `output` says, or SVG. depth: how many levels of blocks to open,
-        as many as stay readable when left out. Raises ArchError."""
+        as many as stay readable when left out. unroll: draw the first so many steps of scans and the last, side by
+        side; a cell once with its loops when left out. Raises ArchError."""
         from archlang.compiler.draw import render as draw
 
         chosen = format or ("svg" if output is None else format_of(output))
-        figure = draw(self.program, chosen, depth=depth, theme=theme, parameters=parameters, entry=entry)
+        figure = draw(
+            self.program, chosen, depth=depth, theme=theme, parameters=parameters, entry=entry, unroll=unroll
+        )
         if output is not None:
             write_atomically(output, figure)
         return figure
@@ -289,11 +293,12 @@ def render(
     format: str | None = None,
     depth: int | None = None,
     theme: str = "light",
+    unroll: int | None = None,
     **settings: Any,
 ) -> str | bytes:
     """Draws a network: `archlang.render("lenet5", "lenet5.svg", depth=2)`; see `Compiled.render` and `compile`."""
     program = target if isinstance(target, Compiled) else compile(target, **settings)
-    return program.render(output, format=format, depth=depth, theme=theme)
+    return program.render(output, format=format, depth=depth, theme=theme, unroll=unroll)
 
 
 def format_of(output: Path_) -> str:
