@@ -26,7 +26,7 @@ import torch
 from archlang.compiler.recurrent.equations import read
 from torch import Tensor
 
-from . import eager
+from . import eager, layers
 from .plain import plain
 
 __all__ = ["WAYS", "Recurrence", "using"]
@@ -176,7 +176,10 @@ def _eager(of: Recurrence, inputs, weights, states, constants, mask, reverse) ->
 
 
 def _layer(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
-    raise Unfit("not yet")
+    found = layers.layer(of.text)
+    if found is None or mask is not None:
+        raise Unfit("no layer of PyTorch computes this")
+    return layers.run(found, of.equations, inputs, weights, states, reverse)
 
 
 def _plain(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
