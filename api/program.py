@@ -144,9 +144,7 @@ class Compiled:
         from archlang.compiler.draw import render as draw
 
         chosen = format or ("svg" if output is None else format_of(output))
-        figure = draw(
-            self.program, chosen, depth=depth, theme=theme, parameters=parameters, entry=entry, unroll=unroll
-        )
+        figure = draw(self.program, chosen, depth=depth, theme=theme, parameters=parameters, entry=entry, unroll=unroll)
         if output is not None:
             write_atomically(output, figure)
         return figure
