@@ -116,7 +116,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `archc` and exits. Whatever goes wrong ends in a message and an exit code, never in a traceback."""
-    gc.set_threshold(100_000, 20, 20)  # trees and graphs live as long as the process: looking through them is for nothing
+    gc.set_threshold(100_000, 20, 20)  # trees and graphs live as long as the process
     sys.exit(run(arguments))
 
 
