@@ -159,9 +159,9 @@ next h = h1
 output h1""",
     "two layers": """input x: 3
 input d: 3
+constant q: 5
 state h: 4
 state k: 2
-constant q: 5
 weight w: 4 16
 weight u: 2 6
 weight s: 4 2

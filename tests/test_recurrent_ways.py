@@ -138,6 +138,25 @@ def test_transforms_and_tracers_see_plain_operations():
     assert made((inputs[0].to("meta"),), [w.to("meta") for w in weights])[0].shape == whole.shape
 
 
+def test_compilers_of_graphs_see_plain_operations():
+    inputs, weights, _, _ = example(TEXTS["lstm"])
+    made = Recurrence(TEXTS["lstm"])
+    whole = torch.compile(lambda x: made((x,), weights)[0], backend="eager", fullgraph=True)
+    torch.testing.assert_close(whole(inputs[0]), made(inputs, weights)[0])
+
+
+def test_memory_is_free_after_the_backward_pass():
+    inputs, weights, _, _ = example(TEXTS["gru"])
+    with using("eager"):
+        y, _ = Recurrence(TEXTS["gru"])(inputs, weights)
+    loss = y.sum()
+    held = sum(isinstance(t, torch.Tensor) for t in y.grad_fn.saved_tensors)
+    loss.backward()
+    assert held > 20
+    with pytest.raises(RuntimeError, match="already been freed"):
+        y.grad_fn.saved_tensors  # noqa: B018
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(dtype):
     inputs, weights, _, _ = example(TEXTS["lstm"])

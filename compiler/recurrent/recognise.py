@@ -121,7 +121,7 @@ def _relu(gates: tuple[float, ...], h: float) -> tuple[float, ...]:
 @dataclass(frozen=True)
 class _Form:
     """gates, states: how many. next: next values of the hidden state, then of the cell. functions: that values may
-    hold; all are analytic but relu, which stands alone. parted: gates that read the inputs only and the hidden state only."""
+    hold; all are analytic but relu, which stands alone. parted: the gates that read inputs only, and the state only."""
 
     gates: int
     states: int

@@ -7,7 +7,7 @@ its result is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise, repeat
 from typing import Any
@@ -18,7 +18,7 @@ from archlang.compiler.recurrent.loop_text import Loop, loop
 from archlang.compiler.recurrent.merge import Part, Run, Unsupported, merge
 from torch import Tensor
 
-from .plain import above, plain, starts
+from .plain import above, again, starts
 
 __all__ = ["Unsupported", "run"]
 
@@ -77,58 +77,57 @@ class _Recurrence(torch.autograd.Function):
         walk = _Walk(program, tensors, mask, reverse)
         outputs, kept = walk.forward(graded)
         if graded:
-            ctx.walk, ctx.kept = walk, kept
-            ctx.program, ctx.reverse = program, reverse
-            ctx.save_for_backward(mask, *tensors, *walk.buffers)
+            # Saved, not set on ctx: so memory is free after the backward pass, and what is changed before is noticed.
+            ctx.save_for_backward(mask, *tensors, *walk.buffers, *(value for values in kept for value in values))
+            ctx.program, ctx.reverse, ctx.kept = program, reverse, len(kept[0])
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        mask, *saved = ctx.saved_tensors  # asks whether any was changed since
+        mask, *saved = ctx.saved_tensors
         needed = ctx.needs_input_grad[4:]
+        tensors, rest = saved[: len(needed)], saved[len(needed) :]
         if torch.is_grad_enabled():  # derivatives of these derivatives are wanted
-            found = again(ctx.program.equations, saved[: len(needed)], needed, mask, ctx.reverse, grads)
+            found = _again(ctx.program.equations, tensors, needed, mask, ctx.reverse, grads)
         else:
-            found = ctx.walk.backward(ctx.kept, grads, needed)
+            walk = _Walk(ctx.program, tensors, mask, ctx.reverse, rest)
+            flat, size = rest[len(walk.buffers) :], ctx.kept
+            ends = range(0, len(flat), size) if size else ()
+            kept = [tuple(flat[i : i + size]) for i in ends] or [()] * walk.length
+            found = walk.backward(kept, grads, needed)
         return (None, None, None, None, *found)
 
 
-def again(
-    equations: Equations,
+def _again(
+    eq: Equations,
     tensors: Sequence[Tensor],
     needed: Sequence[bool],
     mask: Tensor | None,
     reverse: bool,
     grads: Sequence[Tensor],
 ) -> list[Tensor | None]:
-    """Gradients that can be derived again, by a loop that autograd follows. tensors: inputs, states, constants and
-    weights."""
-    counts = [len(equations.inputs), len(equations.states), len(equations.constants)]
-    inputs, states, constants, weights = (
-        tensors[: counts[0]],
-        tensors[counts[0] : sum(counts[:2])],
-        tensors[sum(counts[:2]) : sum(counts)],
-        tensors[sum(counts) :],
-    )
-    outputs = plain(equations, inputs, weights, states, constants, mask, reverse)
-    pairs = [(y, d) for y, d in zip(outputs, grads, strict=True) if y.requires_grad]
+    rest = iter(tensors)
+    inputs, states, constants = ([next(rest) for _ in table] for table in (eq.inputs, eq.states, eq.constants))
     wanted = [t for t, need in zip(tensors, needed, strict=True) if need]
-    ends, given = zip(*pairs, strict=True) if pairs else ((), ())
-    found = iter(torch.autograd.grad(ends, wanted, given, create_graph=True, allow_unused=True))
+    found = iter(again(eq, inputs, list(rest), states, constants, mask, reverse, grads, wanted))
     return [next(found) if need else None for need in needed]
 
 
 class _Walk:
     """One walk along the steps. Tensors of all steps are [T, B, n]."""
 
-    def __init__(self, program: Program, tensors: Sequence[Tensor], mask: Tensor | None, reverse: bool) -> None:
+    def __init__(
+        self,
+        program: Program,
+        tensors: Sequence[Tensor],
+        mask: Tensor | None,
+        reverse: bool,
+        buffers: Sequence[Tensor] | None = None,
+    ) -> None:
         eq = program.equations
         self.program, self.loop, self.merged, self.reverse = program, program.loop, program.merged, reverse
         given = iter(tensors)
-        # Not a number times zero is not zero: what is masked must not matter even then.
-        hidden = None if mask is None else ~mask.unsqueeze(-1)
-        inputs = [x if hidden is None else x.masked_fill(hidden, 0) for x in (next(given) for _ in eq.inputs)]
-        self.inputs = {name: x.transpose(0, 1).contiguous() for name, x in zip(eq.inputs, inputs, strict=True)}
+        inputs = {name: next(given) for name in eq.inputs}
         self.states = {name: next(given) for name in eq.states}
         self.constants = {name: next(given) for name in eq.constants}
         self.weights = dict(zip(eq.weights, given, strict=True))
@@ -136,15 +135,28 @@ class _Walk:
         self.examples, self.length = tensors[0].shape[:2]
         self.mask = None if mask is None else mask.t().unsqueeze(-1)
         self.widths = self.merged.equations.widths
-        self.gates = self._all(self.merged.width)
-        self.walked = {name: self._all(width, 1) for name, width in eq.states.items()}
-        self.tracked = {name: self._all(self.widths[name]) for name in self.loop.tracked}
-        self.copies = {i: self._all(self.widths[self.merged.equations.outputs[i]]) for i in self.loop.copies}
+        made = iter(self._made(inputs, mask) if buffers is None else buffers)
+        self.inputs = {name: next(made) for name in eq.inputs}
+        self.gates = next(made)
+        self.walked = {name: next(made) for name in eq.states}
+        self.tracked = {name: next(made) for name in self.loop.tracked}
 
     @property
     def buffers(self) -> tuple[Tensor, ...]:
         """What the backward pass reads and was not given."""
-        return (self.gates, *self.walked.values(), *self.tracked.values(), *self.copies.values())
+        return (*self.inputs.values(), self.gates, *self.walked.values(), *self.tracked.values())
+
+    def _made(self, inputs: dict[str, Tensor], mask: Tensor | None) -> Iterator[Tensor]:
+        """The buffers of a new walk."""
+        for x in inputs.values():
+            # Not a number times zero is not zero: what is masked must not matter even then.
+            x = x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
+            yield x.transpose(0, 1).contiguous()
+        yield self._all(self.merged.width)
+        for width in self.program.equations.states.values():
+            yield self._all(width, 1)
+        for name in self.loop.tracked:
+            yield self._all(self.widths[name])
 
     def _all(self, width: int, more: int = 0) -> Tensor:
         return self.like.new_empty(self.length + more, self.examples, width)
@@ -178,25 +190,23 @@ class _Walk:
         last = 0 if self.reverse else -1
         for name, first in self.states.items():
             self.walked[name][-1 - last].copy_(first)
+        copies = {i: self._all(self.widths[self.merged.equations.outputs[i]]) for i in self.loop.copies}
         gates = self._gate(self.gates)
         streams = [*self._columns(self.gates), *(gates[name] for name in self.loop.gates)]
         streams += [self.inputs[name] for name in self.loop.inputs]
-        streams += [*self.tracked.values(), *map(self._after, self.states), *self.copies.values()]
+        streams += [*self.tracked.values(), *map(self._after, self.states), *copies.values()]
         streams += [] if self.mask is None else [self.mask]
         kept: list[tuple[Tensor, ...]] = []
         matrices = [_matrix(one, self.weights).t().contiguous() for one in self.merged.within]
         begun = [self.walked[name][-1 - last] for name in self.states]
         keep = kept.append if graded else _forget
         self.program.forward(_rows(self._steps(streams), self.length), keep, *begun, *self._sources(), *matrices)
-        return (
-            *map(self._output, range(len(self.merged.equations.outputs))),
-            *(w[last] for w in self.walked.values()),
-        ), kept
+        outputs = [self._output(i, copies) for i in range(len(self.merged.equations.outputs))]
+        return (*outputs, *(walked[last].clone() for walked in self.walked.values())), kept
 
-    def _output(self, i: int) -> Tensor:
-        if i in self.copies:
-            found = self.copies[i]
-            found = found if self.mask is None else found.masked_fill_(~self.mask, 0)
+    def _output(self, i: int, copies: dict[int, Tensor]) -> Tensor:
+        if i in copies:
+            found = copies[i] if self.mask is None else copies[i].masked_fill_(~self.mask, 0)
         else:
             name, following = self.merged.equations.outputs[i], self.merged.equations.next
             found = self._after(next(state for state, value in following.items() if value == name))

@@ -127,3 +127,22 @@ def starts(equations: Equations, inputs: Sequence[Tensor], states: Sequence[Tens
         inputs[0].new_zeros(len(inputs[0]), width) if state is None else state
         for state, width in zip(given, equations.states.values(), strict=True)
     ]
+
+
+def again(
+    equations: Equations,
+    inputs: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    states: Sequence[Tensor | None],
+    constants: Sequence[Tensor],
+    mask: Tensor | None,
+    reverse: bool,
+    grads: Sequence[Tensor | None],
+    wanted: Sequence[Tensor],
+) -> tuple[Tensor | None, ...]:
+    """Gradients that can be derived again, for backward passes that can't: of `wanted`, given those of what `plain`
+    returns (None: zero)."""
+    outputs = plain(equations, inputs, weights, states, constants, mask, reverse)
+    pairs = [(y, d) for y, d in zip(outputs, grads, strict=True) if y.requires_grad and d is not None]
+    ends, given = zip(*pairs, strict=True) if pairs else ((), ())
+    return torch.autograd.grad(ends, wanted, given, create_graph=True, allow_unused=True)
