@@ -18,7 +18,7 @@ from archlang.compiler.recurrent.loop_text import Loop, loop
 from archlang.compiler.recurrent.merge import Part, Run, Unsupported, merge
 from torch import Tensor
 
-from .plain import above, again, starts
+from .plain import above, differentiable, starts
 
 __all__ = ["Unsupported", "run"]
 
@@ -88,7 +88,7 @@ class _Recurrence(torch.autograd.Function):
         needed = ctx.needs_input_grad[4:]
         tensors, rest = saved[: len(needed)], saved[len(needed) :]
         if torch.is_grad_enabled():  # derivatives of these derivatives are wanted
-            found = _again(ctx.program.equations, tensors, needed, mask, ctx.reverse, grads)
+            found = again(ctx.program.equations, tensors, needed, mask, ctx.reverse, grads)
         else:
             walk = _Walk(ctx.program, tensors, mask, ctx.reverse, rest)
             flat, size = rest[len(walk.buffers) :], ctx.kept
@@ -98,18 +98,20 @@ class _Recurrence(torch.autograd.Function):
         return (None, None, None, None, *found)
 
 
-def _again(
-    eq: Equations,
+def again(
+    equations: Equations,
     tensors: Sequence[Tensor],
     needed: Sequence[bool],
     mask: Tensor | None,
     reverse: bool,
-    grads: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
-    rest = iter(tensors)
+    """Gradients that can be derived again, of those tensors that need one, by a loop that autograd follows. tensors:
+    inputs, states, constants and weights."""
+    eq, rest = equations, iter(tensors)
     inputs, states, constants = ([next(rest) for _ in table] for table in (eq.inputs, eq.states, eq.constants))
     wanted = [t for t, need in zip(tensors, needed, strict=True) if need]
-    found = iter(again(eq, inputs, list(rest), states, constants, mask, reverse, grads, wanted))
+    found = iter(differentiable(eq, inputs, list(rest), states, constants, mask, reverse, grads, wanted))
     return [next(found) if need else None for need in needed]
 
 

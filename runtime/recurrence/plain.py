@@ -129,7 +129,7 @@ def starts(equations: Equations, inputs: Sequence[Tensor], states: Sequence[Tens
     ]
 
 
-def again(
+def differentiable(
     equations: Equations,
     inputs: Sequence[Tensor],
     weights: Sequence[Tensor],
