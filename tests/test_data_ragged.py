@@ -49,14 +49,12 @@ def test_sentences_come_back(tagged):
 
 
 def test_masks_and_lengths_are_given_to_inputs_of_their_names(tagged):
-    tail = '-> (logits + (mask -> cast("float") -> rearrange("b t -> b t 1")))'
     network = """network Net { input lengths: int[B]  input mask: bool[B, T]  input words: int[B, T]
       target tags: int[B, T]
       weight = mask -> cast("float") -> rearrange("b t -> b t 1")
       size = lengths -> cast("float") -> rearrange("b -> b 1 1")
       logits = ((words -> embedding(40, 8)) * weight + size) -> linear(3)
       output logits  loss fit = (logits, tags) -> cross_entropy(ignore=-1) }"""
-    assert tail
     data, parts, _ = read(network, TAGGED, "", tagged)
     assert data.order == ("lengths", "mask", "tokens", "tags")
     for lengths, mask, words, tags in batches(data, parts, 8, shuffle=True):
@@ -93,6 +91,12 @@ def test_buckets_are_shuffled_and_resume(tagged):
         for d in (data, plain)
     ]
     assert padding[0] < 0.5 * padding[1]
+
+
+def test_no_rows_make_an_empty_batch(tagged):
+    data, _, _ = read(tagger(), TAGGED, "", tagged)
+    found = data.sequences.batch(torch.zeros(0, dtype=torch.int64), ("tokens", "mask", "lengths", "tags"))
+    assert [len(tensor) for tensor in found] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("world", [2, 3])

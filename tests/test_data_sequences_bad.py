@@ -187,6 +187,15 @@ def test_packages_that_are_not_there(package, data, tmp_path, monkeypatch):
     one(network, data, "", tmp_path, "A1055", [package, "pip install"])
 
 
+def test_vocabularies_that_are_too_large(tmp_path, monkeypatch):
+    from archlang.runtime.data import vocabulary
+
+    monkeypatch.setattr(vocabulary, "_STORED", 9)
+    for data in (TEXT, TAGGED, PAIRS):
+        written(tmp_path, "a.txt", GOOD[data])
+        one(FITTING[data], data, "", tmp_path, "A1049", ["different tokens", "vocabulary=50000"])
+
+
 SETTINGS = [
     ('text("a.txt", by="letters")', "A1005", "letters"),
     ('text("a.txt", by="v.json", least=2)', "A1005", "`least`"),

@@ -17,7 +17,7 @@ from archlang.compiler.source import Span
 from .base import Column, Data, Preprocessing, Split
 from .lines import check_file, lines
 from .sequences import Padded, Ragged
-from .vocabulary import BOS, EOS, PAD, UNK, Vocabulary, chosen, split
+from .vocabulary import BOS, EOS, PAD, UNK, Vocabulary, check_stored, chosen, split
 
 _MOST = 1 << 28  # bytes of a file
 _SHOWN = 8  # complaints about one file
@@ -85,6 +85,8 @@ def load_tagged(source: Tagged, path: Path, form: Form, parts_of: Callable[[int]
     names = tuple(sorted(tags.seen))
     labels = Vocabulary(by="columns", tokens=names)
     origin = f'tagged("{path.name}")'
+    for made in (vocabulary, labels):
+        check_stored(made, origin, span)
     pad = _padding(form.ignore, names, "", origin, span)
     starts = torch.from_numpy(np.asarray(tokens.starts))
     width = form.widths[0]
@@ -120,6 +122,8 @@ def load_pairs(source: Pairs, path: Path, form: Form, parts_of: Callable[[int], 
     parts = parts_of(size)
     origin = f'pairs("{path.name}")'
     read, written = _vocabularies(source, left, right, parts.train)
+    for made in (read, written):
+        check_stored(made, origin, span)
     pad = _padding(form.ignore, written.tokens, PAD, origin, span)
     target, starts = _ended(right.numbered(written), right.lengths, written.numbers[EOS], last=True)
     previous, _ = _ended(right.numbered(written), right.lengths, written.numbers[BOS], last=False)

@@ -98,7 +98,8 @@ class Ragged:
 
     def mask(self, rows: Tensor) -> Tensor:
         lengths = self.lengths(rows)
-        width = self.width if self.width is not None else int(lengths.max())
+        longest = int(lengths.max()) if len(rows) else 0  # one of several processes may get no rows of a last batch
+        width = longest if self.width is None else self.width
         return torch.arange(width, device=rows.device) < lengths[:, None]
 
     def padded(self, rows: Tensor) -> Tensor:

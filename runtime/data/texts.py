@@ -15,11 +15,11 @@ from archlang.compiler.source import Span
 from .base import Column, Data, Preprocessing, Split
 from .lines import MOST, check_file, pieces
 from .sequences import Window, Windows
-from .vocabulary import UNK, Vocabulary, chosen, split, tokenizer_class
+from .vocabulary import UNK, Vocabulary, check_stored, chosen, split, tokenizer_class
 
 _HELD = 1 << 22  # characters without a space that are held back, so that no word is cut in two
 _DISTINCT = 10_000_000
-_SAVED = 1 << 26  # bytes of a saved vocabulary
+_SAVED = 1 << 25  # bytes of a saved vocabulary
 _LAST = 0x110000  # one more than the greatest code point
 
 
@@ -51,6 +51,7 @@ def load_text(
     name = f'text("{paths[0].name}")' if len(paths) == 1 else f'text("{paths[0].name}", …)'
     if len(stream) == 0:
         raise error("A1029", f"{name} has no text", span)
+    check_stored(vocabulary, name, span)
     parts = windows_of_parts(len(stream), length, shares)
     tensor = torch.from_numpy(stream)
     bounds = (0, len(vocabulary) - 1)

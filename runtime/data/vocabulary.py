@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
+_STORED = 1 << 25  # characters: safetensors take headers of 100 MB
 # a word may hold apostrophes; a mark is a token of its own, and so is the end of a line
 _WORDS = re.compile(r"\w+(?:['’]\w+)*|\n|[^\w\s]")
 
@@ -92,6 +93,14 @@ def chosen(counts: Counter[str], least: int, most: int | None, special: Sequence
     room = len(counts) if most is None else max(0, most - len(special))
     kept = [(token, n) for token, n in counts.items() if n >= least and token not in special]
     return (*special, *(token for token, _ in sorted(kept, key=lambda item: (-item[1], item[0]))[:room]))
+
+
+def check_stored(vocabulary: Vocabulary, origin: str, span: Span | None) -> None:
+    """Raises A1049 for a vocabulary too large for the header of a checkpoint, where it is stored."""
+    size = sum(map(len, vocabulary.tokens)) + len(vocabulary.tokenizer)
+    if size > _STORED:
+        message = f"{origin} has {len(vocabulary):,} different tokens, too many to store with the weights"
+        raise error("A1049", message, span, help="keep the most frequent ones: `vocabulary=50000`")
 
 
 def tokenizer_class(span: Span | None = None) -> type[Tokenizer]:
