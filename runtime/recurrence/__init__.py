@@ -5,12 +5,13 @@ same, up to rounding:
 
 - `compiled`: C made for the equations and built where it runs, on a CPU in single or double precision;
 - `layer`: the layer of PyTorch that has the same equations (LSTM, GRU, a plain one), on a GPU;
+- `fused`: kernels made for the equations, on a GPU;
 - `eager`: a loop of tensor operations with a derived backward pass, anywhere;
 - `plain`: a loop that PyTorch's autograd, tracers and transforms follow: what export, `torch.compile`, `vmap` and
   forward-mode derivatives get.
 
-Gradients of gradients go through `plain` as well, where `eager` ran; `compiled` and `layer` have none: ask for
-`using("plain")` or `using("eager")` where they are needed.
+Gradients of gradients go through `plain` as well. Only cuDNN's layers have none: where those are needed on a GPU, ask
+for another way by `using`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib import import_module
+from typing import Any
 
 import torch
 from archlang.compiler.recurrent.equations import read
@@ -31,7 +34,7 @@ from .plain import plain
 
 __all__ = ["WAYS", "Recurrence", "using"]
 
-WAYS = ("compiled", "layer", "eager", "plain")
+WAYS = ("compiled", "layer", "fused", "eager", "plain")
 VARIABLE = "ARCHLANG_RECURRENCE"  # in the environment: a way for the whole process
 
 _chosen: ContextVar[str | None] = ContextVar("recurrence", default=None)
@@ -119,8 +122,9 @@ def _ways(like: Tensor, mask: Tensor | None) -> list[str]:
     """What fits, best first. `plain` always does."""
     if like.device.type == "cpu":
         return ["compiled", "eager"] if like.dtype in (torch.float32, torch.float64) else ["eager"]
-    # A kernel of our own for GPUs (`fused.py`) has its place here.
-    return ["layer", "eager"] if like.device.type == "cuda" and mask is None else ["eager"]
+    if like.device.type == "cuda":
+        return [*(["layer"] if mask is None else []), "fused", "eager"]
+    return ["eager"]
 
 
 def _traced(tensors: Sequence[Tensor]) -> bool:
@@ -168,6 +172,25 @@ def _say(text: str) -> None:
     warnings.warn(text, stacklevel=2)
 
 
+def _fused(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
+    made = _fused_kernels()
+    if made is None or inputs[0].dtype not in made.TYPES:
+        raise Unfit("there are no kernels for this type of number here")
+    try:
+        return made.run(of.text, inputs, weights, states, constants, mask, reverse)
+    except made.NoTriton as reason:
+        raise Unfit(str(reason)) from reason
+
+
+@cache
+def _fused_kernels() -> Any:
+    """The module that has them, where there is one."""
+    try:
+        return import_module(f"{__name__}.fused")
+    except ImportError:
+        return None
+
+
 def _eager(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
     try:
         return eager.run(of.text, inputs, weights, states, constants, mask, reverse)
@@ -186,4 +209,4 @@ def _plain(of: Recurrence, inputs, weights, states, constants, mask, reverse) ->
     return plain(of.equations, inputs, weights, states, constants, mask, reverse)
 
 
-_WAYS: dict[str, _Way] = {"compiled": _compiled, "layer": _layer, "eager": _eager, "plain": _plain}
+_WAYS: dict[str, _Way] = {"compiled": _compiled, "layer": _layer, "fused": _fused, "eager": _eager, "plain": _plain}
