@@ -47,8 +47,8 @@ def outputs_by_name(program: Program) -> dict[str, tuple[int, TensorType]]:
     return {program.graph[n].name or "": (place, program.graph[n].types[0]) for place, n in enumerate(nodes)}
 
 
-def check_carry(plan: TrainPlan, program: Program) -> Iterator[Diagnostic]:
-    """What is wrong with the states that are carried over."""
+def check_carry(plan: TrainPlan, program: Program, known: bool = True) -> Iterator[Diagnostic]:
+    """What is wrong with the states that are carried over. known: whether the plan's data are what its author wrote."""
     span = plan.place("carry")
     taken, given = inputs_by_name(program), outputs_by_name(program)
     for name in plan.carry:
@@ -63,7 +63,8 @@ def check_carry(plan: TrainPlan, program: Program) -> Iterator[Diagnostic]:
             yield from _same(name, program, place)
     if set(taken) <= set(plan.carry):
         yield Diagnostic("A1046", f"every input of `{program.name}` is carried: none is left for the data", span)
-    yield from _streams(plan, span)
+    if known:
+        yield from _streams(plan, span)
 
 
 def _same(name: str, program: Program, span: Span | None) -> Iterator[Diagnostic]:

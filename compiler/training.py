@@ -101,7 +101,9 @@ class _Reader(Values):
         block = _Section()
         block.values = {"network": self.program.name, "data": Iris()}  # replaced, unless the data can't be read
         block.places = {"network": self.train.target.span, "data": self.train.data.span}
-        self.attempt(lambda: block.values.update(data=self.source(self.train.data)))
+        said: list[Any] = []
+        self.attempt(lambda: said.append(self.source(self.train.data)))
+        block.values["data"] = said[0] if said else block.values["data"]
         for item in self.train.body:
             if isinstance(item, ast.Setting):
                 self.attempt(partial(self.setting, item, block))
@@ -112,7 +114,7 @@ class _Reader(Values):
         if len(found) == len(stages):
             for stage in found:
                 self.attempt(partial(self.checked, stage))
-            for problem in check_block(found[0], self.program):
+            for problem in check_block(found[0], self.program, known=bool(said)):
                 self.sink.add(problem)
         self.sink.raise_if_failed()
         if len(found) == 1:

@@ -14,8 +14,9 @@ from .training_plan import Plateau, TrainPlan
 from .weighing import class_losses, takes_shares
 
 
-def check_block(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
-    """What is wrong with the settings that all phases share."""
+def check_block(found: TrainPlan, program: Program, *, known: bool = True) -> Iterator[Diagnostic]:
+    """What is wrong with the settings that all phases share. known: whether the data are those of the block, and do not
+    merely stand in for what could not be read."""
     held = found.validation + found.test
     if held >= 1:
         yield Diagnostic(
@@ -26,8 +27,8 @@ def check_block(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
     if found.class_weights != "none":
         yield from _class_weights(found, program)
     if found.carry:
-        yield from check_carry(found, program)
-    if "skill" in found.metric and getattr(found.data, "season", None) is None:
+        yield from check_carry(found, program, known)
+    if known and "skill" in found.metric and getattr(found.data, "season", None) is None:
         names = "`series`, `sunspots` and `co2`"
         yield Diagnostic(
             "A1056",

@@ -13,10 +13,13 @@ def as_streams(rows: Tensor, batch: int) -> Tensor:
     """Rows that follow one another, cut into `batch` streams that run side by side: the k-th row of a batch is followed
     by the k-th row of the next one. Streams that are one longer come first, so that no row is left out."""
     count = min(batch, len(rows))
-    streams = np.array_split(np.arange(len(rows)), count) if count else []
-    steps = len(streams[0]) if count else 0
-    order = [stream[step] for step in range(steps) for stream in streams if step < len(stream)]
-    return rows[torch.as_tensor(np.asarray(order, dtype=np.int64))]
+    if count == 0:
+        return rows
+    steps, longer = divmod(len(rows), count)
+    stream = torch.arange(count)
+    begins = stream * steps + stream.clamp(max=longer)
+    whole = (begins + torch.arange(steps)[:, None]).flatten()
+    return rows[torch.cat([whole, begins[:longer] + steps])]
 
 
 def by_length(rows: Tensor, lengths: np.ndarray, batch: int, generator: torch.Generator) -> Tensor:
