@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from archlang.compiler.analysis.cost import nominal_sizes
 from archlang.compiler.diagnostics import ArchError, error
+from archlang.compiler.emit.scans import scanned
 from archlang.compiler.graph import Program
 from archlang.compiler.passes import PORTABLE
 from archlang.compiler.sizes import evaluate, symbols
@@ -71,9 +72,11 @@ def save_program(program: Program, trained: nn.Module, path: Path) -> dict[str, 
 
 
 def trace(program: Program, trained: nn.Module) -> tuple[ExportedProgram, dict[str, str], dict[str, int]]:
-    """The network as torch.export sees it, the spec's names of its symbols, and the symbols that it fixed.
+    """The network as torch.export sees it, the spec's names of its symbols, and the symbols that it fixed. A scan is
+    unrolled, which fixes its length: to the nominal one (`T~64`).
 
     Raises A1237."""
+    unrolled = _unrolled(program)
     module = for_inference(program, trained, passes=PORTABLE, standalone=True).cpu()
     types = [program.graph[n].types[0] for n in program.input_nodes()]
     nominal = nominal_sizes(program.graph)
@@ -82,7 +85,10 @@ def trace(program: Program, trained: nn.Module) -> tuple[ExportedProgram, dict[s
     sizes = {name: max(nominal.get(name, _UNNAMED), 2) for name in sorted(open_sizes)}
     shapes = [[evaluate(size, sizes) for size in t.shape] for t in types]
     examples: list[Tensor] = [torch.zeros(s, dtype=_DTYPES[t.dtype]) for s, t in zip(shapes, types, strict=True)]
-    free = tuple(tuple(Dim.STATIC if isinstance(size, int) else Dim.AUTO for size in t.shape) for t in types)
+    free = tuple(
+        tuple(Dim.STATIC if isinstance(size, int) or symbols(size) & unrolled else Dim.AUTO for size in t.shape)
+        for t in types
+    )
     with _refusals(program, "torch.export"), torch.inference_mode(False):
         traced = torch.export.export(module, tuple(examples), dynamic_shapes=free)
     names: dict[str, str] = {}
@@ -98,6 +104,21 @@ def trace(program: Program, trained: nn.Module) -> tuple[ExportedProgram, dict[s
             elif str(size).isidentifier():
                 names[str(found)] = str(size)
     return traced, names, fixed
+
+
+def _unrolled(program: Program) -> frozenset[str]:
+    """The symbols of the inputs that say how long scans are. Raises A1237 where one has no nominal size."""
+    nominal = nominal_sizes(program.graph)
+    found = scanned(program.graph)
+    for name, span in found.items():
+        if name not in nominal:
+            raise error(
+                "A1237",
+                f"`{program.name}` scans an axis of open length `{name}`, and files of these formats hold every step",
+                span,
+                help=f"give it a length: `{name}=64`, or `{name}~64` to fix it in such files alone",
+            )
+    return frozenset(found)
 
 
 @contextmanager

@@ -56,7 +56,9 @@ def module_class(program: Program, emitted: Emitted) -> type[nn.Module]:
     module = ModuleType(f"archlang_generated_{digest}")  # torch.compile finds globals through sys.modules
     sys.modules[module.__name__] = module
     exec(code, vars(module))  # noqa: S102  (text that the compiler wrote: names and strings of a spec are literals in it)
-    return _annotating(getattr(module, emitted.network), program, emitted, filename)
+    made = _annotating(getattr(module, emitted.network), program, emitted, filename)
+    setattr(module, emitted.network, made)  # pickle asks whether a class is what its module calls so
+    return made
 
 
 def _annotating(base: type[nn.Module], program: Program, emitted: Emitted, filename: str) -> type[nn.Module]:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
+
+import onnxruntime
 import pytest
 import torch
+from archlang.compiler.diagnostics import ArchError
 from archlang.compiler.emit.python import emit_python
+from archlang.runtime.export import save_onnx, save_program
 from archlang.runtime.module import build
 from emit_harness import compiled, lint
 from torch import Tensor, nn
@@ -114,3 +121,392 @@ def test_an_empty_sequence_is_refused_where_the_scan_stands():
 def test_loops_read_as_a_person_writes_them():
     texts = [std("LSTM") + MASKED, std("LSTM") + MASKED.replace("scan", "reverse")]
     assert not lint(*(emit_python(compiled(text)) for text in texts))
+
+
+# ---------------------------------------------------------------- cells that PyTorch has no layer for
+
+
+def both(text: str) -> list[nn.Module]:
+    """A network as it runs, and with loops; a checkpoint of one loads into the other."""
+    program = compiled(text)
+    torch.manual_seed(0)
+    quick, loops = build(program).double(), build(program, standalone=True).double()
+    assert "archlang" not in loops.source.split("\n", 1)[1]
+    assert list(quick.state_dict()) == list(loops.state_dict())
+    loops.load_state_dict(quick.state_dict())
+    return [quick, loops]
+
+
+def gradients(outputs: tuple[Tensor, ...], module: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    given = [x, *module.parameters()]
+    total = sum((t * torch.arange(1.0, t.numel() + 1).view(t.shape).sin()).sum() for t in outputs)
+    return torch.autograd.grad(total, given, allow_unused=True, materialize_grads=True)
+
+
+def check(text: str, expected: Callable, *inputs: Tensor) -> None:
+    """The network computes, and derives, what a loop by hand does. `expected` gets the module and its inputs."""
+    for module in both(text):
+        given = [t.double().requires_grad_() if t.is_floating_point() else t for t in inputs]
+        found, wanted = module(*given), expected(module, *given)
+        found, wanted = (t if isinstance(t, tuple) else (t,) for t in (found, wanted))
+        agree(found, wanted)
+        agree(gradients(found, module, given[0]), gradients(wanted, module, given[0]))
+
+
+def test_several_inputs_outputs_and_states_of_other_ranks():
+    text = """
+    cell Attend(heads: int, width: int) {
+      input x: [B, D]
+      input extra: [B, E]
+      input memory: [B, S, D]
+      state h: [B, heads, width]
+      state seen: [B, D]
+      q = x -> query: linear(heads * width) -> rearrange("b (h d) -> b h d", h=heads)
+      k = memory -> key: linear(heads * width) -> rearrange("b s (h d) -> b h s d", h=heads)
+      weights = (q + h, k) -> einsum("b h d, b h s d -> b h s") -> softmax
+      h' = (weights, k) -> einsum("b h s, b h s d -> b h d") -> tanh
+      seen' = seen + x * (extra -> gate: linear(D) -> sigmoid)
+      output weights
+      output seen'
+    }
+    network Net {
+      input x: [B, T, 4]
+      input extra: [B, 3, T]
+      input memory: [B, S, 4]
+      w, s, last = (x, extra) -> attend: scan Attend(2, 5) over T with (memory=memory)
+      output w
+      output s
+      output last.h
+    }
+    """
+
+    def expected(net, x, extra, memory):
+        cell = net.attend
+        h, seen, ws, ss = x.new_zeros(3, 2, 5), x.new_zeros(3, 4), [], []
+        key = cell.key(memory).view(3, 6, 2, 5).transpose(1, 2)
+        for t in range(7):
+            q = cell.query(x[:, t]).view(3, 2, 5)
+            w = torch.softmax(torch.einsum("bhd,bhsd->bhs", q + h, key), -1)
+            h = torch.tanh(torch.einsum("bhs,bhsd->bhd", w, key))
+            seen = seen + x[:, t] * torch.sigmoid(cell.gate(extra[:, :, t]))
+            ws.append(w)
+            ss.append(seen)
+        return torch.stack(ws, 1), torch.stack(ss, 1), h
+
+    check(text, expected, torch.randn(3, 7, 4), torch.randn(3, 3, 7), torch.randn(3, 6, 4))
+
+
+NESTED = """
+block Mix(width: int) { input h: [B, E]  input x: [B, D]  output (h, x) -> linear(width) -> relu }
+cell Inner(width: int) {
+  input x: [B, D]
+  state g: [B, width]
+  g' = (g, x) -> linear(width) -> tanh
+  output g'
+}
+cell Outer(width: int, deep: bool = true, rate: float = 0.5) {
+  input x: [B, D]
+  state h: [B, width]
+  state g: [B, width]
+  module shared = linear(width)
+  y = (h, x) -> mix: Mix(width) -> shared -> if deep { shared }
+  z, after = y -> inner: Inner(width) from (g=g)
+  h' = rate * h + z
+  g' = after.g
+  output y
+}
+network Net {
+  input x: [B, T, 3]
+  y, last = x -> a: scan Outer(4) over T
+  z, _ = y -> b: reverse Outer(4, deep=false, rate=0.25) over T
+  output z
+  output last.h
+}
+"""
+
+
+def outer(cell: nn.Module, x: Tensor, deep: bool, rate: float, reverse: bool) -> tuple[Tensor, Tensor]:
+    h = g = x.new_zeros(len(x), 4)
+    ys = {}
+    order = range(x.shape[1])
+    for t in reversed(order) if reverse else order:
+        y = cell.shared(cell.mix(h, x[:, t]))
+        y = cell.shared(y) if deep else y
+        g = torch.tanh(cell.inner.linear1(torch.cat([g, y], 1)))
+        h = rate * h + g
+        ys[t] = y
+    return torch.stack([ys[t] for t in order], 1), h
+
+
+def test_blocks_conditions_shared_modules_and_a_cell_within_a_cell():
+    def expected(net, x):
+        y, h = outer(net.a, x, True, 0.5, False)
+        z, _ = outer(net.b, y, False, 0.25, True)
+        return z, h
+
+    check(NESTED, expected, torch.randn(3, 6, 3))
+
+
+IMAGE = """
+cell Rows(width: int) {
+  input x: [B, C, W]
+  state h: [B, width, W]
+  y = (h, x) -> concat(axis=C) -> conv(width, kernel=3, pad=1) -> tanh
+  h' = y
+  output y
+}
+network Net {
+  input image: [B, 2, H, W]
+  input h0: [B, 3, W]
+  input real: bool[B, H]
+  y, last = image -> rows: reverse Rows(3) over H from (h=h0) with (mask=real)
+  output y
+  output last.h
+}
+"""
+
+
+def test_a_scan_over_the_rows_of_an_image():
+    def expected(net, image, h, real):
+        ys = [None] * 5
+        for i in reversed(range(5)):
+            y = torch.tanh(net.rows.conv1(torch.cat([h, image[:, :, i]], 1)))
+            m = real[:, i, None, None]
+            h = torch.where(m, y, h)
+            ys[i] = torch.where(m, y, 0)
+        return torch.stack(ys, 2), h
+
+    real = torch.tensor([[1, 1, 0, 1, 0], [0, 1, 1, 1, 1]], dtype=torch.bool)
+    check(IMAGE, expected, torch.randn(2, 2, 5, 6), torch.randn(2, 3, 6), real)
+
+
+LEADING = """
+cell C(hidden: int) {
+  input x: [B, N, D]
+  state h: [B, N, hidden]
+  state c: [B, N, hidden]
+  gate g = (h, x) -> mix: linear(hidden) -> sigmoid
+  c' = g * c + (1 - g) * (x -> new: linear(hidden))
+  h' = c' -> tanh
+  output h'
+}
+network Net {
+  input x: AXES
+  input c0: [B, N, 4]
+  input real: bool[MASK]
+  y, last = x -> cell_: scan C(4) over T from (c=c0) with (mask=real)
+  output y
+  output last.h
+  output last.c
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("axes", "mask"),
+    [
+        ("B, N, T, 3", "B, T"),
+        ("B, T, N, 3", "B, N, T"),
+        ("T, B, N, 3", "T"),
+        ("B, N, 3, T", "B, T"),
+        ("T, B, N, 3", "B, T"),
+    ],
+)
+def test_leading_axes_and_masks_of_any_rank(axes, mask):
+    text = LEADING.replace("AXES", f"[{axes}]").replace("MASK", mask)
+    sizes = {"B": 2, "N": 3, "T": 5, "3": 3}
+    at = axes.split(", ").index("T")
+    real = torch.rand([sizes[a] for a in mask.split(", ")], generator=torch.Generator().manual_seed(1)) > 0.4
+    whole = real[(None,) * (3 - real.dim())] if mask == "T" else real.view(2, -1, 5)
+
+    def expected(net, x, c, real):
+        h, ys = torch.zeros_like(c), []
+        for t, x_t in enumerate(x.unbind(at)):
+            g = torch.sigmoid(net.cell_.mix(torch.cat([h, x_t], -1)))
+            new = g * c + (1 - g) * net.cell_.new(x_t)
+            m = whole[..., t, None]
+            c, h = torch.where(m, new, c), torch.where(m, torch.tanh(new), h)
+            ys.append(torch.where(m, torch.tanh(new), 0))
+        return torch.stack(ys, min(at, 3)), h, c
+
+    check(text, expected, torch.randn([sizes[a] for a in axes.split(", ")]), torch.randn(2, 3, 4), real)
+
+
+def test_a_bidirectional_stack_is_that_of_pytorch():
+    text = (
+        std("LSTM")
+        + """
+    network Net {
+      input x: [B, T, 3]
+      output x -> layers: repeat 2 { bidirectional LSTM(5) over T }
+    }
+    """
+    )
+    theirs = nn.LSTM(3, 5, num_layers=2, bidirectional=True, batch_first=True).double()
+    x = torch.randn(4, 7, 3, dtype=torch.float64)
+    for module in both(text):
+        cells = [m for m in module.modules() if hasattr(m, "forget")]
+        for cell, suffix in zip(cells, ("l0", "l0_reverse", "l1", "l1_reverse"), strict=True):
+            copy_weights(cell, theirs, 5, suffix)
+        agree((module(x),), (theirs(x)[0],))
+
+
+def test_steps_outside_a_scan_share_the_cell():
+    text = (
+        std("GRU")
+        + """
+    network Net {
+      input x: [B, T, 3]
+      input h0: [B, 5]
+      module cell_ = GRU(5)
+      y, last = x -> scan cell_ over T from (h=h0)
+      a, s = x[T=0] -> cell_ from (h=last.h)
+      b, _ = x[T=1] -> cell_
+      output y
+      output a
+      output b
+    }
+    """
+    )
+    theirs = nn.GRU(3, 5, batch_first=True).double()
+    x, h = torch.randn(4, 7, 3, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
+    for module in both(text):
+        copy_weights(module.cell_, theirs, 5)
+        y, last = theirs(x, h[None])
+        agree(module(x, h), (y, theirs(x[:, :1], last)[0][:, 0], theirs(x[:, 1:2])[0][:, 0]))
+    assert [t.dtype for t in build(compiled(text)).bfloat16()(x.bfloat16(), h.bfloat16())] == [torch.bfloat16] * 3
+
+
+def test_what_needs_no_weights_and_what_keeps_numbers():
+    text = """
+    cell Count { input t: int[B]  state n: int[B]  state seen: bool[B]
+      n' = n + 1
+      seen' = seen or t == 3
+      output n' * t
+    }
+    cell Table(width: int) { input t: int[B]  state h: [B, width]
+      h' = h + (t -> embedding(9, width))
+      output h'
+    }
+    cell Sum(width: int) { input x: [B, width]  state h: [B, width]  h' = h + x }
+    network Net {
+      input tokens: int[B, T]
+      input x: [B, T, 4]
+      n, last = tokens -> scan Count over T
+      h, _ = tokens -> table: scan Table(4) over T
+      end = x -> scan Sum(4) over T
+      output n
+      output last.seen
+      output h
+      output end.h
+    }
+    """
+    tokens, x = torch.randint(0, 9, (2, 5)), torch.randn(2, 5, 4)
+    for module in both(text):
+        n, seen, h, end = module(tokens, x.double())
+        assert torch.equal(n, torch.arange(1, 6) * tokens)
+        assert torch.equal(seen, (tokens == 3).any(1))
+        agree((h, end), (module.table.embedding1(tokens).cumsum(1), x.double().sum(1)))
+    assert build(compiled(text)).bfloat16()(tokens, x.bfloat16())[2].dtype == torch.bfloat16
+
+
+def test_blocks_that_scan_share_a_class_where_their_equations_agree():
+    text = (
+        std("GRU")
+        + """
+    block Encoder(hidden: int) {
+      input x: [B, T, D]
+      y, _ = x -> rnn: scan GRU(hidden) over T
+      output y + (x -> linear(hidden))
+    }
+    network Net { input x: [B, T, 3]  output x -> Encoder(4) -> Encoder(5) -> Encoder(5) -> Encoder(5) }
+    """
+    )
+    quick, loops = both(text)
+    assert loops.source.count("class Encoder") == 1
+    assert not lint(quick.source, loops.source)
+    x = torch.randn(2, 5, 3, dtype=torch.float64)
+    agree((quick(x),), (loops(x),))
+
+
+# ---------------------------------------------------------------- what is done with modules
+
+
+SMALL = (
+    std("LSTM")
+    + """
+network Net {
+  input tokens: int[B, T=3]
+  target tag: int[B, T=3]
+  y, last = tokens -> embedding(20, 6) -> rnn: bidirectional LSTM(4) over T with (mask=tokens != 0)
+  logits = y -> linear(3)
+  output logits
+  loss nll = (logits, tag) -> cross_entropy
+}
+"""
+)
+
+
+def test_modules_are_copied_pickled_and_cast():
+    module = build(compiled(SMALL))
+    tokens = torch.randint(0, 20, (3, 3))
+    logits = module(tokens)
+    for again in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):  # noqa: S301
+        assert torch.equal(again(tokens), logits)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = module(tokens)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), logits, rtol=0.05, atol=0.05)
+    assert copy.deepcopy(module).bfloat16()(tokens).dtype == torch.bfloat16
+
+
+def test_objectives_share_what_scans_computed():
+    quick, loops = both(SMALL)
+    tokens, tags = torch.randint(0, 20, (3, 3)), torch.randint(0, 3, (3, 3))
+    agree(*((logits, *losses.values()) for logits, losses in (m.objective(tokens, tags) for m in (quick, loops))))
+
+
+def test_an_error_inside_a_cell_is_reported_where_it_stands():
+    for module in both(NESTED):
+        with pytest.raises((RuntimeError, ValueError)) as failure:
+            module(torch.randn(2, 3, 5, dtype=torch.float64))
+        notes = failure.value.__notes__
+        assert notes[-1] == "in net.arch:22: a: scan Outer(4) over T"
+    assert notes[:2] == ["in net.arch:2: linear1: linear(width)", "in net.arch:14: mix: Mix(width)"]
+
+
+@pytest.mark.slow
+def test_a_compiled_module_computes_the_same():
+    module = build(compiled(SMALL))
+    tokens = torch.randint(0, 20, (3, 3))
+    compiled_module = torch.compile(module, backend="aot_eager")
+    torch.testing.assert_close(compiled_module(tokens), module(tokens))
+
+
+@pytest.mark.slow
+def test_exported_networks_compute_the_same(tmp_path):
+    program = compiled(SMALL)
+    module = build(program).eval()
+    assert save_program(program, module, tmp_path / "net.pt2") == {}
+    assert save_onnx(program, module, tmp_path / "net.onnx") == {}
+    again = torch.export.load(tmp_path / "net.pt2").module()
+    runtime = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
+    for batch in (2, 5):
+        tokens = torch.randint(0, 20, (batch, 3))
+        torch.testing.assert_close(again(tokens), module(tokens))
+        (logits,) = runtime.run(None, {"tokens": tokens.numpy()})
+        torch.testing.assert_close(torch.from_numpy(logits), module(tokens), rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_with_every_step_needs_a_length(tmp_path):
+    open_, nominal = (compiled(SMALL.replace("T=3", "T" + more)) for more in ("", "~7"))
+    with pytest.raises(ArchError, match=r"A1237.*open length `T`") as failure:
+        save_program(open_, build(open_), tmp_path / "net.pt2")
+    assert failure.value.diagnostics[0].span.line == 6
+    assert save_program(nominal, build(nominal), tmp_path / "net.pt2") == {"T": 7}
+
+
+def test_every_form_reads_well():
+    texts = [SMALL, NESTED, IMAGE, *(LEADING.replace("AXES", "[B, T, N, 3]").replace("MASK", m) for m in ("T", "B, T"))]
+    programs = [compiled(text) for text in texts]
+    assert not lint(*(emit_python(p, standalone=alone) for p in programs for alone in (False, True)))

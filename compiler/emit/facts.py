@@ -16,7 +16,7 @@ from ..source import Span
 from .expr import lift, parse, show
 from .least import Asked, Least, least
 from .recurrences import Extractor, examples
-from .scans import lengths, starts
+from .scans import lengths, like_operand, starts, zeros
 from .sizing import Local, is_local, symbols_of
 
 
@@ -71,6 +71,7 @@ class Facts:
     unknown: tuple[str, ...] = ()  # symbols that the code needs and the inputs do not tell: the caller passes them
     users: dict[Ref, list[int]] = field(default_factory=dict)  # who consumes a result, aliases looked through
     recurrences: dict[int, Extracted] = field(default_factory=dict)  # SCANs that one call runs: their equations
+    begun: dict[int, Ref] = field(default_factory=dict)  # zeros at which a state starts, and what they are to be like
     overwrites: dict[int, int] = field(default_factory=dict)  # nodes that write over an operand, and its position
 
     def resolve(self, ref: Ref) -> Ref:
@@ -80,6 +81,9 @@ class Facts:
         return ref
 
     def operands(self, number: int) -> list[Ref]:
+        """What a node's code reads, aliases looked through."""
+        if number in self.begun:
+            return [self.resolve(self.begun[number])]
         return [self.resolve(ref) for ref in self.graph.operands(number)]
 
     def passed_sizes(self, number: int) -> dict[str, int | Dim]:
@@ -160,6 +164,7 @@ def examine(
         above = path.rpartition(".")[0]
         facts.children[above] = facts.children.get(above, 0) + 1
     facts.layers = {path: constructor(m) for path, m in graph.modules.items() if isinstance(m, Layer)}
+    facts.begun = zeros(graph)
     for number in facts.order:
         position = graph[number].overwrites
         if position is not None:
@@ -244,7 +249,7 @@ def _form(facts: Facts, number: int, node: Node) -> Form:
             return Form.MODULE
         if isinstance(layer, Layer) and constructor_of(facts, node.module, layer) is not None:
             return Form.MODULE
-    code = _call(facts, number)
+    code = like_operand(node) if number in facts.begun else _call(facts, number)
     facts.codes[number] = code
     if code.template.strip() == "{0}":
         return Form.ALIAS

@@ -16,14 +16,16 @@ import ast
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..analysis.scans import steps
+from ..elaborate.indices import IndexGrid
 from ..graph import Graph, Kind, Node, Ref, Scan
 from ..ops.base import Check, Code
-from ..sizes import Dim
+from ..sizes import Dim, symbol
 from ..source import Span
 from .expr import attribute, call, constant, literal, name, show
 from .layout import header, statement
 from .names import identifier
-from .sizing import Local
+from .sizing import Local, symbols_of
 
 if TYPE_CHECKING:
     from .body import Body
@@ -43,6 +45,33 @@ def starts(node: Node) -> Code:
     return Code(f"[{', '.join(f'{{{key}}}' for key in shapes)}]", dict(shapes))
 
 
+def zeros(graph: Graph) -> dict[int, Ref]:
+    """Tensors of zeros that only start a state of a cell which runs one step; what enters that tells their type."""
+    found: dict[int, Ref] = {}
+    for number in graph.order():
+        node = graph[number]
+        if node.kind is not Kind.CALL or node.graph is None or not node.graph.states:
+            continue
+        operands = graph.operands(number)
+        count = len(operands) - len(node.graph.states)
+        like = next((ref for ref in operands[:count] if graph.type(ref).dtype == "float"), None)
+        for ref in operands[count:]:
+            alone = len(graph.users(ref.node)) == 1 and like is not None and like.node < ref.node
+            if like is not None and alone and _is_zero(graph[ref.node]):
+                found[ref.node] = like
+    return found
+
+
+def _is_zero(node: Node) -> bool:
+    return isinstance(node.op, IndexGrid) and node.op.tree == ("number", 0) and node.types[0].dtype == "float"
+
+
+def like_operand(node: Node) -> Code:
+    """Zeros like an operand."""
+    sizes = {f"v{i}": size for i, size in enumerate(node.types[0].shape)}
+    return Code(f"{{0}}.new_zeros({', '.join(f'{{{key}}}' for key in sizes) or '()'})", dict(sizes))
+
+
 def lengths(graph: Graph, local: Local) -> list[tuple[Check, Span | None]]:
     """Asks whether there is anything to scan. Symbols are at least 1 for every proof, but tensors may well be empty."""
     found: dict[Dim, tuple[Check, Span | None]] = {}
@@ -57,6 +86,26 @@ def lengths(graph: Graph, local: Local) -> list[tuple[Check, Span | None]]:
                 message = f"there is nothing to scan: `{axis.name or axis.size}` is 0 long"
                 found.setdefault(size, (Check("at_least", size, 1, message), node.span))
     return list(found.values())
+
+
+def scanned(graph: Graph) -> dict[str, Span | None]:
+    """Symbols that say how long the scans of a graph and of what it calls are, each with a scan of such a length."""
+    return _scanned(graph, {})
+
+
+def _scanned(graph: Graph, known: dict[int, dict[str, Span | None]]) -> dict[str, Span | None]:
+    if id(graph) in known:
+        return known[id(graph)]
+    found = known[id(graph)] = dict[str, Span | None]()
+    for number in graph.order():
+        node = graph[number]
+        if node.kind is Kind.SCAN:
+            found |= {name: node.span for name in sorted(symbols_of(steps(graph, number))) if name not in found}
+        given = dict(node.sizes)
+        for inner, span in _scanned(node.graph, known).items() if node.graph is not None else ():
+            names = symbols_of(given.get(inner, symbol(inner)))
+            found |= {name: span for name in names if name not in found}
+    return found
 
 
 def wished(node: Node, result: int) -> str:
