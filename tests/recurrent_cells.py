@@ -149,6 +149,17 @@ next h = h1
 output n
 output z0
 output h1""",
+    "numbers in sums": """input x: 3
+state h: 4
+weight w: 8 7
+weight b: 4
+a = linear(h, x; w)[0:4]
+n = linear(h, x; w)[4:8]
+z = sigmoid(a + 1.0 + b + 0.5)
+h1 = z * h + (1.0 - z) * tanh(n + (0.25 - z))
+next h = h1
+output h1
+output z""",
     "no products": """input x: 4
 input y: 4
 state h: 4

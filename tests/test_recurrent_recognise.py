@@ -10,6 +10,7 @@ from recurrent_cells import GRU, LSTM, TEXTS, cell, extracted
 X, H, C = "x: [B, 3]", "h: [B, 4]", "c: [B, 4]"
 NEXT = "c1 = (f -> sigmoid) * c + (i -> sigmoid) * (g -> tanh)\nh1 = (o -> sigmoid) * (c1 -> tanh)\n"
 LEAVE = "output y = h1\noutput h1\noutput c1"
+SPLIT = "i, f, g, o = (x, h) -> linear(16) -> split(4)\n"
 BOTH = "xr, xz, xn = x -> linear(12) -> split(3)\nhr, hz, hn = h -> linear(12) -> split(3)\n"
 
 
@@ -62,6 +63,11 @@ KNOWN = {
         2,
         "lstm",
     ),
+    "a bias that is a number": (
+        lstm(SPLIT + NEXT.replace("(f -> sigmoid)", "((f + 1) -> sigmoid)") + LEAVE),
+        2,
+        "lstm",
+    ),
     "gru": (GRU, 1, "gru"),
     "h + (1 - z) * (n - h)": (gru(GATES + "h1 = h + (1 - z) * (n - h)"), 1, "gru"),
     "the gate takes the new": (gru(GATES + "h1 = z * n + (1 - z) * h"), 1, "gru"),
@@ -110,7 +116,6 @@ def test_known_cells_run_as_layers(name):
         torch.testing.assert_close(mine, want, rtol=1e-9, atol=1e-9)
 
 
-SPLIT = "i, f, g, o = (x, h) -> linear(16) -> split(4)\n"
 OTHERS = {
     "sigmoid for tanh": lstm(SPLIT + NEXT.replace("(g -> tanh)", "(g -> sigmoid)") + LEAVE),
     "tanh for sigmoid": lstm(SPLIT + NEXT.replace("(o -> sigmoid)", "(o -> tanh)") + LEAVE),

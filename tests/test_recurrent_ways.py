@@ -10,6 +10,7 @@ from archlang.runtime.recurrence import Recurrence, using
 from archlang.runtime.recurrence.build import NoCompiler
 from recurrent_cells import TEXTS, gru_text, lstm_text
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 LAYERS = {"lstm": (nn.LSTM, lstm_text(3, 4)), "gru": (nn.GRU, gru_text(3, 4))}
 WAYS = ("compiled", "eager", "plain")
@@ -113,6 +114,7 @@ def test_no_steps_and_no_examples():
         assert y.shape == (*shape[:2], 4) and all(s.shape == (shape[0], 4) and not s.any() for s in last)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
 def test_transforms_and_tracers_see_plain_operations():
     inputs, weights, _, _ = example(TEXTS["gru"])
     made = Recurrence(TEXTS["gru"])
@@ -136,6 +138,13 @@ def test_transforms_and_tracers_see_plain_operations():
     exported = torch.export.export(Net(), (inputs[0].detach(),)).module()
     torch.testing.assert_close(exported(inputs[0].detach()), whole)
     assert made((inputs[0].to("meta"),), [w.to("meta") for w in weights])[0].shape == whole.shape
+
+
+def test_who_counts_operations_sees_them():
+    inputs, weights, _, _ = example(TEXTS["lstm"])
+    with FlopCounterMode(display=False) as counted:
+        Recurrence(TEXTS["lstm"])(inputs, weights)
+    assert counted.get_total_flops() == 2 * 2 * 3 * (3 + 4) * 16
 
 
 def test_compilers_of_graphs_see_plain_operations():

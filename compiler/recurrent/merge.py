@@ -33,11 +33,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Gate:
-    """A sum of products and biases, at columns `at` of all gates."""
+    """A sum of products, biases and a number (`shift`), at columns `at` of all gates."""
 
     name: str
     parts: tuple[Part, ...]
     biases: tuple[tuple[str, tuple[int, int]], ...]
+    shift: float
     at: tuple[int, int]
 
 
@@ -117,7 +118,7 @@ def _text(name: str, by: Mapping[str, Expr]) -> str:
 
 # --- Sums ---------------------------------------------------------------------------------------------------------
 
-_Terms = tuple[tuple[Part, ...], tuple[tuple[str, tuple[int, int]], ...]]
+_Terms = tuple[tuple[Part, ...], tuple[tuple[str, tuple[int, int]], ...], float]
 
 
 def _sums(eq: Equations, widths: Mapping[str, int]) -> tuple[list[Assign], dict[str, _Terms]]:
@@ -138,13 +139,15 @@ def _sums(eq: Equations, widths: Mapping[str, int]) -> tuple[list[Assign], dict[
         width = max((widths[name] for name in free), default=0)
         free = [name for name in free if widths[name] == width]
         biases = [v.text for v in leaves if isinstance(v, Name) and eq.weights.get(v.text) == (width,)]
-        if len(free) + len(biases) < 2 or not free:
+        shift = sum(v.value for v in leaves if isinstance(v, Number))
+        if len(free) + len(biases) + bool(shift) < 2 or not free:
             return total(summed(v) for v in leaves)
         gate, gone = free[0], {*free[1:], *biases}
         added = [parts.pop(name) for name in free]
         own = [(name, (0, width)) for name in biases]
-        parts[gate] = (tuple(p for t in added for p in t[0]), (*(b for t in added for b in t[1]), *own))
-        return total(summed(v) for v in leaves if not isinstance(v, Name) or v.text not in gone)
+        parts[gate] = (tuple(p for t in added for p in t[0]), (*(b for t in added for b in t[1]), *own), shift)
+        rest = (v for v in leaves if not isinstance(v, Number) and not (isinstance(v, Name) and v.text in gone))
+        return total(summed(v) for v in rest)
 
     steps = [Assign(step.name, summed(step.value)) for step in eq.steps if isinstance(step, Assign)]
     return steps, parts
@@ -170,7 +173,7 @@ def _terms(step: Product, eq: Equations, widths: Mapping[str, int]) -> _Terms:
     for name in step.operands:
         parts.append(Part(name, step.weight, rows, (first, first + widths[name])))
         first += widths[name]
-    return tuple(parts), () if step.bias is None else ((step.bias, rows),)
+    return tuple(parts), () if step.bias is None else ((step.bias, rows),), 0.0
 
 
 # --- Columns ------------------------------------------------------------------------------------------------------

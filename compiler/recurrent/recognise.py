@@ -22,11 +22,12 @@ Rows = tuple[int, int]
 
 @dataclass(frozen=True)
 class Share:
-    """What one gate takes from the inputs, or from the hidden state: `sign` times the sum of the parts and biases."""
+    """What one gate takes from inputs, or from the hidden state: `sign` times the sum of parts, biases and `shift`."""
 
     sign: int
     parts: tuple[Part, ...]
     biases: tuple[tuple[str, Rows], ...]
+    shift: float
 
 
 @dataclass(frozen=True)
@@ -210,10 +211,13 @@ def _layer(
     if form.parted is not None:
         n, last = gates[form.parted[0]], gates[form.parted[1]]
         outer, inner = [*gates[: form.parted[0]], n], [*gates[: form.parted[0]], last]
-    of_inputs = tuple(Share(sign, tuple(p for p in gate.parts if p.operand != h), gate.biases) for gate, sign in outer)
-    shared = {gate.name for gate, _ in outer}  # their biases stand with the inputs already
-    of_hidden = tuple(
-        Share(sign, tuple(p for p in gate.parts if p.operand == h), () if gate.name in shared else gate.biases)
-        for gate, sign in inner
-    )
+    shared = {gate.name for gate, _ in outer}  # their biases stand with the inputs
+
+    def share(gate: Gate, sign: int, hidden: bool) -> Share:
+        parts = tuple(part for part in gate.parts if (part.operand == h) == hidden)
+        own = not hidden or gate.name not in shared
+        return Share(sign, parts, gate.biases if own else (), gate.shift if own else 0.0)
+
+    of_inputs = tuple(share(gate, sign, False) for gate, sign in outer)
+    of_hidden = tuple(share(gate, sign, True) for gate, sign in inner)
     return Layer(kind, inputs, h, cell, of_inputs, of_hidden)

@@ -136,6 +136,7 @@ def _traced(tensors: Sequence[Tensor]) -> bool:
         or torch.autograd.forward_ad._current_level >= 0
         or any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors)
         or any(t.device.type == "meta" for t in tensors)
+        or torch._C._len_torch_dispatch_stack() > 0
     )
 
 

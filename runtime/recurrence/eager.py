@@ -240,6 +240,7 @@ class _Walk:
     def _bias(self) -> Tensor:
         bias = self.like.new_zeros(self.merged.width)
         for gate in self.merged.gates:
+            bias[slice(*gate.at)] = gate.shift
             for name, rows in gate.biases:
                 bias[slice(*gate.at)] += self.weights[name][slice(*rows)]
         return bias

@@ -78,7 +78,6 @@ def _matrix(share: Share, table: Mapping[str, Tensor], columns: Mapping[str, int
 
 def _bias(share: Share, table: Mapping[str, Tensor], height: int) -> Tensor:
     found = [table[name][slice(*rows)] for name, rows in share.biases]
-    if not found:
-        return next(iter(table.values())).new_zeros(height)
-    total = sum(found[1:], found[0])
+    total = sum(found[1:], found[0]) if found else next(iter(table.values())).new_zeros(height)
+    total = total + share.shift if share.shift else total
     return total if share.sign > 0 else -total
