@@ -5,6 +5,7 @@
     ```shapes          one line a value: `name: type`
     ```graph           the graph's text form
     ```python          the generated source
+    ```loops           the same, standing alone: scans are loops
     ```bias            one line a claim: its verdict, then a line for each caveat
     ```diagnostic      every message, as a user sees it
 
@@ -23,7 +24,7 @@ from archlang.compiler.frontend import check_source, compile_program, parse_para
 from archlang.compiler.source import Source
 
 FENCE = re.compile(r"^```(\S+)(?: (\S+))?\n(.*?)^```$", re.M | re.S)
-RESULTS = ("shapes", "graph", "bias", "python", "diagnostic")
+RESULTS = ("shapes", "graph", "bias", "python", "loops", "diagnostic")
 
 
 @dataclass
@@ -100,7 +101,7 @@ def run_case(case: Case, folder: Path) -> dict[str, str]:
         else:
             from archlang.compiler.emit.python import emit_python
 
-            results[kind] = emit_python(program).rstrip("\n") + "\n"
+            results[kind] = emit_python(program, standalone=kind == "loops").rstrip("\n") + "\n"
     return results
 
 

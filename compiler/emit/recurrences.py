@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..graph import Graph, Kind, Node, Ref
-from ..ops.base import Code
+from ..ops.base import Code, Refusal
 from ..recurrent.extract import Extracted, Weight, extract
 from .expr import attribute, call, constant, literal, name
 from .layout import WIDTH
@@ -47,9 +47,16 @@ class Extractor:
             return None  # a mask of single features
         fixed = tuple(i for i, axis in enumerate(scan.axes) if axis is None)
         if (id(cell), fixed) not in self._known:
-            found = extract(cell, len(cell.states), fixed)
-            self._known[id(cell), fixed] = found if isinstance(found, Extracted) and found.inputs else None
+            self._known[id(cell), fixed] = _equations(cell, fixed)
         return self._known[id(cell), fixed]
+
+
+def _equations(cell: Graph, fixed: tuple[int, ...]) -> Extracted | None:
+    try:
+        found = extract(cell, len(cell.states), fixed)
+    except Refusal:  # an axis goes by a name that only one operand has: a loop runs that as well
+        return None
+    return found if isinstance(found, Extracted) and found.inputs else None
 
 
 def examples(graph: Graph, number: int) -> Code:
