@@ -24,7 +24,7 @@ def dot(figure: Figure, theme: Theme) -> str:
     lines = ["digraph figure {", *_globals(figure, theme)]
     children = figure.children()
 
-    rows = _rows(figure)
+    rows, bare = _rows(figure), _bare(figure)
     insets = [group for group in figure.groups.values() if group.kind == "inset"]
 
     def write(inside: Sequence[Item | Group], indent: str, depth: int) -> None:
@@ -32,23 +32,22 @@ def dot(figure: Figure, theme: Theme) -> str:
             if isinstance(child, Item):
                 lines.append(f"{indent}{child.id} [{_item(child, theme)}]")
                 continue
-            lines.append(f"{indent}subgraph cluster_{child.id} {{")
-            lines.append(f"{indent}  {_cluster(child, theme, depth)}")
-            write(children[child.id], indent + "  ", depth + 1)
+            framed = child.id not in bare
+            lines.append(f"{indent}subgraph {'cluster_' if framed else ''}{child.id} {{")
+            lines.extend([f"{indent}  {_cluster(child, theme, depth)}"] if framed else [])
+            write(children[child.id], indent + "  ", depth + framed)
             lines.extend(f"{indent}  {row}" for row in rows.get(child.id, ()))
             lines.append(f"{indent}}}")
 
     if insets:
         main = [child for child in children["root"] if child not in insets]
         parts: list[Sequence[Item | Group]] = [main, *([inset] for inset in insets)]
-        framed = not figure.unrolled  # in frames within frames `dot` loses the order of a row
         for number, part in enumerate(parts):  # clusters touch; frames that are not seen keep them apart
-            if number or framed:
-                lines.append(f'  subgraph cluster_part{number} {{ style=invis margin=10 label=""')
+            inside = number > 0 or "root" not in bare
+            lines += [f'  subgraph cluster_part{number} {{ style=invis margin=10 label=""'] if inside else []
             write(part, "    ", 0)
             lines += [f"    {row}" for row in rows.get("root", ()) if not number]
-            if number or framed:
-                lines.append("  }")
+            lines += ["  }"] if inside else []
     else:
         write(children["root"], "  ", 0)
         lines += [*(f"  {row}" for row in rows.get("root", ())), *_ranks(figure)]
@@ -260,13 +259,24 @@ def _rows(figure: Figure) -> dict[str, list[str]]:
     """Items that stand side by side, by the group they are in. Where no edge keeps two neighbours in order, one that is
     not seen does: with two of them side by side, `dot` fails to place a label."""
     found: dict[str, list[str]] = {}
-    linked = {frozenset((link.source, link.target)) for link in figure.links}
+    linked = {frozenset((link.source, link.target)) for link in figure.links if not link.loose}
     for row in figure.rows:
         lines = found.setdefault(figure.items[row.items[0]].group, [])
         lines.append(f"{{ rank=same; {'; '.join(row.items)}; }}")
         if row.ordered:
             pairs = (pair for pair in pairwise(row.items) if frozenset(pair) not in linked)
             lines += [f"{left} -> {right} [style=invis]" for left, right in pairs]
+    return found
+
+
+def _bare(figure: Figure) -> set[str]:
+    """The groups around rows that no frame may surround, the figure itself among them."""
+    found: set[str] = set()
+    for row in figure.rows:
+        at = figure.items[row.items[0]].group if row.bare else None
+        while at is not None:
+            found.add(at)
+            at = figure.groups[at].parent
     return found
 
 

@@ -90,10 +90,12 @@ class Link:
 
 
 class Row(NamedTuple):
-    """Items that stand side by side, from left to right where they are `ordered`."""
+    """Items that stand side by side, from left to right where they are `ordered`. `bare`: no frame is drawn around them
+    (in frames, `dot` loses the order of a row that many edges reach)."""
 
     items: list[str]
     ordered: bool = True
+    bare: bool = False
 
 
 @dataclass

@@ -29,7 +29,7 @@ def automatic(program: Program, graph: Graph, parameters: bool, most: int, unrol
     """The most detailed figure that is still readable (the least detailed one when none is), with insets. unroll: how
     many steps of scans stand side by side, their cells closed."""
     draw = partial(drawn, program, graph, parameters=parameters, most=most, repeats={}, unroll=unroll)
-    builder = draw(_depth(draw))
+    builder = draw(_depth(draw, least=0 if unroll is None else 1))
     with suppress(TooLarge):
         add_insets(builder)
     return tidy(builder.figure)
@@ -40,6 +40,7 @@ def of_depth(
 ) -> Figure:
     """The figure with so many levels and blocks opened. Cells that are unrolled are opened beside it, each once."""
     builder = drawn(program, graph, depth, parameters, most, unroll=unroll)
+    builder.unroll = None
     shown: set[str] = set()
     for scope, number, left in builder.beside:
         name = _callee(scope, number).name
@@ -49,9 +50,10 @@ def of_depth(
     return tidy(builder.figure)
 
 
-def _depth(draw: Callable[[int], Builder]) -> int:
-    """How many levels of blocks can be open in a readable figure."""
-    size = None
+def _depth(draw: Callable[[int], Builder], least: int) -> int:
+    """How many levels of blocks can be open in a readable figure; in one that shows at least so many scans unrolled,
+    where that is possible."""
+    size, unrolled = None, 0
     for depth in range(_DEEPEST):
         try:
             figure = tidy(draw(depth).figure)
@@ -62,14 +64,16 @@ def _depth(draw: Callable[[int], Builder]) -> int:
         steps = {name for row in figure.rows if row.ordered for name in row.items}
         shown = sum(item.shape is not Shape.POINT and item.id not in steps for item in figure.items.values())
         before, size = size, (len(figure.groups), len(figure.items))
-        if depth and (shown > READABLE or size == before):
+        if depth and (size == before or (shown > READABLE and unrolled >= least)):
             return depth - 1
+        unrolled = figure.unrolled
     return _DEEPEST - 1
 
 
 def add_insets(builder: Builder) -> None:
     """Draws beside the figure what its closed boxes hold: each block once, and of levels that hold the same kinds of
     layers the first; then what those leave closed. Raises TooLarge, with whole insets drawn so far."""
+    builder.unroll = None
     shown: set[object] = set()
     for scope, what in builder.closed:  # grows while insets are drawn
         if len(shown) == _INSETS:

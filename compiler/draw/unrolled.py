@@ -11,8 +11,7 @@ from ..sizes import substitute
 from ..types import TensorType
 from . import words
 from .cells import cell_operands, result_end, scan_of, start_names
-from .figure import Group, Item, Link, Row, Shape, Stripe
-from .items import callee_title
+from .figure import Item, Link, Row, Shape, Stripe
 from .scope import End, Scope
 from .style import Extra
 
@@ -23,18 +22,16 @@ _LEFT_OUT = ""  # the name of a column that stands for many
 
 
 class Unrolled:
-    """The frame of an unrolled scan. `columns`: what the steps that are drawn are called, from left to right."""
+    """A scan, unrolled. `columns`: what the steps that are drawn are called, from left to right."""
 
     def __init__(self, builder: Builder, scope: Scope, number: int, operands: Sequence[End], home: str) -> None:
         self.builder, self.scope, self.number, self.operands = builder, scope, number, operands
         self.graph, self.node = scope.graph, scope.graph[number]
         self.scan, self.cell = scan_of(self.graph, number)
-        self.name = f"b{scope.prefix}{number}"
         self.sizes = {symbol: substitute(size, scope.sizes) for symbol, size in self.node.sizes}
         self.columns = self._columns()
-        title = callee_title(self.graph, number, builder.silent)
+        self.home = home
         builder.figure.unrolled += 1
-        builder.figure.groups[self.name] = Group(self.name, title, "block", home)
 
     def _columns(self) -> list[str]:
         length, most = (
@@ -60,7 +57,7 @@ class Unrolled:
                 End(box, end.type, EdgeKind.STATE, name=name)
                 for end, name in zip(states, self.cell.states, strict=True)
             ]
-        self.builder.figure.rows.append(Row([boxes[column] for column in self.columns]))
+        self.builder.figure.rows.append(Row([boxes[column] for column in self.columns], bare=True))
         self._results(boxes, states)
 
     def _type(self, type_: TensorType) -> TensorType:
@@ -89,13 +86,13 @@ class Unrolled:
             name = f"x{self.scope.prefix}{self.number}_{at}_{i}"
             if column:
                 stripe = Stripe(Extra.INPUT, "", words.clean(node.name, 40), sub=column)
-                self._add(Item(name, Shape.PILL, [stripe], self.name))
+                self._add(Item(name, Shape.PILL, [stripe], self.home))
                 if end.item:
                     self.builder.figure.links.append(Link(end.item, name, end.kind, end.type, end.name, end.sub))
             else:
-                self._add(Item(name, Shape.TEXT, [Stripe(Extra.INPUT, "⋯")], self.name))
+                self._add(Item(name, Shape.TEXT, [Stripe(Extra.INPUT, "⋯")], self.home))
             row[column] = End(name, type_)
-        self.builder.figure.rows.append(Row([end.item for end in row.values()]))
+        self.builder.figure.rows.append(Row([end.item for end in row.values()], bare=True))
         return row
 
     def _add(self, item: Item) -> str:
@@ -112,9 +109,9 @@ class Unrolled:
         at = self.columns.index(column)
         name = f"c{self.scope.prefix}{self.number}_{at}"
         if not column:
-            return self._add(Item(name, Shape.TEXT, [Stripe(Extra.BLOCK, "⋯")], self.name))
+            return self._add(Item(name, Shape.TEXT, [Stripe(Extra.BLOCK, "⋯")], self.home))
         text = words.block_text(self.cell, self.builder.silent.get(self.cell.name, frozenset()))
-        item = Item(name, Shape.BOX, [Stripe(Extra.BLOCK, text)], self.name)
+        item = Item(name, Shape.BOX, [Stripe(Extra.BLOCK, text, words.author_name(self.node))], self.home)
         item.details = [("step", column), ("weights", "the same at every step")]
         self._add(item)
         for end in data:
@@ -139,11 +136,11 @@ class Unrolled:
             self.builder.figure.links.append(Link(end.item, target, EdgeKind.GATE, end.type))
 
     def _results(self, boxes: dict[str, str], states: Sequence[End]) -> None:
-        """What leaves the frame: of outputs, all steps; of states, the last."""
+        """What leaves the scan: of outputs, all steps; of states, the last."""
         outputs = self.cell.outputs[: len(self.cell.outputs) - len(self.cell.states)]
         for result, output in enumerate(outputs):
             join = f"j{self.scope.prefix}{self.number}_{result}"
-            self._add(Item(join, Shape.POINT, [Stripe(Extra.OUTPUT, "")], self.name))
+            self._add(Item(join, Shape.POINT, [Stripe(Extra.OUTPUT, "")], self.home))
             type_ = self._type(self.cell[output].types[0])
             parts = [Link(box, join, EdgeKind.DATA, type_) for column, box in boxes.items() if column]
             self.builder.figure.links += parts
