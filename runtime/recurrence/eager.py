@@ -356,7 +356,7 @@ def _matrix(one: Run, weights: dict[str, Tensor]) -> Tensor:
     parts = [block[0] for block in one.blocks]
     if all(len(block) == 1 for block in one.blocks) and _follow(parts):
         return weights[parts[0].weight][parts[0].rows[0] : parts[-1].rows[1], slice(*parts[0].columns)]
-    return torch.cat([torch.stack([_piece(part, weights) for part in block]).sum(0) for block in one.blocks])
+    return torch.cat([sum((_piece(p, weights) for p in rest), _piece(first, weights)) for first, *rest in one.blocks])
 
 
 def _follow(parts: Sequence[Part]) -> bool:
