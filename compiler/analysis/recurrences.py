@@ -175,10 +175,13 @@ def joined(views: Iterable[View]) -> View:
 
 
 def _widened(before: View, now: View, roughly: bool) -> View:
-    """What still grows sees all of an axis in the end, moving with it where every step does."""
+    """What still grows sees all of an axis in the end. It moves with it where every step does, unless padding comes in
+    at the borders: that spreads as far."""
     table = dict(now.relations)
     for key, relation in now.relations.items():
         if before.relations.get(key) != relation and key in before.relations:
-            kept = everything(uniform=relation.uniform, steady=relation.follows_shifts, loose=True)
+            kept = everything(
+                uniform=relation.uniform, steady=relation.follows_shifts and not relation.padded, loose=True
+            )
             table[key] = everything(loose=True) if roughly else replace(union(relation, kept), period=relation.period)
     return View(table, now.varies, now.partners, now.inner)

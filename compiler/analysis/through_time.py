@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from ..graph import Graph, Kind, Node, Ref
+from ..sizes import Dim
+from ..types import Axis, TensorType
 
 T = TypeVar("T")
 
@@ -57,3 +59,33 @@ def runs_along(graph: Graph, number: int) -> list[tuple[int, int]]:
         types = graph.operand_types(number)
         along.append((len(types) - 1, types[-1].rank - 1))
     return along
+
+
+def at_one_step(node: Node, types: Sequence[TensorType]) -> list[TensorType]:
+    """What enters the cell of a SCAN node at one step, when the node gets operands of these types. An axis of a state
+    that has the name and size of one that enters is taken to have its size still."""
+    cell, scan = node.graph, node.scan
+    assert cell is not None and scan is not None
+    own = [cell[n].types[0] for n in cell.inputs]
+    found = [t.substitute(dict(node.sizes)) for t in own]
+    renewed: dict[tuple[str | None, int | Dim], int | Dim] = {}
+    for i, axis in enumerate(scan.axes):
+        before, axes = found[i], types[i].axes
+        found[i] = TensorType(axes if axis is None else axes[:axis] + axes[axis + 1 :], types[i].dtype)
+        for mine, old, new in zip(own[i].names, before.shape, found[i].shape, strict=True):
+            renewed[mine, old] = new
+    for at in range(len(scan.axes), len(own)):
+        for axis, (name, size) in enumerate(zip(own[at].names, found[at].shape, strict=True)):
+            if name is not None:
+                found[at] = found[at].resize(axis, renewed.get((name, size), size))
+    for operand, entry in enumerate(scan.entries):
+        if entry is not None and entry >= len(scan.axes):
+            found[entry] = types[operand]
+    return found
+
+
+def stacked(t: TensorType, at: int, axis: Axis) -> TensorType:
+    """The type of a cell's output after a scan: with its axis."""
+    at = min(at, t.rank)
+    axes = tuple(Axis(None, a.size) if a.name == axis.name else a for a in t.axes)
+    return TensorType((*axes[:at], axis, *axes[at:]), t.dtype)

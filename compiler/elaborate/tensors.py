@@ -80,11 +80,8 @@ class TensorEvaluator(Evaluator):
         if isinstance(value, (bool, int, float, Dim)):
             return self.apply(ops.require("scalar")(value=value), (), span)[0]
         if isinstance(value, States):
-            path, inner = "last", value
-            while isinstance(inner, States):
-                first = next(iter(inner))
-                path, inner = f"{path}.{first}", inner[first]
-            raise error("A0404", f"{describe(value)} are no tensor", span, help=f"name one of them, as in `{path}`")
+            help = f"name one of them, as in `last.{value.first}`"
+            raise error("A0404", f"{describe(value)} are no tensor", span, help=help)
         if isinstance(value, (Recipe, Module)):
             raise error(
                 "A0404", f"{describe(value)} is no tensor", span, help="a layer stands after an arrow: `x -> …`"

@@ -48,6 +48,12 @@ class Tensor:
 class States(dict[str, "Tensor | States"]):
     """The states of a cell after a step or a scan, by name; of both directions of a bidirectional one."""
 
+    @property
+    def first(self) -> str:
+        """How its first tensor is reached: `h`, `forward.h`."""
+        name, inner = next(iter(self.items()))
+        return f"{name}.{inner.first}" if isinstance(inner, States) else name
+
 
 @dataclass(frozen=True, slots=True)
 class Ran(Tensor):

@@ -11,7 +11,7 @@ from archlang.compiler.analysis.biases.findings import Finding, Verdict
 from archlang.compiler.graph import Graph, Instance, Program
 from torch import Tensor, nn
 
-from . import flow, order, space
+from . import cells, flow, order, space
 from .bench import Bench
 from .results import TOLERANCE, Measured, Outcome, Result, Untestable, worst
 
@@ -28,6 +28,7 @@ TESTS: dict[str, Test] = {
     "global_context": space.global_context,
     "hierarchy": space.hierarchy,
     "causality": order.causality,
+    "sequential": cells.sequential,
     "permutation_equivariance": order.permutation,
     "permutation_invariance": order.permutation,
     "bottleneck": flow.bottleneck,

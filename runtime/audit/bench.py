@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from archlang.compiler.analysis.cost import cost, nominal_sizes
 from archlang.compiler.flatten import FlattenLimit
-from archlang.compiler.graph import Graph, Kind, Layer, Node, Program, Ref
+from archlang.compiler.graph import Graph, Instance, Kind, Layer, Node, Program, Ref
 from archlang.compiler.ops.base import Need, Refusal
 from archlang.compiler.sizes import Dim, SizeLimit, evaluate, substitute, symbols
 from archlang.compiler.types import TensorType
@@ -226,21 +226,32 @@ def resized(flat: Graph, sizes: Sizes) -> Graph:
     among the inputs. Raises Untestable."""
     if not sizes:
         return flat
-    new = replace(flat, nx=flat.nx.copy(), inputs=[], outputs=[], losses=[])
-    new.nx = type(flat.nx)()
+    types = {source: flat[flat.inputs[source]].types[0] for source, _ in sizes}
+    for (source, axis), size in sizes.items():
+        types[source] = types[source].resize(axis, size)
+    return retyped(flat, types)
+
+
+def retyped(flat: Graph, types: Mapping[int, TensorType]) -> Graph:
+    """The graph for inputs of other types, by their position. Raises Untestable."""
+    from .cells import rescanned
+
+    new = replace(flat, nx=type(flat.nx)(), modules=dict(flat.modules), inputs=[], outputs=[], losses=[])
+    given = {flat.inputs[source]: t for source, t in types.items()}
     for number in flat.order():
         node, refs = flat[number], flat.operands(number)
         if node.kind is Kind.INPUT:
-            t = node.types[0]
-            for (source, axis), size in sizes.items():
-                if flat.inputs[source] == number:
-                    t = t.resize(axis, size)
-            node = replace(node, types=(t,))
+            node = replace(node, types=(given.get(number, node.types[0]),))
+        elif node.scan is not None:
+            node = rescanned(node, tuple(map(new.type, refs)), tuple(map(flat.type, refs)), retyped)
+            if node.graph is not None and node.module is not None:
+                new.modules[node.module] = Instance(node.graph, node.span)
         elif node.kind is Kind.OUTPUT:
             node = replace(node, types=(new.type(refs[0]),))
         elif node.op is not None and refs:
             node = replace(node, types=_inferred(node, tuple(map(new.type, refs)), flat.operand_types(number)))
         new.add(node, refs, flat.operand_kinds(number))
+    new.inputs = list(flat.inputs)  # of a cell: states come last, wherever they stand
     return new
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 from archlang.compiler.analysis.biases.findings import Finding
-from archlang.compiler.analysis.gates import Gates
+from archlang.compiler.analysis.gates import Gates, Product
 from archlang.compiler.analysis.labels import label
 from archlang.compiler.analysis.paths import PROJECTION, identity_ways
 from archlang.compiler.graph import Kind, Ref
 
 from .bench import Bench, Pair
+from .cells import gates_of_cells
 from .results import Measured, Outcome, Untestable
 
 _WIDEST = 512  # elements of a bottleneck whose Jacobian is worked out
@@ -96,14 +97,25 @@ def gating(bench: Bench, finding: Finding, seed: int) -> Measured:
     ]
     at = [n for n in at if flat[n].op is not None and flat[n].op.name in ("mul", "einsum")]  # type: ignore[union-attr]
     if not at:
-        raise Untestable("the gate is part of a layer, whose inside the test does not see")
+        return _at_one_step(bench, product, seed)
     refs = [ref for n in at for ref in flat.operands(n) if flat.type(ref).rank]
     if not refs:
         raise Untestable("the factors are constants")
     inner = Bench(bench.program, flat, tuple(refs), bench.state)
     stage = inner.stage({}, seed, _LARGE)
     factors = stage.run(stage.inputs(seed))
-    ranges = [(float(f.min()), float(f.max())) for f in factors]
+    return _in_bounds([(float(f.min()), float(f.max())) for f in factors])
+
+
+def _at_one_step(bench: Bench, product: Product, seed: int) -> Measured:
+    """A gate of a cell, at one of its steps."""
+    ranges = list(gates_of_cells(bench, product, seed))
+    if not ranges:
+        raise Untestable("the gate is part of a layer, whose inside the test does not see")
+    return _in_bounds(ranges)
+
+
+def _in_bounds(ranges: list[tuple[float, float]]) -> Measured:
     gates = [(lo, hi) for lo, hi in ranges if 0 <= lo < hi <= 1]
     if gates:
         return Measured(Outcome.AGREES, note=f"gate in [{gates[0][0]:.3g}, {gates[0][1]:.3g}]")

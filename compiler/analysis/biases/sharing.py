@@ -13,8 +13,9 @@ from ...claims import WeightSharing
 from ...graph import Graph, Kind, Node, Ref
 from ...ops.base import Check, Need, Op, Refusal
 from ...sizes import Dim, SizeLimit, substitute, symbol, symbols
-from ...types import Axis, TensorType
+from ...types import TensorType
 from ..labels import beneath, label
+from ..through_time import at_one_step, stacked
 from .case import Case, prover
 from .findings import Culprit, Finding, Verdict
 from .measures import vacuous, value_name
@@ -205,7 +206,7 @@ class _Replay:
         node = graph[number]
         callee, scan = node.graph, node.scan
         assert callee is not None and scan is not None
-        entering = _at_one_step(graph, number, types)
+        entering = at_one_step(node, types)
         first = len(callee.outputs) - len(callee.states)
         for _ in range(_ROUNDS):
             results = self._call(graph, number, tuple(entering), opened)
@@ -215,7 +216,7 @@ class _Replay:
             entering[len(scan.axes) :] = results[first:]
         where = next(i for i, axis in enumerate(scan.axes) if axis is not None)
         axis = types[where].axes[scan.axis]
-        return *(_stacked(t, scan.axis, axis) for t in results[:first]), *results[first:]
+        return *(stacked(t, scan.axis, axis) for t in results[:first]), *results[first:]
 
     def _blamed(
         self, graph: Graph, number: int, types: Types, before: Types, opened: Open, refusal: Refusal | SizeLimit | None
@@ -250,37 +251,6 @@ class _Replay:
                 what = f"this is for {fixed} positions of {names}, no more and no fewer"
                 return _Fixed(graph, origin, what, trained, label(graph, origin))
         return _Fixed(graph, number, f"here {left} must be {fixed}", False, label(graph, number))
-
-
-def _at_one_step(graph: Graph, number: int, types: Types) -> list[TensorType]:
-    """What enters a cell at one step, when a scan gets operands of these types. An axis of a state that has the name
-    and size of one that enters is taken to have its size still."""
-    node, callee = graph[number], graph[number].graph
-    scan = node.scan
-    assert callee is not None and scan is not None
-    own = [callee[n].types[0] for n in callee.inputs]
-    found = [t.substitute(dict(node.sizes)) for t in own]
-    renewed: dict[tuple[str | None, int | Dim], int | Dim] = {}
-    for i, axis in enumerate(scan.axes):
-        before = found[i]
-        axes = types[i].axes
-        found[i] = TensorType(axes if axis is None else axes[:axis] + axes[axis + 1 :], types[i].dtype)
-        for mine, old, new in zip(own[i].names, before.shape, found[i].shape, strict=True):
-            renewed[mine, old] = new
-    for at in range(len(scan.axes), len(own)):
-        for axis, (name, size) in enumerate(zip(own[at].names, found[at].shape, strict=True)):
-            if name is not None:
-                found[at] = found[at].resize(axis, renewed.get((name, size), size))
-    for operand, entry in enumerate(scan.entries):
-        if entry is not None and entry >= len(scan.axes):
-            found[entry] = types[operand]
-    return found
-
-
-def _stacked(t: TensorType, at: int, axis: Axis) -> TensorType:
-    at = min(at, t.rank)
-    axes = tuple(Axis(None, a.size) if a.name == axis.name else a for a in t.axes)
-    return TensorType((*axes[:at], axis, *axes[at:]), t.dtype)
 
 
 def _source(graph: Graph, ref: Ref) -> int:

@@ -63,6 +63,9 @@ def _scans(step: Step, cause: Breach, axis: str) -> Said:
     scan = step.node.scan
     along = [i for i, a in runs_along(step.graph, step.ref.node) if (a, *cause.pair) in step.operands[i].relations]
     if scan is None or not along:
+        if cause.reason is Reason.UNLIKE and cause.relation.padded:
+            spreads = f"step after step this sees further along {axis}, and what is padded at the border spreads as far"
+            return spreads, "where borders are far and scans short, vouch for it: `assumed`"
         return f"from here on {_seen(cause, axis)}", None
     back = " in reverse" if scan.reverse else ""
     if cause.along is None:
