@@ -355,19 +355,20 @@ class Plan:
     @cached_property
     def totals(self) -> dict[str, int]:
         """Vectors that are summed over steps and examples: adjoints of weights of one axis by their name, adjoints of
-        products that have a bias by theirs, and their places beside each other."""
-        found, width = {}, 0
+        products that have a bias by theirs, and their places beside each other. What is the same has one place."""
+        found: dict[str, int] = {}
+        at: dict[tuple[Node, int], int] = {}
         vectors = [name for name, shape in self.equations.weights.items() if len(shape) == 1]
         biased = [name for name in self.columns if self.products[name].bias is not None]
         for name in [*(v for v in vectors if self.values[v] in self.adjoints), *biased]:
-            found[name] = width
-            width += self.widths[name]
+            key = (self.adjoints[self.values[name]], self.widths[name])
+            found[name] = at.setdefault(key, sum(width for _, width in at))
         return found
 
     @cached_property
     def totals_width(self) -> int:
         """How many elements the sums have together."""
-        return sum(self.widths[name] for name in self.totals)
+        return max((at + self.widths[name] for name, at in self.totals.items()), default=0)
 
     @cached_property
     def _back_sinks(self) -> list[Sink]:
@@ -378,7 +379,8 @@ class Plan:
                 found.append(self._back("adjoint", product, column))
         sources = [(kind, name) for kind in ("input", "constant", "state") for name in self._table(kind)]
         found += [self._back(kind, name, 0) for kind, name in sources if self.values[name] in self.adjoints]
-        found += [self._back("total", name, at) for name, at in self.totals.items()]
+        places = {at: name for name, at in reversed(self.totals.items())}
+        found += [self._back("total", name, at) for at, name in sorted(places.items())]
         return found
 
     def _table(self, kind: str) -> Iterable[str]:

@@ -15,7 +15,7 @@ from archlang.compiler.recurrent.equations import Equations, Product, read
 from archlang.compiler.recurrent.plan import Hoisted, Plan
 from torch import Tensor
 
-from .build import library
+from .build import NoCompiler, library
 
 TILE = 64
 """The largest number of rows of a batch that are walked together."""
@@ -47,10 +47,20 @@ class Kernel:
             raise MemoryError("there is no memory for a step of a recurrence")
 
 
-@cache
 def kernel(text: str, double: bool, extra: tuple[str, ...] = ()) -> Kernel:
-    """The kernel of equations, which is made once in a process."""
-    return Kernel(read(text), double, extra)
+    """The kernel of equations, which is made once in a process, as is what went wrong. Raises NoCompiler."""
+    found = _made(text, double, extra)
+    if isinstance(found, NoCompiler):
+        raise found
+    return found
+
+
+@cache
+def _made(text: str, double: bool, extra: tuple[str, ...]) -> Kernel | NoCompiler:
+    try:
+        return Kernel(read(text), double, extra)
+    except NoCompiler as failure:
+        return NoCompiler(str(failure))
 
 
 @cache

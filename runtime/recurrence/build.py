@@ -28,6 +28,7 @@ FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
     "-ffp-contract=fast",
+    "-w",
 )
 _PATIENCE = 120.0  # seconds for one compilation
 _DIGEST = hashlib.sha256().digest_size

@@ -16,6 +16,7 @@ from torch import Tensor
 from .arguments import PIECE, Arguments, Kernel, kernel, panels, point, rows
 from .build import NoCompiler
 from .gradients import gradients
+from .plain import plain
 
 __all__ = ["NoCompiler", "run"]
 
@@ -76,10 +77,10 @@ class _Walk(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor):
-        if torch.is_grad_enabled():
-            raise RuntimeError("the compiled recurrence has no second derivative; run it as plain PyTorch for that")
         saved, count = ctx.saved_tensors, len(ctx.made.equations.states)
         tensors, sequences, tape = saved[: -count - 1], saved[-count - 1 : -1], saved[-1]
+        if torch.is_grad_enabled():  # derivatives of these derivatives are wanted
+            return (None, None, None, None, None, *_again(ctx, tensors, given))
         arguments = Arguments(ctx.made, ctx.mask, ctx.reverse, ctx.absent, tensors)
         states = dict(zip(ctx.made.equations.states, sequences, strict=True))
         return (None, None, None, None, None, *gradients(arguments, states, tape, given, ctx.needs_input_grad[5:]))
@@ -109,7 +110,7 @@ def _forward(arguments: Arguments, training: bool) -> tuple[list[Tensor], dict[s
             stop = min(start + piece, steps)
             low = (steps - stop if arguments.reverse else start) * batch
             high = low + (stop - start) * batch
-            part = tape.view(-1, width)[low:high] if training else tape.view(-1, width)[: high - low]
+            part = tape.flatten(0, 1)[low:high] if training else tape.flatten(0, 1)[: high - low]
             for h, x, weight in before:
                 torch.mm(x[low:high], weight, out=part[:, h.column : h.column + weight.shape[1]])
             fields.start, fields.stop = start, stop
@@ -145,3 +146,19 @@ def _masked(arguments: Arguments, output: Tensor, at: int) -> Tensor:
     if arguments.mask is None or at not in arguments.plan.shared_outputs:
         return output
     return output.masked_fill(~arguments.mask.unsqueeze(-1), 0.0)
+
+
+def _again(ctx: Any, tensors: Sequence[Tensor], given: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Gradients that can be derived again: those of the plain loop."""
+    eq = ctx.made.equations
+    rest = iter(tensors)
+    inputs, weights, constants = ([next(rest) for _ in names] for names in (eq.inputs, eq.weights, eq.constants))
+    states = [None if absent else next(rest) for absent in ctx.absent]
+    ends = plain(eq, inputs, weights, states, constants, ctx.mask, ctx.reverse)
+    pairs = [(y, d) for y, d in zip(ends, given, strict=True) if d is not None and y.requires_grad]
+    needed = ctx.needs_input_grad[5:]
+    wanted = [t for t, need in zip(tensors, needed, strict=True) if need]
+    found = iter(
+        torch.autograd.grad([y for y, _ in pairs], wanted, [d for _, d in pairs], create_graph=True, allow_unused=True)
+    )
+    return [next(found) if need else None for need in needed]

@@ -81,9 +81,15 @@ def outers(plan: Plan) -> list[Outer]:
             for at, name in enumerate(hoisted.operands):
                 found.setdefault(stretch, []).append((name, tuple(firsts[p][at] for p in stretch.products)))
     for group in plan.groups:
-        first = dict(group.products)
-        for stretch in stretches(plan, first):
-            found.setdefault(stretch, []).append((group.node, tuple(first[p] for p in stretch.products)))
+        rounds: list[dict[str, int]] = []  # a product may read a vector twice
+        for product, first in group.products:
+            new = next((r for r in rounds if product not in r), None)
+            if new is None:
+                rounds.append(new := {})
+            new[product] = first
+        for firsts_of in rounds:
+            for stretch in stretches(plan, firsts_of):
+                found.setdefault(stretch, []).append((group.node, tuple(firsts_of[p] for p in stretch.products)))
     return [Outer(stretch, tuple(vectors)) for stretch, vectors in found.items()]
 
 
