@@ -29,7 +29,8 @@ def command(*, target: str, parameters: tuple[str, ...], depth: int, everything:
     """Show a network layer by layer: shapes, parameters, FLOPs, memory, and how much of the input a place sees.
 
     FLOPs count two a multiply-add, products and convolutions only. Memory is that of every result, as training keeps
-    them. Both are for one example, with `H~224` counted as 224.
+    them. Both are for one example, with `H~224` counted as 224. A scan costs what its cell does, at every step; rows
+    inside it have the shapes of one step and the amounts of all.
 
     Below stand, for each output, the bottleneck (the fewest elements that everything passes through), the shortest path
     of its gradient, and the path closest to the identity; then every claim with its verdict. --json also has the stride
