@@ -250,6 +250,8 @@ def _kernel(rows: int, unrolled: int) -> Iterator[str]:
 
 
 def _accumulate(rows: int, at: int, part: int) -> Iterator[str]:
+    """One row of a panel. What comes 16 rows later is asked for now: it may be far away."""
+    yield from (f"    __builtin_prefetch(w + {at + 16} * PANEL{half});" for half in ("", " + NL"))
     yield f"    {{ const V x = *(const VU *)(w + {at} * PANEL), y = *(const VU *)(w + {at} * PANEL + NL);"
     for r in range(rows):
         yield f"      {{ const V v = splat(a[{r} * lda + k + {at}]);"
