@@ -68,6 +68,8 @@ def _scans(step: Step, cause: Breach, axis: str) -> Said:
             return spreads, "where borders are far and scans short, vouch for it: `assumed`"
         return f"from here on {_seen(cause, axis)}", None
     back = " in reverse" if scan.reverse else ""
+    if cause.along is None and step.ref.result < len(step.node.types) - len(scan.starts):
+        return f"every step gets all of {axis}: it starts this scan, or comes with it", None
     if cause.along is None:
         return f"this is the end of a scan over {axis}{back}: all its positions are in it, in their order", None
     if cause.reason is Reason.AHEAD:
@@ -215,6 +217,8 @@ def _anchored(case: Case, step: Step, cause: Breach, axis: str) -> Spoken | None
         return step.culprit(f"this brings in something else at every position of {axis}"), advice
     spec = step.graph.weight_at(step.graph[origin].weight or "")
     kind = "a position embedding" if spec is not None and spec.role == "param" else "a constant"
+    if step.graph[origin].kind is Kind.SCAN:
+        kind = "this counts its steps"
     culprit = replace(step, ref=Ref(origin)).culprit(f"{kind}: it holds something else at every position of {axis}")
     return culprit, advice
 
