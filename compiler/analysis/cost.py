@@ -15,7 +15,7 @@ from ..graph import Graph, Instance, Kind, Layer, Node, Program, Ref
 from ..ops.base import Glyph, Op, WeightSpec
 from ..sizes import Dim, SizeLimit, substitute
 from ..types import TensorType
-from .steps import entering, steps
+from .scans import entering, steps
 
 Amount = int | Dim
 Tables = list[dict[int | None, int]]  # of each result, how deep it lies below each input

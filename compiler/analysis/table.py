@@ -16,7 +16,7 @@ from ..types import TensorType
 from .cost import Counter, Owned
 from .derived import centre, plain
 from .receptive import Reach, Receptive, positional_axes, reach
-from .steps import axis_name, steps
+from .scans import axis_name, steps
 from .views import View, after, whole
 
 MOST_ROWS = 100_000

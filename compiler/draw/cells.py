@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..analysis.steps import axis_name, entering, mask_of
+from ..analysis.scans import axis_name, entering, mask_of
 from ..graph import EdgeKind, Graph, Kind, Ref, Scan
 from ..sizes import substitute
 from . import words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..analysis.steps import axis_name
+from ..analysis.scans import axis_name
 from ..graph import Graph, Kind, Layer, Node
 from ..ops.base import Glyph
 from ..sizes import Dim

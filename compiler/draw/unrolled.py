@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..analysis.steps import mask_of, steps
+from ..analysis.scans import mask_of, steps
 from ..graph import EdgeKind, Ref
 from ..sizes import substitute
 from ..types import TensorType
