@@ -11,7 +11,7 @@ SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 
 
 class RegionText:
-    """One region. `training`: whether states of all steps and the tape are there to be read (backward: they are)."""
+    """One region. backward: it reads what the forward pass has kept."""
 
     def __init__(self, plan: Plan, region: Region, backward: bool) -> None:
         self.plan, self.region, self.backward = plan, region, backward
