@@ -129,6 +129,7 @@ def test_a_failure_is_remembered(cache, tmp_path, monkeypatch):
     assert all(map(torch.equal, first, second))
 
 
+@pytest.mark.slow
 def test_two_at_once(cache):
     with ThreadPoolExecutor(4) as pool:
         assert [made.answer() for made in pool.map(library, [SOURCE] * 8)] == [42] * 8

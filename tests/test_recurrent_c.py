@@ -82,6 +82,7 @@ def test_masks_and_directions(name, mask, reverse):
     agree(Call(eq, 3, 5, mask=mask, states=not mask), 1e-10, reverse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["novel", "gru before"])
 def test_gradients_by_differences(name):
     call = Call(read(CELLS[name](3, 2)), 2, 2, mask=name == "novel")
