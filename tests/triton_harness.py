@@ -56,7 +56,7 @@ output h1""",
 """By one word: `reset`, `no`, `two`, `peepholes`, `a` and `states` are those of other tests."""
 
 
-def tensors(eq: Equations, dtype: torch.dtype) -> list[list[Tensor]]:
+def tensors(eq: Equations, dtype: torch.dtype, examples: int = EXAMPLES) -> list[list[Tensor]]:
     """Inputs, weights, states and constants."""
     made = torch.Generator().manual_seed(0)
 
@@ -64,16 +64,18 @@ def tensors(eq: Equations, dtype: torch.dtype) -> list[list[Tensor]]:
         scale = shape[-1] ** -0.5 if len(shape) == 2 else 1
         return (torch.randn(shape, generator=made, dtype=torch.float64) * scale).to(dtype).requires_grad_()
 
-    inputs = [draw(EXAMPLES, STEPS, width) for width in eq.inputs.values()]
+    inputs = [draw(examples, STEPS, width) for width in eq.inputs.values()]
     weights = [draw(*shape) for shape in eq.weights.values()]
-    states = [draw(EXAMPLES, width) for width in eq.states.values()]
-    return [inputs, weights, states, [draw(EXAMPLES, width) for width in eq.constants.values()]]
+    states = [draw(examples, width) for width in eq.states.values()]
+    return [inputs, weights, states, [draw(examples, width) for width in eq.constants.values()]]
 
 
-def compare(text: str, form: str, masked: bool, reverse: bool, dtype=torch.float32, close: float = 1e-4) -> None:
+def compare(
+    text: str, form: str, masked: bool, reverse: bool, dtype=torch.float32, close: float = 1e-4, times: int = 1
+) -> None:
     """Outputs, last states and all gradients, and outputs of a pass that keeps nothing. One output gets no gradient."""
-    eq, mask = read(text), MASK if masked else None
-    given = tensors(eq, dtype)
+    eq, mask = read(text), MASK.repeat(times, 1) if masked else None
+    given = tensors(eq, dtype, EXAMPLES * times)
     exact = [[t.detach().double().requires_grad_() for t in group] for group in given]
     found, want = fused.run(text, *given, mask, reverse, form), plain(eq, *exact, mask, reverse)
     with torch.no_grad():
@@ -110,6 +112,8 @@ def more(form: str) -> None:
         compare(CELLS[name], form, bool(at & 1), bool(at & 2))
     for seed in (3, 8, 17):
         compare(str(drawn(seed)), form, bool(seed % 2), seed % 3 == 0, close=1e-3)
+    compare(CELLS["peepholes"], form, True, True, times=7)  # several programs share the batch
+    compare(lstm_text(3, 150), "steps", True, False, close=1e-3)  # and the columns
     half(form)
     if form == "fused":
         module()
