@@ -220,6 +220,42 @@ class Compiled:
         module = for_inference(self.program, module)
         return predict(self.program, module, [Path(path) for path in paths], preprocessing, device=device)
 
+    def generate(
+        self,
+        prompt: str,
+        weights: Path_,
+        *,
+        length: int = 200,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        beams: int | None = None,
+        count: int = 1,
+        seed: int = 0,
+        device: str = "auto",
+    ) -> list[str]:
+        """`count` texts, with weights (as in `module`): what follows the prompt, of a network trained on `text`; what
+        becomes of it, of one trained on `pairs`. temperature 0 takes the likeliest token; `beams` follows
+        so many texts at once and draws nothing."""
+        from archlang.runtime.decode import Sampling
+        from archlang.runtime.generate import Search, generate
+        from archlang.runtime.inference import for_inference
+
+        module, preprocessing = restore(self.program, weights)
+        module = for_inference(self.program, module)
+        made = generate(
+            self.program,
+            module,
+            preprocessing,
+            prompt,
+            length=length,
+            search=Search(Sampling(temperature, top_k, top_p), beams),
+            count=count,
+            seed=seed,
+            device=device,
+        )
+        return [one.text for one in made]
+
     def __str__(self) -> str:
         return self.summary()
 

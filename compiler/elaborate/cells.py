@@ -69,8 +69,7 @@ def use_cell(applier: Applier, recipe: Recipe, use: Use, path: str) -> Any:
         span=use.span,
     )
     if use.run is None:
-        zeros = (_zeros(applier, t, use.span) for t in types)
-        begun = [start or next(zeros) for start in starts] if None in starts else [s for s in starts if s is not None]
+        begun = [start or _zeros(applier, t, use.span) for start, t in zip(starts, types, strict=True)]
         return _step_taken(applier, node, operands, begun, states)
     assert length is not None
     return _run(applier, node, call, use, _Scanned(scanned, at, length, operands, starts, mask))

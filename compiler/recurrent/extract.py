@@ -271,7 +271,7 @@ class _Extraction:
             case "einsum":
                 return [self._einsum(node, types, operands)]
             case "concat":
-                self._last(op, types[0])
+                self._last(op, node.types[0])  # the result has the axis, whatever its parts call theirs
                 return [Joined(tuple(v for value in operands for v in self._parts(value)))]
             case "split" | "glu" | "index":
                 return self._cut(node, types[0], operands[0])
