@@ -19,7 +19,8 @@ def flatten(graph: Graph) -> Graph:
     """The graph with every block inlined. Paths, names and levels get the path of the instance in front."""
     flat = Graph(graph.name, graph.kind, dict(graph.arguments), nominal=dict(graph.nominal), span=graph.span)
     refs = _inline(flat, graph, "", None, {}, {})
-    _own(flat, graph, "", {flat[n].module for n in flat if flat[n].kind is Kind.SCAN})
+    scans = [flat[n] for n in flat if flat[n].kind is Kind.SCAN]
+    _own(flat, graph, "", {path for scan in scans for path in (scan.module, *(at for _, at in scan.bindings))})
     flat.inputs = [refs[Ref(n)].node for n in graph.inputs]  # of a cell: states enter last, wherever they stand
     flat.values = {name: refs[ref] for name, ref in graph.values.items() if ref in refs}
     flat.states, flat.gates = graph.states, [gate._replace(ref=refs[gate.ref]) for gate in graph.gates]

@@ -13,6 +13,7 @@ import torch
 from archlang.compiler.analysis.cost import is_weight_layer, layer_inputs, nominal_sizes
 from archlang.compiler.analysis.receptive import Receptive
 from archlang.compiler.diagnostics import error
+from archlang.compiler.flatten import full_path
 from archlang.compiler.graph import Graph, Kind, Program, Ref
 from archlang.compiler.sizes import evaluate, symbols
 from archlang.compiler.training_plan import TrainPlan
@@ -228,11 +229,15 @@ def _embeds(flat: Graph, number: int) -> bool:
 
 
 def _layers(flat: Graph) -> tuple[str, ...]:
-    """The paths of layers with weights, in the order in which they run."""
+    """The paths of layers with weights, in the order in which they run; those of a cell as at one step."""
     found: dict[str, None] = {}
     for number in flat.order():
         node = flat[number]
-        if node.kind is Kind.OP and node.op is not None and node.module is not None:
+        if node.kind is Kind.SCAN and node.graph is not None:
+            outside = dict(node.bindings)
+            prefix = f"{node.module}." if node.module else ""
+            found |= dict.fromkeys(full_path(path, prefix, outside) for path in _layers(node.graph.flatten()))
+        elif node.kind is Kind.OP and node.op is not None and node.module is not None:
             specs = node.op.weights(layer_inputs(flat, number))
             if is_weight_layer(node.op, tuple(specs)):
                 found[node.module] = None

@@ -80,6 +80,34 @@ def test_positions_of_a_sequence():
     assert reached == sorted(reached)
 
 
+SCANNED = """
+import "std/recurrent" use GRU
+cell Twice(step: module) {
+  input x: [B, 4]
+  state h: [B, 4]
+  y, last = x -> step from (h=h)
+  h' = last.h
+  output y -> more: linear(4)
+}
+network Net {
+  input x: [B, T~6, 4]
+  module step = GRU(4)
+  output y = x -> a: scan Twice(step) over T -> b: bidirectional GRU(2) over T
+}
+"""
+
+
+def test_layers_of_cells():
+    (found,) = archlang.probe(SCANNED)
+    gates = ["reset", "update", "candidate", "recall"]
+    paths = [path for path, _ in found.layers]
+    assert sorted(paths) == sorted(
+        ["a.more", *(f"{cell}.{gate}" for cell in ("step", "b.ahead", "b.back") for gate in gates)]
+    )
+    assert all(norm > 0 for _, norm in found.layers)
+    assert len(found.sequences[0].gradients) == 6
+
+
 def test_repeatable_and_of_the_seed():
     assert archlang.probe(PLAIN, depth=3) == archlang.probe(PLAIN, depth=3)
     assert archlang.probe(PLAIN, depth=3) != archlang.probe(PLAIN, depth=3, seed=1)

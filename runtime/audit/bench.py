@@ -206,6 +206,7 @@ def _only(flat: Graph, kept: set[int], ends: list[int]) -> Graph:
     """The graph of some nodes, with what they own."""
     new = Graph("Audited", "network", nominal=dict(flat.nominal), span=flat.span)
     paths = {flat[n].module for n in kept} | {flat[n].weight for n in kept}
+    paths |= {path for n in kept for _, path in flat[n].bindings}
     used = {path for path in paths if path is not None}
     new.modules = {
         path: module
