@@ -223,3 +223,15 @@ def test_what_was_changed_since_is_noticed():
         weights[1].add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_nothing_reads_has_no_gradient(way: str) -> None:
+    head = "input x: 4\nstate h: 3\nweight w: 3 4\nweight u: 3 3\n"
+    text = head + "v = linear(x; w)\na = linear(h; u)\nh1 = tanh(a)\nnext h = h1\noutput h1"
+    x, w, u = (torch.ones(*shape, requires_grad=True) for shape in ((2, 5, 4), (3, 4), (3, 3)))
+    with using(way):
+        y, _ = Recurrence(text)([x], [w, u], [torch.ones(2, 3)])
+        found = torch.autograd.grad(y.sum(), [x, w, u], allow_unused=True)
+    assert all(g is None or not g.any() for g in found[:2])
+    assert found[2].all()

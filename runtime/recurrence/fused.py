@@ -18,7 +18,7 @@ from torch import Tensor
 from . import stepwise
 from .arguments import Arguments
 from .eager import again
-from .gradients import _Back
+from .gradients import Back
 from .launch import Kernels, NoTriton, TooLarge, interpreted, kernels, precision, unavailable
 
 __all__ = ["TYPES", "NoTriton", "run", "unavailable"]
@@ -175,7 +175,7 @@ def _forward(call: _Call, arguments: Any, training: bool) -> tuple[list[Tensor],
     return [outputs[at].transpose(0, 1) for at in range(len(eq.outputs))], sequences, tape
 
 
-class _Gradients(_Back):
+class _Gradients(Back):
     """The backward pass: a walk back, then products of many steps at once, as of the compiled form."""
 
     def __init__(

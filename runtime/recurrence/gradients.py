@@ -29,7 +29,7 @@ def gradients(
     states: of all steps, [T + 1, B, n]. given: gradients of outputs and of last states; None: zero."""
     eq, flags = arguments.plan.equations, iter(needed)
     wanted = {name for name in (*eq.inputs, *eq.weights, *eq.constants) if next(flags)}
-    back = _Back(arguments, states, tape, given, wanted)
+    back = Back(arguments, states, tape, given, wanted)
     back.walk()
     found = {**back.sources(), **back.weights()}
     first = (g for g, absent in zip(back.first, arguments.absent, strict=True) if not absent)
@@ -96,7 +96,7 @@ def outers(plan: Plan) -> list[Outer]:
 # --- The walk -----------------------------------------------------------------------------------------------------
 
 
-class _Back:
+class Back:
     def __init__(
         self,
         arguments: Arguments,
@@ -116,7 +116,8 @@ class _Back:
         ]
         self.totals = new(-(-batch // arguments.rows()), plan.totals_width, zero=True)
         pointwise = {name for name in (*eq.inputs, *eq.constants) if plan.values[name] in plan.adjoints}
-        pulled = {name for hoisted in plan.hoisted for name in hoisted.operands}
+        live = [h for h in plan.hoisted if any(product in plan.columns for product, _ in h.products)]
+        pulled = {name for hoisted in live for name in hoisted.operands}
         self.pointwise = pointwise
         self.inputs = {
             name: new(steps, batch, width, zero=name not in pointwise and name not in pulled)
