@@ -1,5 +1,7 @@
 """Recurrences as C: what they compute, for each cell, size, mask and direction, and their gradients."""
 
+import platform
+
 import pytest
 import torch
 from archlang.compiler.recurrent.equations import Equations, read
@@ -234,6 +236,22 @@ def test_not_a_number_and_infinity():
     wanted = plain(read(text), [x], [], [None])
     for name, a, b in zip(names, found, wanted, strict=False):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-30, equal_nan=True, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64", "aarch64"), reason="only these can be told to")
+def test_numbers_too_small_to_be_normal_become_zero():
+    """While it runs only: a gradient that vanishes would take many times as long."""
+    text = "input x: 8\nstate h: 8\nh1 = x * h\nnext h = h1\noutput h1"
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            (y, last) = run(text, [torch.full((40, 4, 8), 1e-15)], [], [torch.ones(40, 8)])
+            torch.testing.assert_close(y[0, :, 0], torch.tensor([1e-15, 1e-30, 0, 0]), rtol=1e-5, atol=0)
+            assert not last.any()
+            assert float(torch.tensor(1e-30) * 1e-10) > 0
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_functions_are_right_to_the_last_places():

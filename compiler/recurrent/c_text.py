@@ -145,7 +145,28 @@ INLINE void product_rows(const real *a, long lda, const real *w, long K, real *c
   }
 """
 
+# Numbers too small to be normal ones become zero while a walk runs, as on a GPU: gradients that vanish over time end up
+# there, and a processor takes many times as long for them. Each thread has a setting of its own.
 _THREADS = """\
+#if defined(__SSE__)
+INLINE void set_control(unsigned long bits) { __builtin_ia32_ldmxcsr((unsigned)bits); }
+INLINE unsigned long flushing(void) {
+  const unsigned long before = __builtin_ia32_stmxcsr();
+  set_control(before | 0x8040);
+  return before;
+}
+#elif defined(__aarch64__)
+INLINE void set_control(unsigned long bits) { __asm__ volatile("msr fpcr, %0" : : "r"(bits) : "memory"); }
+INLINE unsigned long flushing(void) {
+  unsigned long before;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(before) : : "memory");
+  set_control(before | 1ul << 24);
+  return before;
+}
+#else
+INLINE void set_control(unsigned long bits) { (void)bits; }
+INLINE unsigned long flushing(void) { return 0; }
+#endif
 typedef void (*parallel_for)(void (*)(void *), void *, unsigned, unsigned);
 typedef struct {
   void (*tile)(const void *, long, long, long, real *);
@@ -158,11 +179,13 @@ static void *work(void *given) {
   crew *c = given;
   real *scratch = aligned_alloc(64, (c->scratch * (size_t)c->size * sizeof(real) + 63) / 64 * 64 + 64);
   if (!scratch) { __atomic_store_n(&c->failed, 1, __ATOMIC_RELAXED); return 0; }
+  const unsigned long before = flushing();
   for (;;) {
     const long i = __atomic_fetch_add(&c->next, 1, __ATOMIC_RELAXED), first = i * c->size;
     if (first >= c->rows) break;
     c->tile(c->call, first, c->rows - first < c->size ? c->rows : first + c->size, i, scratch);
   }
+  set_control(before);
   free(scratch);
   return 0;
 }
