@@ -102,7 +102,7 @@ def readme() -> str:
     """The README with what its commands print now; a block that still matches, `…` and all, stays as it is."""
     text = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        for name, body in fences("arch wrong", text):
+        for name, body in files(text):
             (Path(folder) / name).write_text(body, encoding="utf-8")
 
         def block(found: re.Match[str]) -> str:
@@ -121,6 +121,11 @@ _FENCE = re.compile(r"^(?:<!-- file: (\S+) -->\n)?```([^\n]*)\n(.*?)^```$", re.M
 def fences(kind: str, text: str) -> list[tuple[str, str]]:
     """(file name or "", content) of the fences of one kind."""
     return [(name, body) for name, info, body in _FENCE.findall(text) if info == kind]
+
+
+def files(text: str) -> list[tuple[str, str]]:
+    """(file name, content) of the specs that a page calls by name."""
+    return [(name, body) for name, info, body in _FENCE.findall(text) if name and info.startswith("arch")]
 
 
 def commands(text: str) -> list[tuple[str, str]]:

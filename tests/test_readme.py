@@ -34,7 +34,7 @@ def docs():
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 def test_commands_print_what_the_page_shows(docs, tmp_path):
-    for name, body in docs.fences("arch wrong", page("README.md")):
+    for name, body in docs.files(page("README.md")):
         (tmp_path / name).write_text(body)
     listed = docs.commands(page("README.md"))
     assert len(listed) >= 8
