@@ -8,7 +8,7 @@ inputs see, so that the answer is a layer and not the block it stands in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -62,11 +62,13 @@ Rule = Callable[[Relation, bool], Reason | None]
 @dataclass(frozen=True)
 class Law:
     """What a claim asks of a view. rule: of each entry. joint: other axes must not move along unless they are claimed.
-    single: the value sees an axis along one of its own at most, and in one place."""
+    single: the value sees an axis along one of its own at most, and in one place. fixed: it may see a place that is the
+    same for every element besides."""
 
     rule: Rule
     joint: bool = False
     single: bool = True
+    fixed: bool = False
 
     def breaches(self, case: Case, view: View) -> Iterator[Breach]:
         """What of a view breaks the claim, axis by axis."""
@@ -80,7 +82,7 @@ class Law:
                 elif self.joint:
                     for partner in sorted(view.partners.get(key, frozenset()) - claimed):
                         yield Breach(Reason.APART, pair, key[0], relation, partner)
-            apart = [relation for key, relation in found if key[0] is not None or relation.sees is not Sees.ALL]
+            apart = [r for key, r in found if key[0] is not None or (r.sees is not Sees.ALL and not self.fixed)]
             if self.single and len(apart) > 1:
                 yield Breach(Reason.TWICE, pair, None, max(apart, key=lambda r: r.loose))
 
@@ -176,7 +178,7 @@ def refusal(case: Case, law: Law, words: Words, figures: dict[str, Any]) -> Find
     if not found:
         return None
     worst = min(found, key=lambda b: (not b.sure, b.reason is Reason.TWICE))
-    steps = Law(law.rule, law.joint, worst.reason is Reason.TWICE)
+    steps = replace(law, single=worst.reason is Reason.TWICE)
 
     def breaks(view: View) -> bool:
         return any(

@@ -262,9 +262,9 @@ class _Crossings:
                 found[Ref(number)] = layers[graph.inputs.index(number)]
             elif node.graph is not None:
                 through = self._through(node.graph)
-                fed = before if node.scan is None else _fed(node, through, before)
+                fed, mask = (before, None) if node.scan is None else _fed(node, through, before)
                 for result, crossing in enumerate(through):
-                    found[Ref(number, result)] = _past(fed, crossing)
+                    found[Ref(number, result)] = _fewest([_past(fed, crossing), mask])
             else:
                 least = _fewest(before)
                 if least is not None and _has_weights(graph, number, node):
@@ -285,17 +285,19 @@ def _past(before: Sequence[int | None], crossing: Sequence[int | None]) -> int |
     return _fewest(None if here is None or more is None else here + more for here, more in ways)
 
 
-def _fed(node: Node, through: list[list[int | None]], before: list[int | None]) -> list[int | None]:
-    """The fewest layers before the inputs of a cell, its states after whatever number of steps."""
+def _fed(node: Node, through: list[list[int | None]], before: list[int | None]) -> tuple[list[int | None], int | None]:
+    """The fewest layers before the inputs of a cell, its states after whatever number of steps, and before the mask,
+    which decides of states and outputs by itself."""
     assert node.graph is not None
     count, states = len(node.graph.inputs), states_of(node.graph)
     following = through[len(through) - len(states) :]
 
     def after(inputs: list[int | None]) -> list[int | None]:
         passed = zip(states, following, strict=True)
-        return [_fewest([inputs[at], _past(inputs[:count], crossing)]) for (at, _), crossing in passed]
+        return [_fewest([inputs[at], _past(inputs[:count], crossing), inputs[-1]]) for (at, _), crossing in passed]
 
-    return rounds(node, before, None, after)[:count]
+    fed = rounds(node, before, None, after)
+    return fed[:count], fed[-1]
 
 
 def _fewest(counts: Iterator[int | None] | list[int | None]) -> int | None:

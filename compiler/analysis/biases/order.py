@@ -15,23 +15,24 @@ from .words import listed, positions
 
 @prover(Causality)
 def causality(case: Case) -> Finding:
-    """Every entry is a window or prefix that ends at the place's own position, or before."""
+    """Every entry is a window or prefix that ends at the place's own position, or before. What every element sees alike
+    ends at the first position, which is no later than any."""
 
-    def rule(relation: Relation, everywhere: bool) -> Reason | None:
-        if everywhere or relation.sees in (Sees.ALL, Sees.SUFFIX):
-            return Reason.AHEAD
-        return Reason.AHEAD if relation.hi > 0 else None
+    def rule(relation: Relation, _everywhere: bool) -> Reason | None:
+        ahead = relation.sees in (Sees.ALL, Sees.SUFFIX) or relation.hi > 0
+        return Reason.AHEAD if ahead else None
 
     figures: dict[str, Any] = {"windows": windows(case)}
-    refused = vacuous(case) or gone(case, figures) or refusal(case, Law(rule), _ahead_words, figures)
+    refused = vacuous(case) or gone(case, figures) or refusal(case, Law(rule, fixed=True), _ahead_words, figures)
     if refused is not None:
         return refused
     texts = []
     for pair, seen in case.seen:
-        _, relation = seen[0]
+        relation = next(relation for along, relation in seen if along is not None)
         end = "its own" if relation.hi == 0 else f"{-relation.hi} before its own"
         seen_there = "all positions" if relation.width is None else positions(relation.width)
-        texts.append(f"{seen_there} of {axis_of(case, pair)}, up to {end}")
+        first = ", and the first" if relation.width and any(along is None for along, _ in seen) else ""
+        texts.append(f"{seen_there} of {axis_of(case, pair)}, up to {end}{first}")
     return case.proved(f"a place of {value_name(case)} sees {' and '.join(texts)}", *caveats(case), **figures)
 
 
