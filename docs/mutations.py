@@ -17,8 +17,9 @@ PAGE = """\
 A proof system is only as good as what it refuses. Shipped specs are changed on purpose: a step is put in behind the
 inputs of networks and blocks and before the claims, or a piece is replaced. Whether a claim survives follows from what
 the change does, not from the compiler: a factor that differs from place to place breaks every claim about moves, a mean
-over all places breaks locality, an activation breaks neither. `tests/mutants.py` holds the changes, and the tests judge
-all of them again.
+over all places breaks locality, an activation breaks neither. Of recurrences, scans are turned around, replaced, masked
+and started otherwise, and the gates of their cells are given other activations. `tests/mutants.py` and
+`tests/recurrent_mutants.py` hold the changes, and the tests judge all of them again.
 
 Of {broken} mutants that break a claim, {refused} are refused ({share:.1f} %). Of {kept} that keep theirs, {wrong} are.
 
@@ -32,18 +33,22 @@ Of {broken} mutants that break a claim, {refused} are refused ({share:.1f} %). O
 
 
 def main() -> None:
+    import recurrent_mutants
     from archlang.compiler.files import write_atomically
     from mutants import EDITS, NETWORKS, SMALL, STEPS, chosen, table
     from rich.progress import track
 
-    specs = [*NETWORKS, *SMALL]
-    judged = [(m, m.accepted()) for spec in track(specs, description="judging", transient=True) for m in chosen(spec)]
+    found = [m for spec in (*NETWORKS, *SMALL) for m in chosen(spec)]
+    found += [m for spec in recurrent_mutants.RECURRENT for m in recurrent_mutants.chosen(spec)]
+    judged = [(m, m.accepted()) for m in track(found, description="judging", transient=True)]
     broken = [accepted for mutant, accepted in judged if not mutant.holds]
     kept = [accepted for mutant, accepted in judged if mutant.holds]
     steps = [step for form in STEPS.values() for step in form]
     named = {
         "That break a claim": sorted({s.name for s in steps if s.breaks} | {e.change for e in EDITS}),
         "That keep claims": sorted({s.name for s in steps if s.keeps}),
+        "Of recurrences, that break a claim": sorted({c.name for c in recurrent_mutants.CHANGES if c.breaks}),
+        "Of recurrences, that keep claims": sorted({c.name for c in recurrent_mutants.CHANGES if c.keeps}),
     }
     changes = "\n\n".join("\n".join([f"{title}:", "", *(f"- {n}" for n in names)]) for title, names in named.items())
     page = PAGE.format(
@@ -52,7 +57,7 @@ def main() -> None:
         share=100 * broken.count(False) / len(broken),
         kept=len(kept),
         wrong=kept.count(False),
-        table=table(specs),
+        table=table(found),
         changes=changes,
     )
     write_atomically(FOLDER / "mutations.md", page)

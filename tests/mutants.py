@@ -274,7 +274,7 @@ class Mutant:
 
     def verdicts(self) -> set[Verdict]:
         """What becomes of the claim, in all uses of the block that makes it."""
-        found = {f.verdict for f in prove(self.program()) if f.claim.name == self.kind and self._own(f)}
+        found = {f.verdict for f in findings(self) if f.claim.name == self.kind and self._own(f)}
         assert found, f"{self}: the claim is not made"
         return found
 
@@ -284,6 +284,17 @@ class Mutant:
 
     def accepted(self) -> bool:
         return self.verdicts() == {Verdict.PROVED}
+
+
+_judged: list[tuple[tuple[str, str], list[Finding]]] = []
+
+
+def findings(mutant: Mutant) -> list[Finding]:
+    """What is proved of a mutant's text; of the last one it is remembered, since several claims may stand in one."""
+    key = (mutant.network, mutant.text)
+    if not _judged or _judged[0][0] != key:
+        _judged[:] = [(key, prove(mutant.program()))]
+    return _judged[0][1]
 
 
 @dataclass
@@ -426,10 +437,10 @@ def _edits(spec: str) -> Iterator[Mutant]:
                     yield Mutant(spec, NETWORKS.get(spec, definition.name), edit.change, said, False, whole)
 
 
-def table(specs: Iterable[str]) -> str:
+def table(found: Iterable[Mutant]) -> str:
     """How many of each claim are broken and kept, as the page lists them."""
     broken, kept = Counter[str](), Counter[str]()
-    for mutant in (m for spec in specs for m in chosen(spec)):
+    for mutant in found:
         (kept if mutant.holds else broken)[mutant.kind] += 1
     lines = [f"| `{kind}` | {broken[kind]} | {kept[kind]} |\n" for kind in sorted(broken | kept)]
     return "".join([*lines, f"| all | {broken.total()} | {kept.total()} |\n"])
