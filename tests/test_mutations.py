@@ -38,5 +38,5 @@ def test_what_is_claimed_besides_is_true(network: str) -> None:
 def test_the_page_counts_them() -> None:
     found = [mutant for spec in SPECS for mutant in of(spec)]
     assert table(found) in PAGE.read_text(encoding="utf-8")
-    assert sum(not m.holds for m in found) >= 600
-    assert sum(m.holds for m in found) >= 900
+    assert sum(not m.holds for m in found) >= 500
+    assert sum(m.holds for m in found) >= 1000
