@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 
 from ..diagnostics import ArchError, Label, error
 from ..graph import EdgeKind, Gated, Graph, Kind, Node, Ref
@@ -137,7 +138,7 @@ class CellBody(ScopeEvaluator):
             return 0.0, 1.0
         bounds = self.eval(s.bounds)
         numbers = isinstance(bounds, tuple) and len(bounds) == 2 and all(type(b) in (int, float) for b in bounds)
-        if not numbers or not bounds[0] < bounds[1]:
+        if not numbers or not -inf < bounds[0] < bounds[1] < inf:
             raise error(
                 "A0543",
                 f"a gate lies between two numbers, found {show(bounds)}",

@@ -159,8 +159,7 @@ class StageEvaluator(Applier):
             way = Use(use.span, Place(path + "."), f"{path}.{name}", dict(use.extra), run=Run(stage.axis, reverse))
             ways.append(self.use(cell, value, before, way))
         outputs = [list(way) if isinstance(way, Outcomes) else [way] for way in ways]
-        concat = ops.require("concat")(axis=-1)
-        joint = [self.apply(concat, pair, stage.span, level=use.place.level)[0] for pair in zip(*outputs, strict=True)]
+        joint = [self._side_by_side(pair, stage, use) for pair in zip(*outputs, strict=True)]
         return joined(joint, States({"forward": ways[0].last, "backward": ways[1].last}))
 
     def _skip(self, stage: ast.Skip, value: Any, place: Place, before: Span) -> Any:
@@ -189,6 +188,19 @@ class StageEvaluator(Applier):
             )
         merge = ops.require("mul" if stage.by == "mul" else "add")
         return self.apply(merge(), (x, made), stage.span, level=place.level, kinds=kinds)[0]
+
+    def _side_by_side(self, pair: Sequence[Tensor], stage: ast.Scan, use: Use) -> Tensor:
+        """What both directions make of each position, joined along its features."""
+        t = pair[0].type
+        features = -2 if t.find(stage.axis.text) == t.rank - 1 else -1
+        if t.rank < 3:
+            raise error(
+                "A0542",
+                f"each direction makes {t}, which has no features to be joined",
+                stage.span,
+                help="write a `scan` and a `reverse`, and say what becomes of the two: `ahead + back`",
+            )
+        return self.apply(ops.require("concat")(axis=features), pair, stage.span, level=use.place.level)[0]
 
     def bind(self, name: str, value: Any, span: Span) -> None:
         """Binds a loop's variable."""
