@@ -127,7 +127,7 @@ LANGUAGE = 'text("topics.txt") {{ optimizer adam(lr=0.01) clip 1 batch {batch} e
 def test_a_language_model_knows_more_than_pairs_of_characters(tmp_path):
     text = english(160_000)
     written(tmp_path, "topics.txt", text)
-    block = LANGUAGE.format(batch=16, epochs=2)
+    block = LANGUAGE.format(batch=16, epochs=3)
     run = trained(tmp_path, "language_model.arch", "LanguageModel", block, vocabulary=len(set(text)))
     pairs = bigram_entropy(text[-round(len(text) * 0.2) :])
     assert run.test["loss"] < pairs - 0.3, f"{run.test['loss']:.3f} nats, of pairs {pairs:.3f}"
@@ -191,7 +191,7 @@ DATES = 'pairs("dates.tsv") {{ optimizer adam(lr=0.01) clip 1 batch 32 epochs {e
 def test_dates_are_translated_without_help(tmp_path):
     """By `greedy`, which reads its own choices: what it writes up to the end must be right to the last character."""
     written(tmp_path, "dates.tsv", dates(2000))
-    block = DATES.format(epochs=6)
+    block = DATES.format(epochs=8)
     run = trained(tmp_path, "seq2seq.arch", "AttentiveSeq2Seq", block, hidden=64, longest=12)
     end, right, total = run.number("target", "<eos>"), 0, 0
     for source, _, wanted in run.held_out():
