@@ -11,11 +11,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from archlang.runtime.recurrence import Recurrence, using
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from recurrent_cells import gru_text, lstm_text
 
 SIZES = [(32, 128, 128, 256), (16, 512, 64, 128), (8, 2048, 32, 64)]  # examples, steps, inputs, states
 ROUNDS = 7
@@ -45,23 +50,6 @@ def gru_by_hand(x: Tensor, w: Tensor, u: Tensor, b: Tensor, v: Tensor) -> Tensor
     return torch.stack(found, 1)
 
 
-def _text(kind: str, width: int, inside: int) -> str:
-    gates = "ifgo" if kind == "lstm" else "rzn"
-    rows = {g: f"[{k * inside}:{(k + 1) * inside}]" for k, g in enumerate(gates)}
-    lines = [f"input x: {width}", f"state h: {inside}", *([f"state c: {inside}"] if kind == "lstm" else [])]
-    lines += [f"weight w: {len(gates) * inside} {width}", f"weight u: {len(gates) * inside} {inside}"]
-    lines += [f"weight b: {len(gates) * inside}", f"weight v: {len(gates) * inside}"]
-    for g in gates:
-        lines += [f"x{g} = linear(x; w, b){rows[g]}", f"h{g} = linear(h; u, v){rows[g]}"]
-    if kind == "lstm":
-        lines += [f"{g} = {'tanh' if g == 'g' else 'sigmoid'}(x{g} + h{g})" for g in gates]
-        lines += ["c1 = f * c + i * g", "h1 = o * tanh(c1)", "next h = h1", "next c = c1", "output h1"]
-    else:
-        lines += ["r = sigmoid(xr + hr)", "z = sigmoid(xz + hz)", "n = tanh(xn + r * hn)"]
-        lines += ["h1 = (1.0 - z) * n + z * h", "next h = h1", "output h1"]
-    return "\n".join(lines)
-
-
 def _seconds(run: Callable[[], object]) -> float:
     begun = time.perf_counter()
     run()
@@ -86,7 +74,7 @@ def measure(kind: str, sizes: tuple[int, int, int, int]) -> None:
     torch.manual_seed(0)
     shapes = [(examples, steps, width), (count * inside, width), (count * inside, inside)]
     x, w, u, b, v = (torch.randn(s).mul(0.1).requires_grad_() for s in (*shapes, (count * inside,), (count * inside,)))
-    recurrence = Recurrence(_text(kind, width, inside))
+    recurrence = Recurrence(lstm_text(width, inside) if kind == "lstm" else gru_text(width, inside))
     by_hand = lstm_by_hand if kind == "lstm" else gru_by_hand
 
     def mine() -> Tensor:

@@ -12,57 +12,24 @@ import statistics
 import sys
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 
 import torch
 from archlang.compiler.recurrent.equations import read
 from archlang.compiler.recurrent.plan import Plan
 from archlang.runtime.recurrence import Recurrence, fused, using
-from recurrent_fallback import _text
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from recurrent_cells import gru_text, lstm_text
+from recurrent_equations import KNOWN
 
 SIZES = [(32, 256, 64), (32, 256, 128), (64, 512, 256), (128, 256, 512)]  # examples, steps, inputs and states
 ROUNDS = 10
 
 
-def minimal(width: int, inside: int) -> str:
-    """A minimal gated unit: two products, one after the other."""
-    return f"""input x: {width}
-state h: {inside}
-weight w: {inside} {inside + width}
-weight u: {inside} {inside + width}
-weight b: {inside}
-a = linear(h, x; w, b)
-f = sigmoid(a)
-v = f * h
-n = linear(v, x; u)
-h1 = (1.0 - f) * h + f * tanh(n)
-next h = h1
-output h1"""
-
-
-def peephole(width: int, inside: int) -> str:
-    """An LSTM whose gates see the cell."""
-    rows = {gate: f"[{at * inside}:{(at + 1) * inside}]" for at, gate in enumerate("ifgo")}
-    products = "\n".join(f"a{gate} = linear(h, x; w, b){rows[gate]}" for gate in "ifgo")
-    return f"""input x: {width}
-state h: {inside}
-state c: {inside}
-weight w: {4 * inside} {inside + width}
-weight b: {4 * inside}
-weight p: {inside}
-weight q: {inside}
-weight r: {inside}
-{products}
-i = sigmoid(ai + p * c)
-f = sigmoid(af + q * c)
-c1 = f * c + i * tanh(ag)
-h1 = sigmoid(ao + r * c1) * tanh(c1)
-next h = h1
-next c = c1
-output h1"""
-
-
-NOVEL = {"minimal": minimal, "peephole": peephole}
+NOVEL = {name: KNOWN[name] for name in ("minimal", "peephole")}
 
 
 def multiplied(text: str) -> int:
@@ -143,11 +110,11 @@ def main(dtype: torch.dtype) -> None:
     print(f"{torch.cuda.get_device_name()}, {dtype}; examples, steps, width; ratios below 1: the kernels are faster")
     for sizes in SIZES:
         lstm = by_layer(nn.LSTM, sizes, dtype)
-        show("lstm", sizes, _text("lstm", sizes[2], sizes[2]), dtype, lstm)
-        show("gru", sizes, _text("gru", sizes[2], sizes[2]), dtype, by_layer(nn.GRU, sizes, dtype))
+        show("lstm", sizes, lstm_text(sizes[2], sizes[2]), dtype, lstm)
+        show("gru", sizes, gru_text(sizes[2], sizes[2]), dtype, by_layer(nn.GRU, sizes, dtype))
     for (name, text_of), sizes in product(NOVEL.items(), (s for s in SIZES if s[2] <= 256)):
         text = text_of(sizes[2], sizes[2])
-        share = multiplied(text) / multiplied(_text("lstm", sizes[2], sizes[2]))
+        share = multiplied(text) / multiplied(lstm_text(sizes[2], sizes[2]))
         forward, whole = by_layer(nn.LSTM, sizes, dtype)
         show(name, sizes, text, dtype, (forward * share, whole * share))
 

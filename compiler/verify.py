@@ -229,7 +229,7 @@ def _scan(graph: Graph, node: Node, operands: tuple[TensorType, ...]) -> Iterato
     if any(axis is not None and axis >= t.rank for t, axis in zip(operands, scan.axes, strict=False)):
         yield f"scans axes that {_list(operands)} do not have"
         return
-    steps = [t if a is None else _without(t, a) for t, a in zip(operands, scan.axes, strict=False)]
+    steps = [t if a is None else t.drop(a) for t, a in zip(operands, scan.axes, strict=False)]
     given = (*steps, *operands[inputs : inputs + len(begun)])
     if not _agree((*wanted[:inputs], *begun), given):
         yield f"`{cell.name}` takes {_list((*wanted[:inputs], *begun))} at a step, gets {_list(given)}"
@@ -237,7 +237,7 @@ def _scan(graph: Graph, node: Node, operands: tuple[TensorType, ...]) -> Iterato
         yield f"is masked by {operands[-1]}"
     made = tuple(cell[n].types[0].substitute(dict(node.sizes)) for n in cell.outputs)
     outputs = len(made) - states
-    results = tuple(_without(t, min(scan.axis, t.rank - 1)) for t in node.types[:outputs]) + node.types[outputs:]
+    results = tuple(t.drop(min(scan.axis, t.rank - 1)) for t in node.types[:outputs]) + node.types[outputs:]
     if not _agree(made, results):
         yield f"`{cell.name}` makes {_list(made)} at a step, the node says {_list(node.types)}"
     yield from _instance(graph, node, cell)
@@ -257,10 +257,6 @@ def _states(graph: Graph) -> Iterator[str]:
     for gate in graph.gates:
         if not _exists(graph, gate.ref):
             yield f"gate `{gate.name}` is {gate.ref}, which does not exist"
-
-
-def _without(t: TensorType, axis: int) -> TensorType:
-    return TensorType(t.axes[:axis] + t.axes[axis + 1 :], t.dtype)
 
 
 def _instance(graph: Graph, node: Node, callee: Graph) -> Iterator[str]:

@@ -11,6 +11,11 @@ from torch import Tensor
 _DTYPES = {"float": torch.float32, "int": torch.int64, "bool": torch.bool}
 
 
+def zeros(slot: Slot, rows: int, device: torch.device) -> Tensor:
+    """A state at the start of so many streams."""
+    return torch.zeros((rows, *slot.shape), dtype=_DTYPES[slot.dtype], device=device)
+
+
 class Carried:
     """The states between batches of streams that run side by side. At the start of the streams they are zeros."""
 
@@ -31,7 +36,7 @@ class Carried:
         for slot in self.slots:
             state = self.states.get(slot.name)
             if state is None:
-                state = torch.zeros((rows, *slot.shape), dtype=_DTYPES[slot.dtype], device=device)
+                state = zeros(slot, rows, device)
             whole.insert(slot.input, state[:rows])
         return tuple(whole)
 

@@ -40,7 +40,7 @@ class Whole:
 
 
 @dataclass
-class Carried:
+class Stateful:
     """Reads just the new tokens, and carries a network's states on.
 
     run: int [N, k] and the states → logits [N, k, vocabulary] and the next states, each [N, …].

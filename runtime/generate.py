@@ -13,11 +13,11 @@ from archlang.compiler.sizes import Dim
 from archlang.compiler.task import TaskKind, find_task
 from torch import Tensor, nn
 
-from .carry import Carried as States
+from .carry import zeros
 from .data import Preprocessing
 from .data.roles import Roles, roles
 from .data.vocabulary import BOS, EOS, Vocabulary
-from .decode import Carried, Reader, Sampling, Whole, beam_search, sample
+from .decode import Reader, Sampling, Stateful, Whole, beam_search, sample
 from .devices import make_fabric
 
 
@@ -168,22 +168,17 @@ class _Continuation(_Task):
             raise self.refused("the prompt has no tokens", help="give some text that it can go on from")
         begin = torch.tensor([numbers], device=self.device)
         states = slots(self.program, carried)
+        nodes = self.program.input_nodes()
+
+        def go_on(tokens: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            given = {nodes[slot.input]: state for slot, state in zip(states, before, strict=True)}
+            logits, outputs = self.answer({node: tokens, **given})
+            return logits, tuple(outputs[slot.output] for slot in states)
 
         def reader(rows: int) -> Reader:
             if not carried:
                 return Whole(lambda tokens: self.answer({node: tokens})[0])
-            whole = States(states)
-            first = whole.into((torch.zeros(rows, 1, dtype=torch.int64, device=self.device),))
-            taken = [n for n in self.program.input_nodes() if n != node]
-            at = {n: i for i, n in enumerate(self.program.input_nodes())}
-
-            def go_on(tokens: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-                given = {node: tokens, **dict(zip(taken, before, strict=True))}
-                logits, outputs = self.answer(given)
-                by_input = {slot.input: outputs[slot.output] for slot in states}
-                return logits, tuple(by_input[at[n]] for n in taken)
-
-            return Carried(go_on, tuple(first[at[n]] for n in taken))
+            return Stateful(go_on, tuple(zeros(slot, rows, self.device) for slot in states))
 
         return self.made(reader, begin, vocabulary, length, search, count, seed)
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from archlang.runtime.decode import Carried, Reader, Sampling, Whole, beam_search, draw, sample
+from archlang.runtime.decode import Reader, Sampling, Stateful, Whole, beam_search, draw, sample
 from torch import Tensor
 
 VOCABULARY, END = 4, 0
@@ -37,7 +37,7 @@ def carried_of(logits: dict[tuple[int, ...], Tensor]) -> Reader:
         known = [tuple(int(c) - 1 for c in str(int(value)))[1:] for value in after]
         return torch.stack([logits[prefix] for prefix in known])[:, None], (after,)
 
-    return Carried(run, (torch.zeros(1, dtype=torch.int64),))
+    return Stateful(run, (torch.zeros(1, dtype=torch.int64),))
 
 
 def everything(logits: dict[tuple[int, ...], Tensor], length: int, penalty: float) -> list[tuple[float, tuple]]:

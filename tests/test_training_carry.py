@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +12,7 @@ from archlang.runtime.predict import evaluate
 from archlang.runtime.train import BEST, LAST, RESUME, fit
 from sequence_harness import STATEFUL, batches, forecaster, language, written
 from torch import nn
-from training_harness import compiled, refused, same_weights
+from training_harness import compiled, interrupted_at, refused, same_weights
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 40
 SOURCE = 'text("a.txt", length=9)'
@@ -99,16 +96,7 @@ def test_what_is_carried_matters(tmp_path):
 @pytest.mark.parametrize("at", [4, 40], ids=["first epoch", "second epoch"])
 def test_a_resumed_run_is_the_same_run(at, tmp_path, monkeypatch):
     whole, told = quick(tmp_path, out="whole")
-    backward, steps = torch.Tensor.backward, [0]
-
-    def counted(self, *args, **kwargs):
-        steps[0] += 1
-        if steps[0] == at:
-            os.kill(os.getpid(), signal.SIGINT)
-        return backward(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch, pytest.raises(training.Interrupted):
-        patch.setattr(torch.Tensor, "backward", counted)
+    with interrupted_at(at, monkeypatch):
         quick(tmp_path, out="parts")
     resumed, again = quick(tmp_path, out="parts", resume=True)
     assert same_weights(whole, resumed)

@@ -29,6 +29,7 @@ from training_harness import (
     Hand,
     classifier,
     compiled,
+    interrupted_at,
     lenet,
     mlp,
     picture_folder,
@@ -220,18 +221,8 @@ def test_a_resumed_run_is_the_same_run(settings, at, tmp_path, monkeypatch):
 
     body = f"epochs 5 batch 10 {settings}"
     whole, told = quick(tmp_path, body, make=make, out="whole")
-    backward, steps = torch.Tensor.backward, [0]
-
-    def counted(self, *args, **kwargs):
-        steps[0] += 1
-        if steps[0] == at:
-            os.kill(os.getpid(), signal.SIGINT)
-        return backward(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.Tensor, "backward", counted)
-        with pytest.raises(training.Interrupted) as caught:
-            quick(tmp_path, body, make=make, out="parts")
+    with interrupted_at(at, monkeypatch) as caught:
+        quick(tmp_path, body, make=make, out="parts")
     assert caught.value.exit_code == 130
     assert caught.value.diagnostics[0].code == "A1045"
     torch.rand(7)  # resuming must not depend on the noise drawn meanwhile
@@ -295,7 +286,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from training_harness import compiled, classifier, mlp, Hand
+from training_harness import Hand, classifier, compiled, interrupted_at, mlp
 from archlang.compiler.diagnostics import ArchError
 from archlang.runtime.train import fit
 import torch.nn.functional as F

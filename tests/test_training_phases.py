@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import numpy as np
 import pytest
 import torch
@@ -18,7 +15,7 @@ from archlang.runtime.seeding import seed_all
 from archlang.runtime.train import BEST, LAST, RESUME, fit
 from archlang.runtime.weighing import weighed_objective
 from torch import nn
-from training_harness import classifier, compiled, picture_folder, refused, same_weights
+from training_harness import classifier, compiled, interrupted_at, picture_folder, refused, same_weights
 
 NORMED = """
 network Net(classes: int = 2) {
@@ -128,16 +125,7 @@ BODY = """batch 4 workers 0 validation 0.2
 def test_a_resumed_run_is_the_same_run(at, tmp_path, monkeypatch):
     picture_folder(tmp_path / "pics")
     _, whole, told = trained(tmp_path, BODY, NORMED, 'images("pics/")', out="whole")
-    backward, steps = torch.Tensor.backward, [0]
-
-    def counted(self, *args, **kwargs):
-        steps[0] += 1
-        if steps[0] == at:
-            os.kill(os.getpid(), signal.SIGINT)
-        return backward(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch, pytest.raises(training.Interrupted):
-        patch.setattr(torch.Tensor, "backward", counted)
+    with interrupted_at(at, monkeypatch):
         trained(tmp_path, BODY, NORMED, 'images("pics/")', out="parts")
     torch.rand(7)
     _, resumed, again = trained(tmp_path, BODY, NORMED, 'images("pics/")', out="parts", resume=True)

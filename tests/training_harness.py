@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from archlang.compiler.frontend import compile_program
 from archlang.compiler.graph import Program
 from archlang.compiler.source import Source
 from archlang.compiler.training import TrainPlan, plan
+from archlang.runtime import train as training
 from torch import Tensor, nn
 
 TABLE = """
@@ -25,6 +29,22 @@ network Net {{
   loss fit = (out, y) -> {loss}
 }}
 """
+
+
+@contextmanager
+def interrupted_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.ExceptionInfo[training.Interrupted]]:
+    """Ctrl-C in the backward pass of a step: what runs inside must stop as if someone had pressed it."""
+    backward, steps = torch.Tensor.backward, [0]
+
+    def counted(self, *args, **kwargs):
+        steps[0] += 1
+        if steps[0] == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return backward(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(training.Interrupted) as caught:
+        patch.setattr(torch.Tensor, "backward", counted)
+        yield caught
 
 
 def classifier(features: int = 4, classes: int = 3) -> str:

@@ -70,8 +70,8 @@ def at_one_step(node: Node, types: Sequence[TensorType]) -> list[TensorType]:
     found = [t.substitute(dict(node.sizes)) for t in own]
     renewed: dict[tuple[str | None, int | Dim], int | Dim] = {}
     for i, axis in enumerate(scan.axes):
-        before, axes = found[i], types[i].axes
-        found[i] = TensorType(axes if axis is None else axes[:axis] + axes[axis + 1 :], types[i].dtype)
+        before = found[i]
+        found[i] = types[i] if axis is None else types[i].drop(axis)
         for mine, old, new in zip(own[i].names, before.shape, found[i].shape, strict=True):
             renewed[mine, old] = new
     for at in range(len(scan.axes), len(own)):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..diagnostics import Label, did_you_mean, error
 from ..graph import EdgeKind, Instance, Kind, Node, Scan
-from ..ops.base import Check
-from ..sizes import Dim, Verdict, compare
+from ..sizes import Dim
 from ..source import Span
 from ..syntax import ast
 from ..types import Axis, TensorType
@@ -27,11 +26,6 @@ class Run:
 
     axis: ast.Ident
     reverse: bool = False
-
-
-def state_names(item: ast.Definition) -> list[str]:
-    """The states that a cell declares, in order."""
-    return [s.name.text for s in item.body if isinstance(s, ast.StateStmt)]
 
 
 def use_cell(applier: Applier, recipe: Recipe, use: Use, path: str) -> Any:
@@ -142,18 +136,7 @@ def _run(applier: Applier, node: Node, call: Call, use: Use, what: _Scanned) -> 
         what.mask is not None,
         use.run.reverse,
     )
-    made = Node(
-        Kind.SCAN,
-        (*stacked, *last),
-        name=node.name,
-        graph=node.graph,
-        module=node.module,
-        sizes=node.sizes,
-        bindings=node.bindings,
-        level=node.level,
-        scan=scan,
-        span=node.span,
-    )
+    made = replace(node, kind=Kind.SCAN, types=(*stacked, *last), scan=scan)
     return _results(applier.place(made, refs, use.span, kinds), states)
 
 
@@ -200,12 +183,9 @@ def _length(applier: Applier, scanned: Sequence[Tensor], at: Sequence[int], use:
     for t, size in zip(scanned[1:], sizes[1:], strict=True):
         name = use.run.axis.text
         message = f"what enters a scan must be equally long along `{name}`, and has {sizes[0]} and {size}"
-        verdict = compare(sizes[0], size)
-        if verdict is Verdict.REFUTED:
+        if not applier.agree(sizes[0], size, message, use.span):
             labels = [Label(scanned[0].span, f"this is {scanned[0].type}"), Label(t.span, f"this is {t.type}")]
             raise error("A0536", message, use.span, labels=labels)
-        if verdict is Verdict.OPEN:
-            applier.check(Check("equal", sizes[0], size, message), use.span)
     if sizes[0] == 0:
         raise error("A0536", f"there is nothing to scan: `{use.run.axis.text}` is 0 long", use.run.axis.span)
     return sizes[0]
@@ -213,7 +193,7 @@ def _length(applier: Applier, scanned: Sequence[Tensor], at: Sequence[int], use:
 
 def _step(t: Tensor, at: int) -> Tensor:
     """What enters at one step. (Only its type is looked at.)"""
-    return Tensor(t.ref, TensorType(t.type.axes[:at] + t.type.axes[at + 1 :], t.type.dtype), t.span, t.home)
+    return replace(t, type=t.type.drop(at))
 
 
 def _starts(applier: Applier, states: dict[str, TensorType], use: Use) -> list[Tensor | None]:
@@ -231,12 +211,9 @@ def _starts(applier: Applier, states: dict[str, TensorType], use: Use) -> list[T
         if given.type.rank != wanted.rank or given.type.dtype != wanted.dtype:
             raise _other_shape(name, wanted, given, span)
         for left, right in zip(given.type.shape, wanted.shape, strict=True):
-            verdict = compare(left, right)
-            if verdict is Verdict.REFUTED:
+            message = f"the start of `{name}` has {left} where the state has {right}"
+            if not applier.agree(left, right, message, span):
                 raise _other_shape(name, wanted, given, span)
-            if verdict is Verdict.OPEN:
-                message = f"the start of `{name}` has {left} where the state has {right}"
-                applier.check(Check("equal", left, right, message), span)
         found.append(given)
     return found
 
@@ -264,16 +241,12 @@ def _check_mask(applier: Applier, what: _Scanned, axis: Axis, held: Sequence[Ten
             span,
             help="compare to make one: `tokens != 0`" if mask.type.dtype != "bool" else None,
         )
+    message = f"the mask of this scan must be {wanted}, found {mask.type}"
     for given, asked in zip(mask.type.axes, wanted.axes, strict=True):
-        left, right = given.size, asked.size
-        verdict = compare(left, right)
-        message = f"the mask of this scan must be {wanted}, found {mask.type}"
         along = asked is wanted.axes[-1]
         elsewhere = given.name not in (None, asked.name) and (along or given.name in wanted.names)
-        if verdict is Verdict.REFUTED or elsewhere:
+        if elsewhere or not applier.agree(given.size, asked.size, message, span):
             raise error("A0539", message, span, labels=[Label(mask.span, f"this is {mask.type}")])
-        if verdict is Verdict.OPEN:
-            applier.check(Check("equal", left, right, message), span)
 
 
 def no_cell(value: Any, span: Span):

@@ -7,18 +7,12 @@ from dataclasses import replace
 from math import inf
 
 from ..diagnostics import ArchError, Label, error
-from ..graph import EdgeKind, Gated, Graph, Kind, Node, Ref
-from ..ops.base import Check
-from ..sizes import Verdict, compare
+from ..graph import EdgeKind, Gated, Kind, Node, Ref
 from ..source import Span
 from ..syntax import ast
 from ..types import TensorType
 from .gating import mark_gates
-from .labels import Labels
-from .names import FileScope
 from .scope import ScopeEvaluator
-from .session import Session
-from .starts import Starts
 from .trees import walk
 from .values import POISON, Poisoned, Tensor, show
 
@@ -26,18 +20,9 @@ from .values import POISON, Poisoned, Tensor, show
 class CellBody(ScopeEvaluator):
     """What a body knows of states."""
 
-    def __init__(
-        self,
-        session: Session,
-        file: FileScope,
-        graph: Graph,
-        labels: Labels | None = None,
-        starts: Starts | None = None,
-    ) -> None:
-        super().__init__(session, file, graph, labels, starts)
-        self._operand_types: dict[int, TensorType] = {}  # of what enters, by statement
-        self._following: dict[str, Tensor] = {}  # next values of states
-        self.failed = False  # some statement could not be run; its error is in the sink
+    _operand_types: dict[int, TensorType]  # of what enters, by statement
+    _following: dict[str, Tensor]  # next values of states
+    failed: bool  # some statement could not be run; its error is in the sink
 
     def state(self, s: ast.StateStmt) -> None:
         if self.graph.kind != "cell":
@@ -85,14 +70,10 @@ class CellBody(ScopeEvaluator):
     def _like_state(self, found: TensorType, wanted: TensorType, name: str, span: Span) -> bool:
         if found.rank != wanted.rank or found.dtype != wanted.dtype:
             return False
-        for left, right in zip(found.shape, wanted.shape, strict=True):
-            verdict = compare(left, right)
-            if verdict is Verdict.OPEN:
-                message = f"the next value of `{name}` has {left} where the state has {right}"
-                self.check(Check("equal", left, right, message), span)
-            elif verdict is Verdict.REFUTED:
-                return False
-        return True
+        return all(
+            self.agree(left, right, f"the next value of `{name}` has {left} where the state has {right}", span)
+            for left, right in zip(found.shape, wanted.shape, strict=True)
+        )
 
     def close_cell(self, item: ast.Definition) -> None:
         """The next values leave after the outputs, in the order of the states, which enter after the inputs."""

@@ -8,7 +8,6 @@ from typing import Any
 from .. import ops
 from ..diagnostics import Label, did_you_mean, error
 from ..graph import Graph, Kind
-from ..ops.base import Check
 from ..sizes import Dim, Verdict, compare, symbol
 from ..source import Span
 from ..syntax import ast
@@ -286,15 +285,12 @@ class ScopeEvaluator(StageEvaluator):
         what: str,
         origin: list[Label],
     ) -> None:
-        verdict = compare(wanted, size)
         message = f"{what} has {size} where axis {position}{f' (`{a.name}`)' if a.name else ''} is declared as {wanted}"
-        if verdict is Verdict.REFUTED:
+        if not self.agree(size, wanted, message, a.span):
             labels = list(origin)
             if a.name in self.fixed and a.size is None and self.fixed[a.name][1] != a.span:
                 labels.append(Label(self.fixed[a.name][1], f"`{a.name}` is {wanted} since here"))
             raise error("A0340", message, a.span, labels=labels, help=f"all of it is {found}")
-        if verdict is Verdict.OPEN:
-            self.check(Check("equal", size, wanted, message), a.span)
 
 
 def resolve_configuration(session: Session, target: Global, recipe: Recipe, span: Span) -> tuple[Global, Recipe]:

@@ -53,6 +53,9 @@ class Body(CellBody):
         self.expects: list[tuple[ast.ExpectStmt, dict[str, Any]]] = []
         self.entries: dict[str, Graph] = {}
         self.published = Publications()
+        self._operand_types: dict[int, TensorType] = {}
+        self._following: dict[str, Tensor] = {}
+        self.failed = False
         self._top: set[int] = set()  # the `init` statements that stand at the top
 
     # -- running
@@ -90,7 +93,6 @@ class Body(CellBody):
     def run_network(self, item: ast.Definition, arguments: dict[str, Any]) -> None:
         """A network's body: its inputs are what the declaration says."""
         self._prepare(item, arguments)
-        self._operand_types = {}
         self._finish(item, item.body)
 
     def _prepare(self, item: ast.Definition, arguments: dict[str, Any]) -> None:
@@ -376,7 +378,6 @@ class Body(CellBody):
         inner = Body(self.session, self.file, graph, self.labels, self.starts)
         inner.fixed = {k: v for k, v in self.fixed.items() if not isinstance(self.names.get(k), Dim)}
         inner.names = {k: v for k, v in self.names.items() if not isinstance(v, Dim)}
-        inner._operand_types = {}
         own = {n for i in walk(s.body) if isinstance(i, ast.InputStmt) for n in (i.name.text,)}
         for hidden in own:
             inner.names.pop(hidden, None)

@@ -9,7 +9,7 @@ from .. import ops
 from ..diagnostics import Label, did_you_mean, error
 from ..graph import EdgeKind, Graph, Kind, Node, Ref
 from ..ops.base import Check, Op, Refusal
-from ..sizes import Dim, SizeLimit
+from ..sizes import Dim, SizeLimit, Verdict, compare
 from ..source import Span
 from ..syntax import ast
 from ..types import TensorType
@@ -62,6 +62,13 @@ class TensorEvaluator(Evaluator):
         if (check, span) not in self._checks:
             self._checks.add((check, span))
             self.graph.checks.append((check, span))
+
+    def agree(self, one: int | Dim, other: int | Dim, message: str, span: Span) -> bool:
+        """Can two sizes be the same? What is open is left to the run, with this message."""
+        verdict = compare(one, other)
+        if verdict is Verdict.OPEN:
+            self.check(Check("equal", one, other, message), span)
+        return verdict is not Verdict.REFUTED
 
     def tensor(self, value: Any, span: Span) -> Tensor:
         """A value as a tensor of this graph: numbers become scalars, weights become nodes."""

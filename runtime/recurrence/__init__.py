@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from archlang.compiler.recurrent.equations import read
@@ -50,6 +50,17 @@ def using(way: str | None) -> Iterator[None]:
         yield
     finally:
         _chosen.reset(token)
+
+
+class _Call(NamedTuple):
+    """What a recurrence is called with, in the order in which every way takes it."""
+
+    inputs: Sequence[Tensor]
+    weights: Sequence[Tensor]
+    states: Sequence[Tensor | None]
+    constants: Sequence[Tensor]
+    mask: Tensor | None
+    reverse: bool
 
 
 class Recurrence:
@@ -83,35 +94,28 @@ class Recurrence:
         they are and the outputs are zero. reverse: from the last step to the first; outputs stand where their inputs
         stood."""
         states = tuple(states) or (None,) * len(self.equations.states)
+        call = _Call(inputs, weights, states, constants, mask, reverse)
         if _traced((*inputs, *weights)) or inputs[0].numel() == 0:
-            return plain(self.equations, inputs, weights, states, constants, mask, reverse)
+            return plain(self.equations, *call)
         kind = inputs[0].device.type
         if not torch.is_autocast_enabled(kind):
-            return self._run(inputs, weights, states, constants, mask, reverse)
+            return self._run(call)
         dtype = torch.get_autocast_dtype(kind)
         inputs, weights, constants = ([t.to(dtype) for t in group] for group in (inputs, weights, constants))
         states = [None if s is None else s.to(dtype) for s in states]
         with torch.autocast(kind, enabled=False):
-            return self._run(inputs, weights, states, constants, mask, reverse)
+            return self._run(_Call(inputs, weights, states, constants, mask, reverse))
 
-    def _run(
-        self,
-        inputs: Sequence[Tensor],
-        weights: Sequence[Tensor],
-        states: Sequence[Tensor | None],
-        constants: Sequence[Tensor],
-        mask: Tensor | None,
-        reverse: bool,
-    ) -> tuple[Tensor, ...]:
+    def _run(self, call: _Call) -> tuple[Tensor, ...]:
         asked = _chosen.get() or os.environ.get(VARIABLE)
         if asked is not None:
-            return _WAYS[asked](self, inputs, weights, states, constants, mask, reverse)
-        for way in _ways(inputs[0], mask):
+            return _WAYS[asked](self, call)
+        for way in _ways(call.inputs[0], call.mask):
             try:
-                return _WAYS[way](self, inputs, weights, states, constants, mask, reverse)
+                return _WAYS[way](self, call)
             except Unfit:
                 continue
-        return plain(self.equations, inputs, weights, states, constants, mask, reverse)
+        return plain(self.equations, *call)
 
 
 class Unfit(Exception):
@@ -140,26 +144,15 @@ def _traced(tensors: Sequence[Tensor]) -> bool:
     )
 
 
-_Way = Callable[
-    [
-        Recurrence,
-        Sequence[Tensor],
-        Sequence[Tensor],
-        Sequence[Tensor | None],
-        Sequence[Tensor],
-        Tensor | None,
-        bool,
-    ],
-    tuple[Tensor, ...],
-]
+_Way = Callable[[Recurrence, _Call], tuple[Tensor, ...]]
 
 
-def _compiled(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
+def _compiled(of: Recurrence, call: _Call) -> tuple[Tensor, ...]:
     from .build import NoCompiler
     from .compiled import run
 
     try:
-        return run(of.text, inputs, weights, states, constants, mask, reverse)
+        return run(of.text, *call)
     except NoCompiler as reason:
         if _chosen.get() == "compiled":
             raise
@@ -173,12 +166,12 @@ def _say(text: str) -> None:
     warnings.warn(text, stacklevel=2)
 
 
-def _fused(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
+def _fused(of: Recurrence, call: _Call) -> tuple[Tensor, ...]:
     made = _fused_kernels()
-    if made is None or inputs[0].dtype not in made.TYPES:
+    if made is None or call.inputs[0].dtype not in made.TYPES:
         raise Unfit("there are no kernels for this type of number here")
     try:
-        return made.run(of.text, inputs, weights, states, constants, mask, reverse)
+        return made.run(of.text, *call)
     except made.NoTriton as reason:
         raise Unfit(str(reason)) from reason
 
@@ -192,22 +185,22 @@ def _fused_kernels() -> Any:
         return None
 
 
-def _eager(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
+def _eager(of: Recurrence, call: _Call) -> tuple[Tensor, ...]:
     try:
-        return eager.run(of.text, inputs, weights, states, constants, mask, reverse)
+        return eager.run(of.text, *call)
     except eager.Unsupported as reason:
         raise Unfit(str(reason)) from reason
 
 
-def _layer(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
+def _layer(of: Recurrence, call: _Call) -> tuple[Tensor, ...]:
     found = layers.layer(of.text)
-    if found is None or mask is not None:
+    if found is None or call.mask is not None:
         raise Unfit("no layer of PyTorch computes this")
-    return layers.run(found, of.equations, inputs, weights, states, reverse)
+    return layers.run(found, of.equations, call.inputs, call.weights, call.states, call.reverse)
 
 
-def _plain(of: Recurrence, inputs, weights, states, constants, mask, reverse) -> tuple[Tensor, ...]:
-    return plain(of.equations, inputs, weights, states, constants, mask, reverse)
+def _plain(of: Recurrence, call: _Call) -> tuple[Tensor, ...]:
+    return plain(of.equations, *call)
 
 
 _WAYS: dict[str, _Way] = {"compiled": _compiled, "layer": _layer, "fused": _fused, "eager": _eager, "plain": _plain}
