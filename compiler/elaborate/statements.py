@@ -18,6 +18,7 @@ from .biases import read_claim
 from .indices import IndexGrid, grid_code
 from .labels import Labels
 from .names import FileScope
+from .noise import read_noise
 from .published import Publications
 from .recurrence import CellBody
 from .scope import axis_name
@@ -28,7 +29,6 @@ from .trees import bound_names, plain_labels, walk
 from .values import POISON, Indexed, Module, Outcomes, Poisoned, Ran, Recipe, Tensor, Weight, describe
 
 LATER = {
-    ast.SampleStmt: ("A0904", "`sample`", "noise and generative models come in a later version"),
     ast.PlayerStmt: ("A0903", "a player", "games come in a later version"),
     ast.PairStmt: ("A0903", "`pair`", "games come in a later version"),
 }
@@ -254,6 +254,10 @@ class Body(CellBody):
             s.name.text, WeightSpec(s.name.text, shape, role, s.shape.dtype, code=code, tree=tree), type_, s.name.span
         )
 
+    def _sample(self, s: ast.SampleStmt) -> None:
+        noise = read_noise(s, self, self.declared(s.shape, fresh=self.graph.kind in ("entry", "game")))
+        self.bind(s.name.text, self.apply(noise, (), s.span)[0], s.name.span)
+
     def _bind(self, s: ast.BindStmt) -> None:
         if s.targets[0].primed:
             self.next(s)
@@ -394,6 +398,7 @@ _RUN: dict[type, Callable[[Body, Any], None]] = {
     ast.InputStmt: Body._input,
     ast.ParamStmt: Body._param,
     ast.ConstStmt: Body._const,
+    ast.SampleStmt: Body._sample,
     ast.BindStmt: Body._bind,
     ast.StateStmt: Body.state,
     ast.GateStmt: Body.gate,

@@ -429,8 +429,8 @@ class Body:
                 return literal(code.values[hole], self._hole, ("c", self.facts.index[at], hole), self.symbols)
             if hole == "training":
                 return attribute(name("self"), "training")
-            if hole == "device":
-                return self._device()
+            if hole in ("device", "dtype"):
+                return self._like(hole)
             return given[hole] if hole in given else self._weight(at, node, hole)
 
         return fill(code, what)
@@ -454,15 +454,17 @@ class Body:
         self.stored |= dict.fromkeys(p for p in self.plan.parameters if p in stored)
         return _on_self(found)
 
-    def _device(self) -> ast.expr | None:
-        if self.inputs:
-            return attribute(name(self.parameters[self.inputs[0]]), "device")
-        for path, _ in self.plans.program.graph.state():
-            if self.graph.kind == "entry":
-                return attribute(self.tree.reach(path), "device")
+    def _like(self, what: str) -> ast.expr | None:
+        """The device (or, for real numbers, the dtype) to make a tensor on: an input's, failing that a weight's."""
+        for number in self.inputs:
+            if what == "device" or self.graph[number].types[0].dtype == "float":
+                return attribute(name(self.parameters[number]), what)
+        for path, spec in self.graph.state():
+            if what == "device" or spec.dtype == "float":
+                return attribute(self.tree.reach(path), what)
         if self.modules:
             first = next(iter(self.modules.values()))
-            return attribute(call("next", call(attribute(name(first), "parameters"))), "device")
+            return attribute(call("next", call(attribute(name(first), "parameters"))), what)
         return None
 
     def _call(self, at: int, node: Node, operands: list[ast.expr]) -> ast.expr:

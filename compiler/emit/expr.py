@@ -192,15 +192,16 @@ class _Fill(ast.NodeTransformer):
         return node
 
     def visit_keyword(self, node: ast.keyword) -> Any:
-        if isinstance(node.value, ast.Name) and node.value.id == f"{_HOLE}device":
-            filled = self.fill("device")
+        hole = node.value.id.removeprefix(_HOLE) if isinstance(node.value, ast.Name) else ""
+        if hole in ("device", "dtype") and node.value.id != hole:
+            filled = self.fill(hole)
             return ast.keyword(node.arg, filled) if isinstance(filled, ast.expr) else None
         return self.generic_visit(node)
 
 
 def fill(code: Code, what: Callable[[str], ast.expr | list[ast.expr] | None]) -> ast.expr:
-    """The fragment with its holes filled. `what` answers with a list for `{all}`, and with None for a `{device}` that
-    is to be left out."""
+    """The fragment with its holes filled. `what` answers with a list for `{all}`, and with None for a `{device}` or
+    `{dtype}` that is to be left out."""
     tree, holes = parse(code.template)
     return _Fill(what).visit(copy.deepcopy(tree)) if holes else copy.deepcopy(tree)
 

@@ -237,7 +237,7 @@ class Tree:
 
     def _code(self, code: Code, place: tuple) -> ast.expr:
         def what(hole: str) -> ast.expr | None:
-            return None if hole == "device" else literal(code.values[hole], self.plan.hole, (*place, hole))
+            return None if hole in ("device", "dtype") else literal(code.values[hole], self.plan.hole, (*place, hole))
 
         return without_defaults(fill(code, what))
 

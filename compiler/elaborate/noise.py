@@ -1,0 +1,63 @@
+"""What `sample` draws: a distribution with its parameters, read and checked."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ..diagnostics import did_you_mean, error
+from ..ops.noise import DISTRIBUTIONS, Distribution, Noise
+from ..source import Span
+from ..syntax import ast
+from ..types import TensorType
+from .values import describe
+
+if TYPE_CHECKING:
+    from .scope import ScopeEvaluator
+
+
+def read_noise(s: ast.SampleStmt, scope: ScopeEvaluator, type_: TensorType) -> Noise:
+    """The op of a `sample` statement. Raises A0208, A0544."""
+    called = s.distribution.function if isinstance(s.distribution, ast.Call) else s.distribution
+    name = called.text if isinstance(called, ast.Name) else s.distribution.span.text
+    found = DISTRIBUTIONS.get(name)
+    if found is None:
+        help = did_you_mean(name, DISTRIBUTIONS) or f"there are {', '.join(f'`{d}`' for d in DISTRIBUTIONS)}"
+        raise error("A0544", f"`sample` knows no distribution `{name}`", called.span, help=help)
+    arguments = s.distribution.arguments if isinstance(s.distribution, ast.Call) else ()
+    values = _values(found, arguments, scope, s.distribution.span)
+    problem = found.problem(values)
+    if problem:
+        raise error("A0544", f"`{name}` {problem}", s.distribution.span)
+    dtype = type_.dtype
+    if dtype not in found.dtypes:
+        if s.shape.dtype != "float":
+            wanted = " or ".join(f"`{d}`" for d in found.dtypes)
+            raise error("A0544", f"`{name}` draws {wanted}, not `{dtype}`", s.shape.span)
+        dtype = found.dtypes[0]  # nothing was said: whole numbers are drawn as such
+    return Noise(distribution=name, values=values, names=type_.names, sizes=type_.shape, dtype=dtype)
+
+
+def _values(
+    found: Distribution, arguments: tuple[ast.Argument, ...], scope: ScopeEvaluator, span: Span
+) -> tuple[float, ...]:
+    given: dict[str, float] = {}
+    names = list(found.parameters)
+    usage = f"it is written `{found.name}({', '.join(names)})`" if names else f"it is written `{found.name}`"
+    for position, argument in enumerate(arguments):
+        name = argument.name or (names[position] if position < len(names) else None)
+        if name is None or name not in names or name in given:
+            what = "is given too much" if argument.name is None else f"has no further `{argument.name}`"
+            raise error("A0544", f"`{found.name}` {what}", argument.span, help=usage)
+        value = scope.eval(argument.value)
+        if isinstance(value, bool) or not isinstance(value, int if found.whole else (int, float)):
+            kind = "a whole number" if found.whole else "a number that is known here"
+            help = "noise is drawn with fixed parameters; scale and shift it: `mean + deviation * eps`"
+            message = f"`{name}` of `{found.name}` is {kind}, found {describe(value)}"
+            raise error("A0544", message, argument.value.span, help=help)
+        given[name] = value
+    values = tuple(float(given.get(name, default)) for name, default in found.parameters.items())
+    missing = [name for name, value in zip(names, values, strict=True) if math.isnan(value) and name not in given]
+    if missing:
+        raise error("A0544", f"`{found.name}` needs its `{missing[0]}`", span, help=usage)
+    return values
