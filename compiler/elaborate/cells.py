@@ -43,6 +43,8 @@ def use_cell(applier: Applier, recipe: Recipe, use: Use, path: str) -> Any:
     use.operands = [_step(t, a) for t, a in zip(scanned, at, strict=True)] if use.run is not None else use.operands
     arguments, frozen = applier.arguments_of(target, item, recipe, use)
     operands = applier.block_operands(item, inputs, use)
+    if use.run is None:
+        _no_sequence(item, inputs, use)
     entering = tuple(t.type for t in (*operands, *_shaping(applier, item, use)))
     call = applier.session.call(target, arguments, frozen, entering, applier.starts, use.span)
     if call.made.failed:
@@ -67,6 +69,27 @@ def use_cell(applier: Applier, recipe: Recipe, use: Use, path: str) -> Any:
         return _step_taken(applier, node, operands, begun, states)
     assert length is not None
     return _run(applier, node, call, use, _Scanned(scanned, at, length, operands, starts, mask))
+
+
+def _no_sequence(item: ast.Definition, inputs: Sequence[ast.InputStmt], use: Use) -> None:
+    """Refuses a step that is given whole sequences: operands of one axis more than it takes."""
+    given = list(zip(inputs, use.operands, strict=False))
+    if not given or any(t.type.rank != len(i.shape.axes) + 1 for i, t in given):
+        return
+    declared, found = given[0][0], given[0][1].type
+    names, known = found.names[1:], {a.name for a in declared.shape.axes}
+    axis = next((name for name in names if name and name not in known), names[0])
+    cell = use.span.text if "\n" not in use.span.text else item.name.text
+    way = f"to run it along {axis}," if axis else "to run it along an axis, give that a name, `T`, and"
+    count = found.rank - 1
+    raise error(
+        "A0340",
+        f"a step of `{item.name.text}` takes `{declared.name.text}` with {count} ax{'es' if count != 1 else 'is'}, and "
+        f"this is {found}, with {found.rank}",
+        use.span,
+        labels=[Label(declared.shape.span, "declared here")],
+        help=f"this is one step of the cell: {way} write `scan {cell} over {axis or 'T'}`",
+    )
 
 
 def _shaping(applier: Applier, item: ast.Definition, use: Use) -> list[Tensor]:
