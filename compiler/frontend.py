@@ -13,7 +13,7 @@ from .elaborate.names import FileScope, Loader
 from .elaborate.scope import resolve_configuration
 from .elaborate.session import Session, bind_parameters
 from .elaborate.starts import unused as unused_starts
-from .elaborate.statements import LATER, Body
+from .elaborate.statements import Body
 from .elaborate.unused import check_unused
 from .elaborate.values import Global, Poisoned, Recipe
 from .graph import Graph, Program
@@ -65,7 +65,7 @@ class Frontend:
         """What the file itself declares as entry points."""
         found = {}
         for item in self.scope.file.items:
-            if isinstance(item, (ast.Definition, ast.Configuration)) and item.kind == "network":
+            if isinstance(item, (ast.Definition, ast.Configuration)) and item.kind in ("network", "adversarial"):
                 found[item.name.text] = self.scope.names[item.name.text]
         return found
 
@@ -129,6 +129,7 @@ class Frontend:
             expects=body.expects,
             pretrained=body.published.places,
             names=body.published.tables,
+            game=body.game,
             trains=[t for t in self.scope.trains if trained_name(t) == target.name],
             source_text=self.source.text,
             source_name=self.source.name,
@@ -144,9 +145,6 @@ class Frontend:
                     body.claim(s) if isinstance(s, ast.BiasStmt) else body.published.declare(s, body)
                 except ArchError as failure:
                     self.sink.extend(failure)
-            elif type(s) in LATER:
-                code, what, help = LATER[type(s)]
-                self.sink.extend(error(code, f"{what} is not supported yet", s.span, help=help))
             else:
                 self.sink.extend(
                     error(

@@ -24,6 +24,7 @@ from .types import TensorType
 if TYPE_CHECKING:
     from .analysis.biases.findings import Finding
     from .claims import Claim
+    from .game import Game
     from .key_names import KeyTable
     from .pretrained import Published
     from .syntax import ast
@@ -100,7 +101,7 @@ class Node:
     sizes: for CALL and SCAN nodes, what the callee's symbols are here.
     bindings: for CALL and SCAN nodes, (module parameter of the callee, path here of the module passed).
     level: dotted path of the labelled sequence it stands in, "" at the top; figures draw levels as clusters.
-    loss_weight: for LOSS nodes.
+    loss_weight: for LOSS nodes. over: in a game, the players whose loss it is.
     overwrites: the position of the operand over which it writes its result, which nothing else reads.
     """
 
@@ -116,6 +117,7 @@ class Node:
     bindings: tuple[tuple[str, str], ...] = ()
     level: str = ""
     loss_weight: float = 1.0
+    over: tuple[str, ...] = ()
     overwrites: int | None = None
     scan: Scan | None = None
     span: Span | None = None
@@ -379,7 +381,7 @@ class Program:
 
     parameters: the static parameters, as resolved. pretrained: where weights are published, by name. names: tables that
     rename the keys of published weights. trains: the `train` blocks of the file that name this network. findings: what
-    came of the inductive biases that it and its blocks claim. channels_last:
+    came of the inductive biases that it and its blocks claim. game: its players, of an adversarial one. channels_last:
     images and filters keep the channels of a position side by side in memory.
     """
 
@@ -393,6 +395,7 @@ class Program:
     names: dict[str, KeyTable] = field(default_factory=dict)
     trains: list[ast.Train] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    game: Game | None = None
     channels_last: bool = False
     source_text: str = ""
     source_name: str = ""

@@ -90,6 +90,10 @@ class Applier(TensorEvaluator):
         use.spans = spans
         return self._send(recipe, use)
 
+    def through(self, module: Module, operands: list[Tensor], span: Span, extra: dict[str, tuple[Tensor, Span]]) -> Any:
+        """Sends tensors through a module, and further ones by name."""
+        return self._send(module.recipe, Use(span, Place(), module.path, extra, operands, module=module))
+
     def _operands(self, value: Any, span: Span) -> list[Tensor]:
         values = value if isinstance(value, tuple) else (value,)
         return [self.tensor(v, span) for v in values]
@@ -344,7 +348,8 @@ class Applier(TensorEvaluator):
         item = target.item
         assert isinstance(item, ast.Definition)
         if item.kind == "adversarial":
-            raise error("A0903", f"`{item.name.text}` is a game, and games are not supported yet", use.span)
+            help = "a game holds networks; send data through one of them"
+            raise error("A0550", f"`{item.name.text}` is a game, and no layer", use.span, help=help)
         if item.kind == "cell":
             self._read(use.handed.values())
             path = use.path or self.labels.automatic(use.place.prefix, _snake(item.name.text))

@@ -104,14 +104,16 @@ class StageEvaluator(Applier):
                 stage.span,
                 help="put it after the one that takes the data",
             )
-        use = Use(inner.span, place, path, self._named(stage.extra, "with"), starts=self._named(stage.start, "from"))
+        use = Use(
+            inner.span, place, path, self.named_data(stage.extra, "with"), starts=self.named_data(stage.start, "from")
+        )
         return (
             self._scan(inner, value, before, use)
             if isinstance(inner, ast.Scan)
             else self.use(inner, value, before, use)
         )
 
-    def _named(self, given: Sequence[ast.Argument], word: str) -> dict[str, tuple[Tensor, Span]]:
+    def named_data(self, given: Sequence[ast.Argument], word: str) -> dict[str, tuple[Tensor, Span]]:
         """What comes `with` a stage, or what it starts `from`, by name."""
         found: dict[str, tuple[Tensor, Span]] = {}
         for a in given:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import ops
 from ..diagnostics import ArchError, Label, error
+from ..game import Game
 from ..graph import Graph, Kind, Node, Ref
 from ..ops.base import Code, WeightSpec
 from ..sizes import Dim
@@ -19,6 +20,7 @@ from .indices import IndexGrid, grid_code
 from .labels import Labels
 from .names import FileScope
 from .noise import read_noise
+from .pairs import close_game, declare_pair, declare_player, whose
 from .published import Publications
 from .recurrence import CellBody
 from .scope import axis_name
@@ -27,12 +29,6 @@ from .settings import check_start, read_init
 from .starts import Starts
 from .trees import bound_names, plain_labels, walk
 from .values import POISON, Indexed, Module, Outcomes, Poisoned, Ran, Recipe, Tensor, Weight, describe
-
-LATER = {
-    ast.PlayerStmt: ("A0903", "a player", "games come in a later version"),
-    ast.PairStmt: ("A0903", "`pair`", "games come in a later version"),
-}
-
 
 _OF_A_PROGRAM = (ast.LossStmt, ast.ExpectStmt, ast.EntryStmt, ast.PretrainedStmt, ast.NamesStmt)
 """What a network says that does not matter where it is used as a block."""
@@ -53,6 +49,7 @@ class Body(CellBody):
         self.expects: list[tuple[ast.ExpectStmt, dict[str, Any]]] = []
         self.entries: dict[str, Graph] = {}
         self.published = Publications()
+        self.game: Game | None = None
         self._operand_types: dict[int, TensorType] = {}
         self._following: dict[str, Tensor] = {}
         self.failed = False
@@ -64,11 +61,7 @@ class Body(CellBody):
         """Every statement; an error in one does not hide those of the next."""
         for statement in body:
             self.budget.spend(1, statement.span)
-            later = LATER.get(type(statement))
             try:
-                if later is not None:
-                    code, what, help = later
-                    raise error(code, f"{what} is not supported yet", statement.span, help=help)
                 _RUN[type(statement)](self, statement)
             except ArchError as failure:
                 self.session.sink.extend(failure)
@@ -91,7 +84,8 @@ class Body(CellBody):
         self._finish(item, [s for s in item.body if not isinstance(s, skipped) and not _is_target(s)])
 
     def run_network(self, item: ast.Definition, arguments: dict[str, Any]) -> None:
-        """A network's body: its inputs are what the declaration says."""
+        """The body of a network or a game: its inputs are what the declaration says."""
+        self.game = Game() if item.kind == "adversarial" else None
         self._prepare(item, arguments)
         self._finish(item, item.body)
 
@@ -115,7 +109,9 @@ class Body(CellBody):
         self.run([s for s in body if not isinstance(s, ast.InitStmt)] if rules else body)
         if item.kind == "cell":
             self.close_cell(item)
-        if not self.graph.outputs and not self.failed:
+        if self.game is not None and not self.failed:
+            close_game(item, self)
+        elif not self.graph.outputs and not self.failed:
             self.failed = True
             self.session.sink.extend(
                 error(
@@ -317,17 +313,23 @@ class Body(CellBody):
             return
         if not isinstance(value, Recipe):
             raise error("A0404", f"a module is made from a layer or a block, found {describe(value)}", s.value.span)
-        self.labels.claim(path, s.span)
-        module = Module(path, value, s.span)
         head, dot, rest = path.partition(".")
+        module = self.own_module(path, value, None if dot else s.name.span, s.span)
         if not dot:
-            self.bind(path, module, s.name.span)
             return
         known = self.names.get(head, ())
         if not isinstance(known, tuple) or rest != str(len(known)):
             count = len(known) if isinstance(known, tuple) else 0
             raise error("A0515", f"`{path}` does not continue the list `{head}`, which has {count} so far", s.span)
         self.bind(head, (*known, module), s.name.span)
+
+    def own_module(self, path: str, recipe: Recipe, name: Span | None, span: Span) -> Module:
+        """An instance of its own, bound to its path where the name stands in the text."""
+        self.labels.claim(path, span)
+        module = Module(path, recipe, span)
+        if name is not None:
+            self.bind(path, module, name)
+        return module
 
     def _for(self, s: ast.ForStmt) -> None:
         for item in self.iterate(s.iterable):
@@ -354,8 +356,7 @@ class Body(CellBody):
         self.add(Node(Kind.OUTPUT, (x.type,), name=name, span=s.span), [x.ref])
 
     def _loss(self, s: ast.LossStmt) -> None:
-        if s.over:
-            raise error("A0903", "`over` belongs to a game, and games are not supported yet", s.over[0].span)
+        over = whose(s, self)
         if self.graph.kind == "entry":
             raise error("A0517", "an entry has no loss", s.span, help="losses belong to the network's own body")
         x = self.tensor(self.eval(s.value), s.value.span)
@@ -370,7 +371,9 @@ class Body(CellBody):
             )
         if s.name.text in [self.graph[n].name for n in self.graph.losses]:
             raise error("A0202", f"two losses are called `{s.name.text}`", s.name.span)
-        self.add(Node(Kind.LOSS, (x.type,), name=s.name.text, loss_weight=float(weight), span=s.span), [x.ref])
+        self.add(
+            Node(Kind.LOSS, (x.type,), name=s.name.text, loss_weight=float(weight), over=over, span=s.span), [x.ref]
+        )
 
     def _entry(self, s: ast.EntryStmt) -> None:
         name = s.name.text
@@ -407,6 +410,8 @@ _RUN: dict[type, Callable[[Body, Any], None]] = {
     ast.IfStmt: lambda self, s: self.run(s.yes if self.truth(s.condition) else s.no),
     ast.OutputStmt: Body._output,
     ast.LossStmt: Body._loss,
+    ast.PlayerStmt: lambda self, s: declare_player(s, self),
+    ast.PairStmt: lambda self, s: declare_pair(s, self),
     ast.EntryStmt: Body._entry,
     ast.InitStmt: Body._init,
     ast.PretrainedStmt: Body.publish,

@@ -10,10 +10,7 @@ from ..syntax import ast
 from .names import FileScope
 from .recurrence import misplaced_state, never_next, no_state, no_such_state
 from .session import Session
-from .statements import LATER
 from .trees import nodes, walk
-
-_KINDS = {"adversarial": ("A0903", "games are")}
 
 
 def check_unused(scope: FileScope, session: Session) -> None:
@@ -22,13 +19,7 @@ def check_unused(scope: FileScope, session: Session) -> None:
     for item in scope.file.items:
         if not isinstance(item, ast.Definition) or id(item) in used:
             continue
-        if item.kind in _KINDS:
-            code, what = _KINDS[item.kind]
-            session.sink.extend(
-                error(code, f"{what} not supported yet", item.name.span, help="they come in a later version")
-            )
-            continue
-        complete = item.kind == "network" and all(p.default is not None for p in item.params)
+        complete = item.kind in ("network", "adversarial") and all(p.default is not None for p in item.params)
         if not complete:
             _walk(item, scope, session)
 
@@ -37,10 +28,6 @@ def _walk(item: ast.Definition, scope: FileScope, session: Session) -> None:
     _states(item, session)
     bound = {p.name for p in item.params} | set(_names(item))
     for node in nodes(item.body):
-        later = LATER.get(type(node))
-        if later is not None:
-            code, what, way_out = later
-            session.sink.extend(error(code, f"{what} is not supported yet", node.span, help=way_out))
         if isinstance(node, ast.Apply) and isinstance(node.function, ast.Name):
             name = node.function.text
             if name not in bound and name not in scope.names and ops.get(name) is None:

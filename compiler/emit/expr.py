@@ -192,9 +192,8 @@ class _Fill(ast.NodeTransformer):
         return node
 
     def visit_keyword(self, node: ast.keyword) -> Any:
-        hole = node.value.id.removeprefix(_HOLE) if isinstance(node.value, ast.Name) else ""
-        if hole in ("device", "dtype") and node.value.id != hole:
-            filled = self.fill(hole)
+        if isinstance(node.value, ast.Name) and node.value.id in (f"{_HOLE}device", f"{_HOLE}dtype"):
+            filled = self.fill(node.value.id.removeprefix(_HOLE))
             return ast.keyword(node.arg, filled) if isinstance(filled, ast.expr) else None
         return self.generic_visit(node)
 

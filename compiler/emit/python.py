@@ -15,6 +15,7 @@ from .body import Body, Lines, Step, mark
 from .expr import attribute, call, constant, name, names_in, text
 from .facts import COMPUTED, Form
 from .folding import FOLDING, hook
+from .games import game_methods
 from .layout import WIDTH, comment, commented, docstring, signature, statement
 from .names import MODULE_ATTRIBUTES, Scope, identifier
 from .plan import Plan, Plans
@@ -126,7 +127,7 @@ class _Writer:
             methods = self._forward(plan)
         stored: dict[str, None] = {}
         if graph is self.program.graph:
-            methods += [self._objective(plan)] if graph.losses else []
+            methods += [self._objective(plan)] if graph.losses and self.program.game is None else []
             methods += [self._entry(plan, e, m) for e, m in self.entries.items()]
             if graph.losses:
                 keys: list[ast.expr | None] = [ast.Constant(graph[n].name) for n in graph.losses]
@@ -199,6 +200,8 @@ class _Writer:
         outputs = [graph.operands(n)[0] for n in graph.outputs]
         inputs = [n for n in graph.inputs if graph[n].kind.value == "input"]
         besides = self._besides(plan)
+        if graph is self.program.graph and self.program.game is not None:
+            return game_methods(self, plan, self.program.game, besides)
         if not besides:
             return [self._method("forward", plan, graph, inputs, outputs)]
         whole = self._method(_WHOLE, plan, graph, inputs, [*outputs, *besides])
@@ -206,7 +209,7 @@ class _Writer:
         body.free |= self.plans.size_parameters(graph)
         part = ast.Constant(0) if len(outputs) == 1 else ast.Slice(None, constant(len(outputs)))
         body._say(ast.Subscript(self._call_whole(body, _WHOLE), part, ast.Load()), "return ")
-        return [whole, self._finish("forward", body, graph, _tensors(len(outputs)))]
+        return [whole, self.method("forward", body, graph, _tensors(len(outputs)))]
 
     def _besides(self, plan: Plan) -> list[Ref]:
         """What losses read of what the outputs need, beside the outputs and the inputs."""
@@ -237,24 +240,29 @@ class _Writer:
         if method in ("forward", _WHOLE):
             self.plans.set_size_parameters(plan, body.free)
         body.run(nodes)
-        self._return(body, _together([body.value(ref) for ref in body.roots]), body.roots)
-        return self._finish(method, body, graph, _tensors(len(outputs)))
+        self.leave(body, _together([body.value(ref) for ref in body.roots]), body.roots)
+        said = "The outputs, and what the losses read besides." if method == _WHOLE else ""
+        return self.method(method, body, graph, _tensors(len(outputs)), said=said)
 
-    def _finish(self, method: str, body: Body, graph: Graph, result: str) -> tuple[Lines, dict[str, None]]:
+    def method(
+        self, method: str, body: Body, graph: Graph, result: str, *, said: str = "", further: Sequence[str] = ()
+    ) -> tuple[Lines, dict[str, None]]:
+        """The method with its signature. said: its docstring. further: parameters after the inputs."""
         self.nodes += body.nodes
         self.used.add("Tensor")
-        parameters = ["self", *(f"{v}: Tensor" for v in body.parameters.values())]
+        parameters = ["self", *(f"{v}: Tensor" for v in (*body.parameters.values(), *further))]
         parameters += [f"{v}: nn.Module" for v in body.modules.values()]
         if body.free:
             parameters += ["*", *(f"{v}: int" for v in body.free.values())]
         lines = Lines()
         lines.add(signature(f"def {method}", parameters, f" -> {result}:", 4), _origins(graph.span))
-        if method == _WHOLE:
-            lines.add(docstring("The outputs, and what the losses read besides.", 8))
+        if said:
+            lines.add(docstring(said, 8))
         lines.extend(body.lines)
         return lines, body.stored
 
-    def _return(self, body: Body, value: ast.expr, roots: Iterable[Ref]) -> None:
+    def leave(self, body: Body, value: ast.expr, roots: Iterable[Ref]) -> None:
+        """The method's `return`."""
         origins: tuple[Step, ...] = ()
         shape = ""
         for ref in dict.fromkeys(roots):
@@ -289,8 +297,8 @@ class _Writer:
         keys: list[ast.expr | None] = [ast.Constant(graph[n].name) for n in graph.losses]
         found = [body.value(ref) for ref in body.roots[: len(outputs)]]
         first = found[0] if len(found) == 1 else ast.Tuple(found, ast.Load())
-        self._return(body, ast.Tuple([first, ast.Dict(keys, terms)], ast.Load()), body.roots[: len(outputs)])
-        return self._finish("objective", body, graph, f"tuple[{_tensors(len(outputs))}, dict[str, Tensor]]")
+        self.leave(body, ast.Tuple([first, ast.Dict(keys, terms)], ast.Load()), body.roots[: len(outputs)])
+        return self.method("objective", body, graph, f"tuple[{_tensors(len(outputs))}, dict[str, Tensor]]")
 
     def _call_forward(self, body: Body, known: list[Ref]) -> None:
         """Takes what `forward` returns, or what it and the losses share."""

@@ -156,10 +156,10 @@ class Code:
 
     `{0}`, `{1}` … stand for operands, `{all}` for all of them joined by commas, `{weight}` (any weight's name) for
     that weight's tensor or `None` where the layer has none, `{name}` for `values["name"]` printed as a literal (int,
-    float, bool, str, None, tuples and lists of these, or a size), `{training}` for `self.training`. As keywords, `device={device}` and
-    `dtype={dtype}` (of real numbers) make a tensor where the others are. An operand that the template repeats is put in
-    as a name. The text may use `torch`, `nn`, `F` and `math`. Text of a spec may only
-    ever stand in `values`, never in the template."""
+    float, bool, str, None, tuples and lists of these, or a size), `{training}` for `self.training`. As keywords,
+    `device={device}` and `dtype={dtype}` (of real numbers) make a tensor where the others are. An operand that the
+    template repeats is put in as a name. The text may use `torch`, `nn`, `F` and `math`. Text of a spec may only ever
+    stand in `values`, never in the template."""
 
     template: str
     values: dict[str, Any] = field(default_factory=dict)

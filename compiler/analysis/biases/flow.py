@@ -250,9 +250,12 @@ def _draws(graph: Graph) -> bool:
 @prover(Adversarial)
 def adversarial(case: Case) -> Finding:
     """Two players are trained against each other."""
+    game = case.program.game
+    if game is not None and game.pairs:
+        pairs = ", ".join(f"{p.generator} against {p.discriminator}" for p in game.pairs)
+        return case.proved(f"{pairs}: each has an objective of its own")
     return case.finding(
         Verdict.REFUTED,
         f"`{case.program.name}` is trained alone: nothing plays against it",
-        help="a game has two players, whose losses pull against each other; "
-        "`adversarial`, which declares one, is not compiled yet",
+        help="a game has two players, whose losses pull against each other: declare it with `adversarial`",
     )
