@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import wraps
 from itertools import islice
-from types import ModuleType, TracebackType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from archlang.compiler.emit.python import Emitted, emit
 from archlang.compiler.graph import Program
 from torch import nn
 from torch.overrides import TorchFunctionMode
+
+_EMITTED = "__emitted__"  # the global of a generated module that says where its lines came from
 
 
 def build(program: Program, *, started: bool = True, standalone: bool = False) -> nn.Module:
@@ -54,74 +56,85 @@ def module_class(program: Program, emitted: Emitted) -> type[nn.Module]:
     code = compile(emitted.text, filename, "exec", dont_inherit=True)
     linecache.cache[filename] = (len(emitted.text), None, emitted.text.splitlines(keepends=True), filename)
     module = ModuleType(f"archlang_generated_{digest}")  # torch.compile finds globals through sys.modules
+    vars(module)[_EMITTED] = emitted
     sys.modules[module.__name__] = module
     exec(code, vars(module))  # noqa: S102  (text that the compiler wrote: names and strings of a spec are literals in it)
-    made = _annotating(getattr(module, emitted.network), program, emitted, filename)
+    made = _annotating(getattr(module, emitted.network), program, emitted)
     setattr(module, emitted.network, made)  # pickle asks whether a class is what its module calls so
     return made
 
 
-def _annotating(base: type[nn.Module], program: Program, emitted: Emitted, filename: str) -> type[nn.Module]:
+def _annotating(base: type[nn.Module], program: Program, emitted: Emitted) -> type[nn.Module]:
     """The class, with its entry points saying where in the spec an error arose. Nothing changes while torch traces
     it."""
     methods = ["__call__", *(m for m in ("objective", *emitted.entries.values()) if m in vars(base))]
-    namespace: dict[str, Any] = {m: _annotated(getattr(base, m), emitted, filename) for m in methods}
+    namespace: dict[str, Any] = {m: _annotated(getattr(base, m)) for m in methods}
     namespace |= {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     return type(base.__name__, (base,), {**namespace, "program": program, "source": emitted.text})
 
 
-def _annotated(method: Callable, emitted: Emitted, filename: str) -> Callable:
-    def explain(failure: Exception) -> None:
-        for note in _notes(failure, emitted, filename):
-            if note not in getattr(failure, "__notes__", ()):
-                failure.add_note(note)
-
+def _annotated(method: Callable) -> Callable:
     @wraps(method)
     def run(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
             return method(self, *args, **kwargs)
-        return _run(method, explain, self, args, kwargs)
+        return _run(method, self, args, kwargs)
 
     return run
 
 
-def _run(method: Callable, explain: Callable, self: nn.Module, args: tuple, kwargs: dict) -> Any:
+def _run(method: Callable, self: nn.Module, args: tuple, kwargs: dict) -> Any:
     try:
         return method(self, *args, **kwargs)
     except Exception as failure:
-        explain(failure)
+        for note in _notes(failure):
+            if note not in getattr(failure, "__notes__", ()):
+                failure.add_note(note)
         raise
 
 
-def _notes(failure: BaseException, emitted: Emitted, filename: str) -> list[str]:
+def _notes(failure: BaseException) -> list[str]:
     """What in the spec the innermost generated line came from, then what called it."""
     found: list[tuple[Step, ...]] = []
     traceback = failure.__traceback__
     while traceback is not None:
-        frame = traceback.tb_frame
-        if frame.f_code.co_filename == filename and traceback.tb_lineno in emitted.lines:
-            found.append(_failed(traceback, emitted.lines[traceback.tb_lineno], filename))
-        elif frame.f_code is nn.Sequential.forward.__code__:
-            found.append(_element(frame.f_locals, emitted))
+        found.append(place(traceback.tb_frame, traceback.tb_lineno, traceback.tb_lasti))
         traceback = traceback.tb_next
     return [_note(steps) for steps in reversed(found) if steps]
 
 
-def _element(frame: Mapping[str, Any], emitted: Emitted) -> tuple[Step, ...]:
-    """Of a generated class that is an nn.Sequential, the element that was running."""
+def place(frame: FrameType, line: int, instruction: int) -> tuple[Step, ...]:
+    """What in the spec a frame of generated code is at; nothing for other frames.
+
+    line, instruction: where the frame stands (`f_lineno` and `f_lasti`, or a traceback's `tb_lineno` and `tb_lasti`).
+    Of a line's steps it is the one that runs, as far as Python can tell, and otherwise all."""
+    if frame.f_code is nn.Sequential.forward.__code__:
+        return _element(frame.f_locals)
+    emitted: Emitted | None = frame.f_globals.get(_EMITTED)
+    steps = emitted.lines.get(line, ()) if emitted is not None else ()
+    return _running(frame.f_code, instruction, steps)
+
+
+def _element(frame: Mapping[str, Any]) -> tuple[Step, ...]:
+    """Of a generated class that is an nn.Sequential, the element that is running."""
     owner = frame.get("self")
-    running = [i for i, module in enumerate(owner) if module is frame.get("module")] if owner is not None else []
+    emitted: Emitted | None = getattr(type(owner).__init__, "__globals__", {}).get(_EMITTED)
+    if owner is None or emitted is None:
+        return ()
+    running = [i for i, module in enumerate(owner) if module is frame.get("module")]
     places = emitted.elements.get(type(owner).__name__, [])
     return places[running[0]] if running and running[0] < len(places) else ()
 
 
-def _failed(traceback: TracebackType, steps: tuple[Step, ...], filename: str) -> tuple[Step, ...]:
-    """Of a line's steps the one that failed, as far as Python can tell."""
-    positions = traceback.tb_frame.f_code.co_positions()
-    line, last, start, end = next(islice(positions, traceback.tb_lasti // 2, None))
+def _running(code: CodeType, instruction: int, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Of a line's steps the one that an instruction belongs to."""
+    if len(steps) < 2:
+        return steps
+    line, last, start, end = next(islice(code.co_positions(), instruction // 2, None))
     if line is None or line != last:
         return steps
-    piece = linecache.getline(filename, line)[start:end]
+    # Columns count bytes of UTF-8.
+    piece = linecache.getline(code.co_filename, line).encode()[start:end].decode()
     exact = tuple(step for step in steps if step.text == piece)
     return exact or steps
 
