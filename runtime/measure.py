@@ -27,7 +27,7 @@ class Trainee(nn.Module):
         """objective: another one of the same module's, in place of its own."""
         super().__init__()
         self.module = module
-        self.objective: Callable = objective or module.objective  # type: ignore[assignment]
+        self.objective: Callable = objective or getattr(module, "objective", None)  # type: ignore[assignment]
         self.weights: dict[str, float] = dict(getattr(module, "loss_weights", {}))
 
     def forward(self, *batch: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor], Tensor]:

@@ -91,8 +91,8 @@ class Phase:
         with fabric.no_backward_sync(self.trainee, enabled=not closes and fabric.world_size > 1):
             fabric.backward(loss)
 
-    def clip(self) -> None:
-        """Bounds the norm of the gradient, where the plan says so."""
+    def clip(self, learning: list[nn.Parameter]) -> None:
+        """Bounds the norm of these parameters' gradient, where the plan says so."""
         bound = self.plan.clip
         if bound is None:
             return
@@ -100,7 +100,7 @@ class Phase:
             fabric = self.learner.fabric
             fabric.clip_gradients(self.trainee, self.optimizer, max_norm=bound, error_if_nonfinite=False)
         else:
-            nn.utils.clip_grad_norm_(self.learning, bound)
+            nn.utils.clip_grad_norm_(learning, bound)
 
     def told(self) -> str | None:
         """What there is to say when it begins."""

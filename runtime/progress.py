@@ -52,18 +52,20 @@ class Display:
         if self.bar is not None:
             self.bar.update(self.task, total=steps)
 
-    def step(self, epoch: int, step: int, loss: float) -> None:
-        """A moment within an epoch; called a few times a second at most."""
+    def step(self, epoch: int, step: int, followed: dict[str, float]) -> None:
+        """A moment within an epoch; called a few times a second at most. followed: means so far, by name."""
         if self.bar is not None:
             text = f"epoch {epoch + 1}/{self.epochs}"
-            self.bar.update(self.task, description=text, completed=step, note=f"loss {loss:.4g}")
+            note = "  ".join(f"{name} {value:.4g}" for name, value in followed.items())
+            self.bar.update(self.task, description=text, completed=step, note=note)
 
     def epoch(self, row: dict[str, float], best: bool) -> None:
         """An epoch has ended."""
         if not self.on:
             return
         width = len(str(self.epochs))
-        parts = [f"epoch {int(row['epoch']):>{width}}/{self.epochs}", f"loss {row['loss']:.4f}"]
+        losses = [f"{k} {v:.4f}" for k, v in row.items() if k.endswith("loss") and not k.startswith("validation")]
+        parts = [f"epoch {int(row['epoch']):>{width}}/{self.epochs}", *losses]
         held = {k.removeprefix("validation "): v for k, v in row.items() if k.startswith("validation ")}
         if held:
             parts.append("validation " + " ".join(f"{name} {format_metric(name, v)}" for name, v in held.items()))

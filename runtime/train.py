@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,10 @@ from .data import Data, Split, load
 from .data.augment import Augmenter
 from .data.feed import Feed
 from .devices import make_fabric
+from .ema import Ema
 from .files import check_writable, write_text
+from .games import GameSteps, Pools
+from .games.measure import measure_game
 from .measure import Trainee, measure
 from .metrics import better
 from .phases import Phase, make_learner
@@ -34,6 +38,7 @@ from .resume import Resumed, load_resume, save_resume
 from .seeding import seed_all
 from .signals import Interrupted, Signals
 from .sources import BEST, start_from
+from .steps import NetworkSteps, Steps, drain
 from .weighing import weighed_objective
 
 if TYPE_CHECKING:
@@ -137,10 +142,13 @@ class _Run:
             "seed": str(plan.seed),
             **metadata,
         }
+        self.program = program
         self.carried = Carried(data.carry)
+        self.pools = Pools(program.game, program.graph) if program.game is not None else None
         objective = weighed_objective(program, self.module, plan, data, parts)
         self.learner = make_learner(self.module, fabric, plan, compile=compile, objective=objective)
         self.plain = Trainee(self.module) if objective is not None else self.learner.trainee
+        self.ema = Ema(self.module, plan.ema, program) if plan.ema is not None else None
         held = max(plan.batch, 256) if data.tensors else plan.batch
         self.checks = {
             name: self._feed(name, held) for name in ("train", "validation", "test") if len(parts.part(name))
@@ -149,7 +157,7 @@ class _Run:
         self.epoch = self.step = self.best_epoch = 0
         self.best: float | None = None
         self.best_loss: float | None = None
-        self.trace: list[float] = []
+        self.trace: dict[str, list[float]] = {}  # what was followed in this epoch, step by step
         self.history: list[dict[str, float]] = []
         self.lengths: list[int] = []  # epochs of the phases that are over
         self._enter(0)
@@ -167,11 +175,25 @@ class _Run:
         self.stop_best: float | None = None
         self.stopped = False
         self.phase = Phase(self.plan.stages[number], self.learner, self._feed, self._augmenter)
+        self.steps = self._steps()
+
+    def _steps(self) -> Steps:
+        if self.program.game is None:
+            return NetworkSteps(self.phase, self.carried)
+        assert self.pools is not None
+        return GameSteps(self.phase, self.program.game, self.pools)
 
     def _augmenter(self, how: Sequence[Augmentation]) -> Augmenter:
         prep = self.data.preprocessing
         size = prep.size if self.data.pictures is not None else None
-        return Augmenter(how, prep, size=size, classes=self.task.classes or 0, target=self.inputs + self.task.target)
+        return Augmenter(
+            how,
+            prep,
+            size=size,
+            classes=self.task.classes or 0,
+            target=self.inputs + self.task.target,
+            images=self.data.domains,
+        )
 
     def _feed(self, part: str, batch: int, **how: Any) -> Feed:
         workers = self.plan.workers
@@ -240,43 +262,26 @@ class _Run:
 
     def _epoch(self, display: Display, signals: Signals) -> None:
         """The rest of an epoch, from `self.step` on."""
-        phase, plan = self.phase, self.phase.plan
-        trainee, optimizer, feed, accumulate, steps = (
-            phase.trainee,
-            phase.optimizer,
-            phase.feed,
-            plan.accumulate,
-            phase.feed.steps,
-        )
+        phase, feed, steps = self.phase, self.phase.feed, self.phase.feed.steps
+        accumulate = phase.plan.accumulate
         last = steps - steps % accumulate  # where the group of batches begins that comes up short
-        mixed = plan.precision != "fp32" and not self.learner.wrapped
-        pending: list[Tensor] = []
+        pending: list[dict[str, Tensor]] = []
         due = time.perf_counter() + _TICK
         phase.train()
         phase.set_rate(self.updates)
         if self.step == 0:
-            self.carried.begin()
+            self.steps.begin()
         for step, batch in enumerate(feed.epoch(self.epoch, self.step), self.step):
             if phase.augment is not None:
                 batch = phase.augment(batch)
-            batch = self.carried.into(batch)
             closes = (step + 1) % accumulate == 0 or step + 1 == steps
-            if mixed:
-                with self.fabric.autocast():
-                    outputs, _, loss = trainee(*batch)
-            else:
-                outputs, _, loss = trainee(*batch)
-            self.carried.keep(outputs)
-            pending.append(loss.detach())
-            if accumulate > 1:
-                loss = loss / (accumulate if step < last else steps - last)
-            phase.backward(loss, closes)
+            found = self.steps.learn(batch, accumulate if step < last else steps - last, closes, self.updates)
+            pending.append(found)
             if not closes:
                 continue
-            phase.clip()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
             self.updates += 1
+            if self.ema is not None and "loss" in found:
+                self.ema.update()
             if phase.rate.varies:
                 phase.set_rate(self.updates)
             if signals.number or self.fabric.world_size > 1:
@@ -289,7 +294,7 @@ class _Run:
             now = time.perf_counter()
             if now > due:
                 self._drain(pending)
-                display.step(self.epoch, step + 1, sum(self.trace) / len(self.trace))
+                display.step(self.epoch, step + 1, self._followed())
                 due = time.perf_counter() + _TICK
         self._drain(pending)
 
@@ -302,16 +307,18 @@ class _Run:
         flag = torch.tensor(float(signals.number), device=self.fabric.device)
         return int(self.fabric.all_reduce(flag, reduce_op="max"))  # type: ignore[arg-type]
 
-    def _drain(self, pending: list[Tensor]) -> None:
-        """Reads the losses of the steps since the last time; ends the run at the first that is not a number."""
-        if not pending:
-            return
-        values = torch.stack(pending).float().tolist()
-        pending.clear()
-        for value in values:
-            self.trace.append(value)
-            if not math.isfinite(value):
-                raise self._diverged(f"in epoch {self.epoch + 1}, batch {len(self.trace)}", f"the loss became {value}")
+    def _drain(self, pending: list[dict[str, Tensor]]) -> None:
+        """Reads what was followed since the last time; ends the run at the first that is not a number."""
+        for name, values in drain(pending).items():
+            trace = self.trace.setdefault(name, [])
+            for value in values:
+                trace.append(value)
+                if not math.isfinite(value):
+                    raise self._diverged(f"in epoch {self.epoch + 1}, batch {len(trace)}", f"the {name} became {value}")
+
+    def _followed(self) -> dict[str, float]:
+        """Means over the epoch so far."""
+        return {name: sum(values) / len(values) for name, values in self.trace.items() if values}
 
     def _diverged(self, where: str, what: str) -> ArchError:
         kept = f'the last good weights are in "{self.out / LAST}"; ' if self.history else ""
@@ -332,8 +339,8 @@ class _Run:
         if self.plan.phases:
             row["phase"] = self.number + 1
         row["lr"] = self.phase.raw_optimizer.param_groups[0]["lr"]
-        row["loss"] = sum(self.trace) / len(self.trace)
-        if "validation" in self.checks:
+        row |= self._followed()
+        if "validation" in self.checks and self.program.game is None:
             found = self._measure("validation", self.plan.metric)
             if not math.isfinite(found["loss"]):
                 raise self._diverged(where, f"the validation loss became {found['loss']}")
@@ -342,9 +349,10 @@ class _Run:
         best = self._is_best(row)
         self._maybe_stop(row)
         self.history.append(row)
-        self.epoch, self.step, self.trace = self.epoch + 1, 0, []
+        self.epoch, self.step, self.trace = self.epoch + 1, 0, {}
         if best and self.fabric.is_global_zero:
-            save_weights(self.module, self.out / BEST, self.metadata)
+            with self.ema.used() if self.ema is not None else nullcontext():
+                save_weights(self.module, self.out / BEST, self.metadata)
         self._save()
         board.add(row)
         display.epoch(row, best and "validation" in self.checks)
@@ -371,6 +379,8 @@ class _Run:
         self.stopped = self.waited >= stop.patience
 
     def _measure(self, part: str, names: tuple[str, ...]) -> dict[str, float]:
+        if self.program.game is not None:
+            return measure_game(self.module, self.checks[part], self.fabric)
         stop = self.phase.plan.early_stop
         extra = (stop.metric,) if stop is not None and stop.metric not in (None, "loss") else ()
         names = tuple(dict.fromkeys((*names, *extra)))
@@ -381,6 +391,10 @@ class _Run:
         if not self.fabric.is_global_zero:
             return
         states = self.carried.states if self.step else {}
+        if self.pools is not None:
+            states = states | {f"pool.{name}": kept for name, kept in self.pools.kept.items()}
+        if self.ema is not None:
+            states = states | {f"ema.{name}": kept for name, kept in self.ema.kept.items()}
         save_resume(self.out / RESUME, self.module, self.phase.raw_optimizer, self.plan, self._progress(), states)
         save_weights(self.module, self.out / LAST, self.metadata)
 
@@ -394,7 +408,15 @@ class _Run:
         self.phase.rate.restore(progress["rate"])
         for name in _STATE:
             setattr(self, name, progress[name])
-        self.carried.restore(resumed.states, self.fabric.device)
+        kept: dict[str, dict[str, Tensor]] = {"pool": {}, "ema": {}, "": {}}
+        for key, value in resumed.states.items():
+            owner, dot, name = key.partition(".")
+            kept[owner if dot else ""][name if dot else key] = value
+        self.carried.restore(kept[""], self.fabric.device)
+        if self.pools is not None:
+            self.pools.restore(kept["pool"], self.fabric.device)
+        if self.ema is not None:
+            self.ema.restore(kept["ema"])
         resumed.finish(self.phase.raw_optimizer)
 
     def _report(self, seconds: float, notes: list[str]) -> Report:

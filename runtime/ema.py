@@ -1,0 +1,52 @@
+"""Averages of weights over a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from archlang.compiler.graph import Program
+from torch import Tensor, nn
+
+
+class Ema:
+    """Exponential moving averages of what learns and of running statistics: of a network, or of a game's generators.
+    kept: the averages, by key of the module's state_dict."""
+
+    def __init__(self, module: nn.Module, decay: float, program: Program) -> None:
+        self.decay = decay
+        players = program.game.team("generator") if program.game is not None else None
+        self.live = {
+            key: value
+            for key, value in module.state_dict().items()
+            if value.is_floating_point() and (players is None or key.partition(".")[0] in players)
+        }
+        self.kept: dict[str, Tensor] = {key: value.clone() for key, value in self.live.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """After a step: each average goes 1 − decay of the way to what is now."""
+        torch._foreach_lerp_(list(self.kept.values()), list(self.live.values()), 1.0 - self.decay)
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """The module with the averages in place of its weights, for a while."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for key, kept in self.kept.items():
+            live = self.live[key]
+            before = live.clone()
+            live.copy_(kept)
+            kept.copy_(before)
+
+    def restore(self, states: dict[str, Tensor]) -> None:
+        """The averages of a run that was interrupted."""
+        for key, kept in self.kept.items():
+            kept.copy_(states[key])

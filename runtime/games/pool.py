@@ -1,0 +1,45 @@
+"""Pools of what generators made before."""
+
+from __future__ import annotations
+
+import torch
+from archlang.compiler.game import Game
+from archlang.compiler.graph import Graph
+from torch import Tensor
+
+
+class Pools:
+    """A pool for each pair that has one: half of what its discriminator is shown was made in earlier steps, so that it
+    does not forget (Shrivastava et al., 2017). Draws come from torch's generator on the CPU, part of a resumed run."""
+
+    def __init__(self, game: Game, graph: Graph) -> None:
+        made = list(dict.fromkeys(pair.made for pair in game.pairs))
+        self.sizes = [max((p.objective.pool for p in game.pairs if p.made == ref), default=0) for ref in made]
+        self.kept: dict[str, Tensor] = {}
+
+    def shown(self, made: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What the discriminators see in place of what was made."""
+        if not any(self.sizes):
+            return made
+        sizes = [*self.sizes, *[0] * (len(made) - len(self.sizes))]
+        pairs = enumerate(zip(made, sizes, strict=True))
+        return tuple(self._mixed(str(i), x, size) if size else x for i, (x, size) in pairs)
+
+    def _mixed(self, key: str, made: Tensor, size: int) -> Tensor:
+        """Each example is kept while there is room; later half of them change places with one that was kept."""
+        made = made.detach()
+        pool = self.kept.get(key, made[:0])
+        room = min(size - len(pool), len(made))
+        pool = torch.cat([pool, made[:room]]) if room else pool
+        shown = made.clone()
+        for i in range(room, len(made)):
+            if float(torch.rand(())) < 0.5:
+                at = int(torch.randint(len(pool), ()))
+                shown[i] = pool[at]
+                pool[at] = made[i]
+        self.kept[key] = pool
+        return shown
+
+    def restore(self, states: dict[str, Tensor], device: torch.device) -> None:
+        """What a run that was interrupted had kept."""
+        self.kept = {name: state.to(device) for name, state in states.items()}

@@ -1,0 +1,66 @@
+"""What happens with a batch while a network learns: forward, backward, and an update where a group of batches ends."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .carry import Carried
+from .phases import Phase
+
+Batch = tuple[Tensor, ...]
+
+
+class Steps(Protocol):
+    """Learns from batches."""
+
+    def begin(self) -> None:
+        """An epoch begins."""
+
+    def learn(self, batch: Batch, group: int, closes: bool, update: int) -> dict[str, Tensor]:
+        """Takes a batch. `group`: how many batches make one update; `closes`: this is the last of them, and the
+        parameters change; `update`: how often they have. Returns what is followed, by name, without gradients."""
+        ...
+
+
+class NetworkSteps:
+    """The steps of a network: one objective for all that learns."""
+
+    def __init__(self, phase: Phase, carried: Carried) -> None:
+        self.phase, self.carried = phase, carried
+        self.mixed = phase.plan.precision != "fp32" and not phase.learner.wrapped
+
+    def begin(self) -> None:
+        self.carried.begin()
+
+    def learn(self, batch: Batch, group: int, closes: bool, update: int) -> dict[str, Tensor]:
+        phase = self.phase
+        batch = self.carried.into(batch)
+        if self.mixed:
+            with phase.learner.fabric.autocast():
+                outputs, _, loss = phase.trainee(*batch)
+        else:
+            outputs, _, loss = phase.trainee(*batch)
+        self.carried.keep(outputs)
+        found = {"loss": loss.detach()}
+        phase.backward(loss / group if group > 1 else loss, closes)
+        if closes:
+            phase.clip(phase.learning)
+            phase.optimizer.step()
+            phase.optimizer.zero_grad(set_to_none=True)
+        return found
+
+
+def drain(pending: list[dict[str, Tensor]]) -> dict[str, list[float]]:
+    """The values of several steps, by name: the one place where a step waits for the device."""
+    if not any(pending):
+        pending.clear()
+        return {}
+    values = torch.stack([value.float() for row in pending for value in row.values()]).tolist()
+    found: dict[str, list[float]] = {}
+    for name, value in zip((name for row in pending for name in row), values, strict=True):
+        found.setdefault(name, []).append(value)
+    pending.clear()
+    return found
