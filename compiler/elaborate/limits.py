@@ -17,6 +17,7 @@ BLOCKS = 3_000  # blocks that differ in arguments or in what enters them
 ITEMS = 100_000  # elements of a list, or turns of a loop
 TEXT = 100_000  # characters of a string made by an expression
 BITS = 63  # of an integer
+ELEMENTS = 2**31  # of a tensor that is made anew
 DEPTH = 64  # blocks within blocks, functions within functions
 
 

@@ -10,14 +10,15 @@ from ..ops.noise import DISTRIBUTIONS, Distribution, Noise
 from ..source import Span
 from ..syntax import ast
 from ..types import TensorType
-from .values import describe
+from .limits import ELEMENTS
+from .values import Tensor, Weight, describe
 
 if TYPE_CHECKING:
     from .scope import ScopeEvaluator
 
 
 def read_noise(s: ast.SampleStmt, scope: ScopeEvaluator, type_: TensorType) -> Noise:
-    """The op of a `sample` statement. Raises A0208, A0544."""
+    """The op of a `sample` statement. Raises A0544, A0802."""
     called = s.distribution.function if isinstance(s.distribution, ast.Call) else s.distribution
     name = called.text if isinstance(called, ast.Name) else s.distribution.span.text
     found = DISTRIBUTIONS.get(name)
@@ -35,6 +36,7 @@ def read_noise(s: ast.SampleStmt, scope: ScopeEvaluator, type_: TensorType) -> N
             wanted = " or ".join(f"`{d}`" for d in found.dtypes)
             raise error("A0544", f"`{name}` draws {wanted}, not `{dtype}`", s.shape.span)
         dtype = found.dtypes[0]  # nothing was said: whole numbers are drawn as such
+    _bounded(type_, s.shape.span)
     return Noise(distribution=name, values=values, names=type_.names, sizes=type_.shape, dtype=dtype)
 
 
@@ -46,18 +48,32 @@ def _values(
     usage = f"it is written `{found.name}({', '.join(names)})`" if names else f"it is written `{found.name}`"
     for position, argument in enumerate(arguments):
         name = argument.name or (names[position] if position < len(names) else None)
-        if name is None or name not in names or name in given:
-            what = "is given too much" if argument.name is None else f"has no further `{argument.name}`"
+        if name is None or name not in names:
+            what = "takes no more" if argument.name is None else f"has no parameter `{argument.name}`"
             raise error("A0544", f"`{found.name}` {what}", argument.span, help=usage)
-        value = scope.eval(argument.value)
-        if isinstance(value, bool) or not isinstance(value, int if found.whole else (int, float)):
-            kind = "a whole number" if found.whole else "a number that is known here"
-            help = "noise is drawn with fixed parameters; scale and shift it: `mean + deviation * eps`"
-            message = f"`{name}` of `{found.name}` is {kind}, found {describe(value)}"
-            raise error("A0544", message, argument.value.span, help=help)
-        given[name] = value
+        if name in given:
+            raise error("A0544", f"`{name}` of `{found.name}` is given twice", argument.span, help=usage)
+        given[name] = _number(found, name, argument, scope)
     values = tuple(float(given.get(name, default)) for name, default in found.parameters.items())
     missing = [name for name, value in zip(names, values, strict=True) if math.isnan(value) and name not in given]
     if missing:
         raise error("A0544", f"`{found.name}` needs its `{missing[0]}`", span, help=usage)
     return values
+
+
+def _number(found: Distribution, name: str, argument: ast.Argument, scope: ScopeEvaluator) -> float:
+    value = scope.eval(argument.value)
+    if isinstance(value, bool) or not isinstance(value, int if found.whole else (int, float)):
+        kind = "a whole number" if found.whole else "a number that is known here"
+        help = "noise is drawn with fixed parameters; scale and shift it: `mean + deviation * eps`"
+        message = f"`{name}` of `{found.name}` is {kind}, found {describe(value)}"
+        raise error("A0544", message, argument.value.span, help=help if isinstance(value, (Tensor, Weight)) else None)
+    return value
+
+
+def _bounded(type_: TensorType, span: Span) -> None:
+    """Raises A0802 for what no memory holds, however small the batch."""
+    elements = math.prod(size for size in type_.shape if isinstance(size, int))
+    if elements > ELEMENTS:
+        message = f"this tensor would have {elements:,} elements, and the limit is {ELEMENTS:,}"
+        raise error("A0802", message, span)

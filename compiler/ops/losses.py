@@ -12,7 +12,11 @@ from .base import Code, Example, Glyph, Interval, Need, Op, Refusal, aligned
 from .shared import require_float
 
 Reduction = Annotated[
-    Literal["mean", "sum", "none"], Field(description='"mean" or "sum" over all elements, or "none": one loss each')
+    Literal["mean", "sum", "batchmean", "none"],
+    Field(
+        description='"mean" or "sum" over all elements, "batchmean": a sum for each example, the mean of those, or '
+        '"none": one loss each'
+    ),
 ]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 POSITIVE = Interval(lo=0.0)
@@ -20,8 +24,11 @@ POSITIVE = Interval(lo=0.0)
 
 def loss_call(function: str, operands: tuple[str, ...], values: dict[str, object], rest: tuple[str, ...] = ()) -> Code:
     """`F.function(operands, rest, name=value …)`; operands and rest are fragments of ours."""
+    batchmean = values.get("reduction") == "batchmean"
+    values = values | {"reduction": "sum"} if batchmean else values
     named = [f"{name}={{{name}}}" for name in values]
-    return Code(f"F.{function}({', '.join([*operands, *rest, *named])})", values)
+    text = f"F.{function}({', '.join([*operands, *rest, *named])})"
+    return Code(f"{text} / {{0}}.shape[0]" if batchmean else text, values)
 
 
 class _Loss(Op):
@@ -34,6 +41,8 @@ class _Loss(Op):
         return (POSITIVE,)
 
     def _reduced(self, each: TensorType) -> TensorType:
+        if self.reduction == "batchmean" and not each.rank:
+            raise Refusal("there are no examples to take a mean over: this is one number", setting="reduction")
         return each.cast("float") if self.reduction == "none" else TensorType()
 
     def _values(self, **others: tuple[object, object]) -> dict[str, object]:
@@ -88,6 +97,7 @@ class MSE(_Elementwise):
         Example({"reduction": "sum"}, ("B C H W", "B C H W"), ("",)),
         Example({"reduction": "none"}, ("B D", "B D"), ("B D",)),
         Example({"reduction": "none"}, ("B D", ""), ("B D",)),
+        Example({"reduction": "batchmean"}, ("B D", "B D"), ("",)),
         Example({}, ("B", "int: B"), ("",)),
     )
 
@@ -163,6 +173,7 @@ class BCEWithLogits(_Elementwise):
         Example({}, ("B D", "B D"), ("",), ("", "probability")),
         Example({"pos_weight": 3.0, "reduction": "none"}, ("B", "bool: B"), ("B",)),
         Example({"reduction": "sum"}, ("B 1", ""), ("",), ("", "probability")),
+        Example({"pos_weight": 2.0, "reduction": "batchmean"}, ("B C H", "B C H"), ("",), ("", "probability")),
     )
 
     pos_weight: Positive | None = Field(None, description="factor of the losses of positives, against rarity")
@@ -268,6 +279,7 @@ class CrossEntropy(_Classes):
         Example({"weight": [1.0, 2.0, 0.5]}, ("B K=3 H W", "int: B, H, W"), ("",), high=3),
         Example({"reduction": "none"}, ("B K=3 4 2", "int: B, 4, 2"), ("B 4 2",), high=3),
         Example({"reduction": "sum", "ignore": -1}, ("B T N K=4", "int: B, T, N"), ("",), high=4),
+        Example({"reduction": "batchmean"}, ("B T K=5", "int: B, T"), ("",), high=5),
     )
 
     ignore: int | None = Field(None, description="a target that does not count, such as the index of padding")
@@ -315,3 +327,75 @@ class NLL(_Classes):
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
         return loss_call("nll_loss", self._operands(inputs), self._values(ignore_index=(self.ignore, None)))
+
+
+class _Divergence(_Loss):
+    """How far one normal distribution is from another, for each element on its own: KL(q ‖ p) in nats. The logarithms
+    of variances come in, which any number can be."""
+
+    def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
+        first = inputs[0]
+        for position, x in enumerate(inputs):
+            require_float(x, self.name)
+            message = f"`{self.name}` takes {len(inputs)} tensors of one shape, found {first} and {x}"
+            blame: dict[str, Any] = {"operand": position, "others": (0,), "code": "A0316"}
+            if x.rank != first.rank:
+                raise Refusal(message, **blame)
+            for left, right in zip(first.shape, x.shape, strict=True):
+                need.equal(left, right, message, **blame)
+        return (self._reduced(first),)
+
+    def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
+        if self.reduction == "none":
+            return aligned(inputs, outputs[0])
+        return {(0, None, i, a): everything() for i, t in enumerate(inputs) for a in range(t.rank)}
+
+    def _total(self, each: str) -> Code:
+        """From the text of twice the divergence of each element."""
+        if self.reduction == "none":
+            return Code(f"0.5 * ({each})")
+        whole = f"0.5 * ({each}).{'mean' if self.reduction == 'mean' else 'sum'}()"
+        return Code(f"{whole} / {{0}}.shape[0]" if self.reduction == "batchmean" else whole)
+
+
+class KLStandardNormal(_Divergence):
+    """The divergence of normal distributions, independent of one another, from the standard normal one:
+    KL(N(μ, σ²) ‖ N(0, 1)) = ½·(μ² + σ² − 1 − log σ²), of means μ and log-variances log σ² (Kingma and Welling, 2014,
+    appendix B). In nats; a sum for each example, the mean of those."""
+
+    name = "kl_standard_normal"
+    glyph = Glyph.LOSS
+    operands = ("mean", "log_variance")
+    examples = (
+        Example({}, ("B D", "B D"), ("",)),
+        Example({}, ("B C H W", "B C H W"), ("",)),
+        Example({"reduction": "none"}, ("B D", "B D"), ("B D",)),
+        Example({"reduction": "sum"}, ("B D", "B D"), ("",)),
+        Example({"reduction": "mean"}, ("B T D", "B T D"), ("",)),
+    )
+
+    reduction: Reduction = "batchmean"
+
+    def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
+        # eˣ − 1 − x, of one function: near 0 the two would cancel
+        return self._total("{0}.square() + torch.expm1({1}) - {1}")
+
+
+class KLNormal(_Divergence):
+    """The divergence of normal distributions from others, element by element: KL(N(μ, σ²) ‖ N(m, s²)) =
+    ½·((μ − m)² / s² + σ² / s² − 1 − log(σ² / s²)), of means and log-variances. In nats; a sum for each example, the
+    mean of those."""
+
+    name = "kl_normal"
+    glyph = Glyph.LOSS
+    operands = ("mean", "log_variance", "prior_mean", "prior_log_variance")
+    examples = (
+        Example({}, ("B D", "B D", "B D", "B D"), ("",)),
+        Example({"reduction": "none"}, ("B T D", "B T D", "B T D", "B T D"), ("B T D",)),
+        Example({"reduction": "sum"}, ("B D", "B D", "B D", "B D"), ("",)),
+    )
+
+    reduction: Reduction = "batchmean"
+
+    def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
+        return self._total("({0} - {2}).square() * torch.exp(-{3}) + torch.expm1({1} - {3}) - ({1} - {3})")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ..declared import Field
 from ..relations import Relations
 from ..types import Axis, TensorType
-from .base import ANY, Code, Example, Glyph, Interval, Need, Op, SizeSetting
+from .base import ANY, Code, Example, Glyph, Interval, Need, Op, Refusal, SizeSetting
+
+_EXACT = 2**53  # whole numbers that a float holds
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Distribution:
         """What is wrong with these parameters."""
         if not all(math.isfinite(v) for v in values):
             return "takes finite numbers"
+        if self.whole and max(map(abs, values)) > _EXACT:
+            return f"takes numbers up to {_EXACT:,}"
         match self.name, values:
             case "normal", (_, deviation) if deviation < 0:
                 return f"has a deviation of at least 0, found {deviation:g}"
@@ -78,13 +82,18 @@ class Noise(Op):
         Example({"distribution": "gumbel", "names": ("d",), "sizes": (3,)}, (), ("d=3",)),
     )
 
-    distribution: str = Field(description="normal, uniform, uniform_int, bernoulli or gumbel")
+    distribution: Literal["normal", "uniform", "uniform_int", "bernoulli", "gumbel"] = Field(description="its name")
     values: tuple[float, ...] = Field((), description="its parameters, in order")
     names: tuple[str | None, ...] = Field((), description="names of the axes")
     sizes: tuple[SizeSetting, ...] = Field((), description="sizes of the axes")
-    dtype: str = Field("float", description="float, int or bool")
+    dtype: Literal["float", "int", "bool"] = Field("float", description="what the numbers are held in")
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
+        drawn = DISTRIBUTIONS[self.distribution]
+        counts = len(self.values) == len(drawn.parameters), len(self.names) == len(self.sizes)
+        problem = drawn.problem(self.values) if all(counts) else "has other parameters, or a size without an axis"
+        if problem or self.dtype not in drawn.dtypes:
+            raise Refusal(f"`{drawn.name}` {problem or f'draws no {self.dtype}'}", code="A0544")
         axes = tuple(Axis(name, size) for name, size in zip(self.names, self.sizes, strict=True))
         return (TensorType(axes, self.dtype),)
 
