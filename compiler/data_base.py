@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from .declared import Declared
+
+Normalization = Literal["standard", "imagenet", "symmetric", "none"]
 
 
 class Nature(StrEnum):
@@ -22,6 +24,7 @@ class DataSet(Declared):
 
     nature: ClassVar[Nature] = Nature.TABLE
     streams: ClassVar[bool] = False  # can its batches continue one another, so that a state may be carried over?
+    usual: ClassVar[Normalization] = "standard"  # how values are scaled where `normalize` does not say
 
     kind: str
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from math import isqrt
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from .data_base import DataSet, Nature
+from .data_base import DataSet, Nature, Normalization
 from .declared import Field
+from .picture_sources import Digits, Images, InvertedDigits, Unpaired
 from .sequence_sources import AddingProblem, Co2, Pairs, Series, Sunspots, Tagged, Text
 
-__all__ = ["SOURCES", "DataSource", "Nature"]
+if TYPE_CHECKING:
+    from .graph import Program
+    from .ops.base import Interval
+    from .training_plan import TrainPlan
 
-
-class Digits(DataSet):
-    """1,797 handwritten digits of ten classes that come with scikit-learn, grey, resized bilinearly to a square."""
-
-    nature = Nature.IMAGES
-
-    size: int = Field(8, ge=4, le=512, description="Height and width in pixels; the originals are 8 by 8.")
-    kind: Literal["digits"] = "digits"
+__all__ = ["SOURCES", "DataSource", "Digits", "Images", "InvertedDigits", "Nature", "Unpaired"]
 
 
 class Iris(DataSet):
@@ -44,33 +42,13 @@ class Diabetes(DataSet):
     kind: Literal["diabetes"] = "diabetes"
 
 
-class Images(DataSet):
-    """A folder with one subfolder of pictures a class; classes are numbered in the order of their names."""
-
-    nature = Nature.IMAGES
-
-    folder: str = Field(min_length=1, description="The folder, relative to the spec's.")
-    size: int | None = Field(
-        None, ge=1, le=4096, description="Height and width in pixels; by default what the network's input has."
-    )
-    grey: bool | None = Field(
-        None, description="One channel instead of three; by default what the network's input has."
-    )
-    resize: int | None = Field(
-        None,
-        ge=1,
-        le=8192,
-        description="What the shorter side is brought to before the middle is cut out; by default `size`. ImageNet's "
-        "custom is 256 for a size of 224. What varies images cuts from all of it.",
-    )
-    kind: Literal["images"] = "images"
-
-
 class Csv(DataSet):
     """A table with a header: one example a row. Text in the target column names classes, sorted by name."""
 
     file: str = Field(min_length=1, description="The file, relative to the spec's folder.")
-    target: str = Field(min_length=1, description="The column to predict.")
+    target: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="The column to predict; a network without a target needs none."
+    )
     features: Annotated[list[str], Field(min_length=1)] | None = Field(
         None, description="The columns to predict from, in order; by default all others."
     )
@@ -79,9 +57,11 @@ class Csv(DataSet):
 
 
 class Npz(DataSet):
-    """A NumPy archive with one array for the inputs and one for the targets, examples along the first axis."""
+    """A NumPy archive with one array for the inputs and one for the targets, examples along the first axis. For a
+    network without a target, only the first is read."""
 
     nature = Nature.ARRAYS
+    usual = "none"
 
     file: str = Field(min_length=1, description="The file, relative to the spec's folder.")
     input: str = Field("x", min_length=1, description="Name of the array of inputs.")
@@ -89,13 +69,54 @@ class Npz(DataSet):
     kind: Literal["npz"] = "npz"
 
 
+class Gaussians(DataSet):
+    """Points in the plane, drawn from a mixture of Gaussians of equal weight, by the seed of the split: on a ring, as
+    Metz et al. (2017) have it, or on a square grid. Which Gaussian a point is from is its class. With it one sees which
+    modes of its data a generator has lost."""
+
+    usual = "none"
+
+    modes: int = Field(8, ge=1, le=10_000, description="How many Gaussians; a grid takes a square number, such as 25.")
+    radius: float = Field(
+        2.0, gt=0.0, le=1e6, description="Of the ring, or half the side of the grid (4 for 5 by 5 in steps of 2)."
+    )
+    deviation: float = Field(0.02, gt=0.0, le=1e6, description="Standard deviation of each Gaussian, both ways.")
+    layout: Literal["ring", "grid"] = Field("ring", description='"ring" or "grid".')
+    examples: int = Field(10_000, ge=10, le=10_000_000, description="Points in all.")
+    kind: Literal["gaussians"] = "gaussians"
+
+    def problem(self) -> str | None:
+        if self.layout == "grid" and isqrt(self.modes) ** 2 != self.modes:
+            return f"lays a square number of modes on a grid, such as 25, not {self.modes}"
+        return None
+
+
 Sequences = Text | Series | Sunspots | Co2 | Tagged | Pairs | AddingProblem
-DataSource = Digits | Iris | Wine | BreastCancer | Diabetes | Images | Csv | Npz | Sequences
+Pictures = Digits | InvertedDigits | Images | Unpaired
+DataSource = Pictures | Iris | Wine | BreastCancer | Diabetes | Csv | Npz | Gaussians | Sequences
 
 SOURCES: dict[str, type[DataSet]] = {
     model.kind: model
     for model in (
-        *(Digits, Iris, Wine, BreastCancer, Diabetes, Images, Csv, Npz),
+        *(Digits, InvertedDigits, Iris, Wine, BreastCancer, Diabetes, Images, Unpaired, Csv, Npz, Gaussians),
         *(Text, Series, Sunspots, Co2, Tagged, Pairs, AddingProblem),
     )
 }
+
+
+def normalization(plan: TrainPlan) -> Normalization:
+    """How a plan's data are scaled: as it says, or else as is usual for them."""
+    return plan.normalize or plan.data.usual
+
+
+def value_range(plan: TrainPlan, program: Program) -> Interval | None:
+    """What the data's values lie between as the network's first input gets them, where that is known before they are
+    read: for `symmetric`, and for pictures that are left as they are. None where it is not, or they are no floats."""
+    from .ops.base import Interval
+
+    nodes, how = program.input_nodes(), normalization(plan)
+    if not nodes or program.graph[nodes[0]].types[0].dtype != "float":
+        return None
+    if how == "symmetric":
+        return Interval(-1.0, 1.0)
+    return Interval(0.0, 1.0) if how == "none" and plan.data.nature is Nature.IMAGES else None

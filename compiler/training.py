@@ -53,13 +53,13 @@ WHOLE = (
     "split_seed",
     "metric",
     "precision",
+    "ema",
     "workers",
     "normalize",
     "init",
     "class_weights",
     "carry",
 )
-_LATER = {"set": ("A0911", "changing the network from phase to phase with `set`"), "fade": ("A0912", "`fade`")}
 
 
 def settings() -> tuple[str, ...]:
@@ -95,6 +95,8 @@ class _Reader(Values):
             "freeze": self.freeze,
             "lr": self.rates,
             "carry": self.carried,
+            "set": self.configured,
+            "fade": self.fades,
         }
 
     def read(self) -> TrainPlan:
@@ -130,7 +132,8 @@ class _Reader(Values):
         return found
 
     def checked(self, stage: TrainPlan) -> None:
-        for problem in check_stage(stage, self.program, self.tree):
+        program = configured(self.program, stage)
+        for problem in check_stage(stage, program, Tree(program)):
             self.sink.add(problem)
         if stage.early_stop is not None and stage.early_stop.metric not in (None, "loss"):
             _fits(str(stage.early_stop.metric), find_task(self.program), stage.places["early_stop"])
@@ -148,8 +151,9 @@ class _Reader(Values):
                 self.sink.extend(error("A1032", f"two phases are called `{name}`", span, labels=labels, help=help))
             names.setdefault(name, span)
             section = _Section(node.name)
-            for item in node.body:
+            for item in sorted(node.body, key=lambda item: item.key.text != "set"):
                 self.attempt(partial(self.setting, item, section))
+            self.tree = Tree(self.program)
             if not told and len(nodes) > 1 and not any(item.key.text == "epochs" for item in node.body):
                 help = "write `epochs 5` into it, or before the phases for all of them"
                 self.sink.extend(error("A1033", f"nothing says how long phase `{name}` is", span, help=help))
@@ -168,10 +172,6 @@ class _Reader(Values):
 
     def setting(self, setting: ast.Setting, section: _Section) -> None:
         key, span = setting.key.text, setting.key.span
-        if key in _LATER:
-            code, what = _LATER[key]
-            help = "for now a phase changes what learns and how, and the network stays what it is"
-            raise error(code, f"{what} is not supported yet", span, help=help)
         if key not in settings():
             raise error(
                 "A1001",
@@ -179,6 +179,9 @@ class _Reader(Values):
                 span,
                 help=did_you_mean(key, settings()) or f"there are {', '.join(sorted(settings()))}",
             )
+        if section.name is None and key == "set":
+            help = f"write `train {self.program.name}(name=value) on …`, or put it into a phase"
+            raise error("A0911", "`set` changes the network from phase to phase", span, help=help)
         if section.name is not None and key in WHOLE:
             raise error("A1034", f"`{key}` is the same for all phases", span, help="write it before the phases")
         if key in section.places:
@@ -195,7 +198,7 @@ class _Reader(Values):
             section.places |= {f"carry {e.span.text}": e.span for e in setting.values}
         if setting.excepted and key not in ("init", "freeze"):
             raise error("A1003", f"`{key}` takes no `except`", setting.excepted[0].span)
-        if setting.assignments and key not in ("early_stop", "lr"):
+        if setting.assignments and key not in ("early_stop", "lr", "set", "fade"):
             raise error("A1003", f"`{key}` takes a value, as in `{key} {_sample(key)}`, not `name=value`", setting.span)
         handler = self.handlers.get(key)
         section.values[key] = handler(setting) if handler else self.scalar(setting)
@@ -278,6 +281,43 @@ class _Reader(Values):
             raise Poisoned
         return tuple(found)
 
+    def configured(self, setting: ast.Setting) -> tuple[tuple[str, Any], ...]:
+        """`set resolution=8`: the phase's paths lead into the network that this gives."""
+        if not setting.assignments:
+            raise error("A0911", "`set` takes parameters of the network, as in `set resolution=8`", setting.span)
+        known = self.program.parameters
+        found: dict[str, Any] = {}
+        for argument in setting.assignments:
+            name, span = str(argument.name), argument.span
+            if name not in known or name in found:
+                what = "is set twice" if name in found else f"is no parameter of `{self.program.name}`"
+                help = did_you_mean(name, known) or f"there are {listed(known)}"
+                raise error("A0911", f"`{name}` {what}", span, help=help)
+            value = self.value(argument.value)
+            found[name] = tuple(value) if isinstance(value, list) else value
+        if self.program.variant is not None:
+            self.tree = Tree(self.program.variant(found))
+        return tuple(found.items())
+
+    def fades(self, setting: ast.Setting) -> tuple[tuple[str, float], ...]:
+        """`fade alpha=2`."""
+        graph = self.program.graph
+        known = {graph[n].name: graph[n].types[0] for n in self.program.input_nodes() if not graph[n].types[0].rank}
+        if not setting.assignments:
+            raise error("A0912", "`fade` takes an input and epochs, as in `fade alpha=2`", setting.span)
+        found: dict[str, float] = {}
+        for argument in setting.assignments:
+            name, value = str(argument.name), self.value(argument.value)
+            if name not in known or name in found:
+                help = did_you_mean(name, known) or "it fades inputs without axes in: `input alpha: []`"
+                raise error(
+                    "A0912", f"`{self.program.name}` has no input `{name}` to fade in", argument.span, help=help
+                )
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1_000_000:
+                raise error("A0912", f"`{name}` fades in over a number of epochs above 0", argument.value.span)
+            found[name] = float(value)
+        return tuple(found.items())
+
     def rates(self, setting: ast.Setting) -> tuple[tuple[str, float], ...]:
         if not setting.assignments:
             help = "the rate of everything else is the optimizer's: `optimizer adam(lr=1e-3)`"
@@ -305,6 +345,14 @@ class _Reader(Values):
         found[path] = float(value)
 
 
+def configured(program: Program, stage: TrainPlan) -> Program:
+    """The program as a phase has it. Raises what is wrong with it in that form."""
+    changes = dict(stage.set)
+    if program.variant is None or all(program.parameters.get(name) == value for name, value in changes.items()):
+        return program
+    return program.variant(changes)
+
+
 def _fits(metric: str, task: Task, span: Span) -> None:
     if metric in task.metrics:
         return
@@ -321,7 +369,7 @@ def _fits(metric: str, task: Task, span: Span) -> None:
 
 _WORDS = {
     "precision": ("fp32", "bf16", "fp16"),
-    "normalize": ("standard", "imagenet", "none"),
+    "normalize": ("standard", "imagenet", "symmetric", "none"),
     "frozen_stats": ("keep", "update"),
     "class_weights": ("balanced", "none"),
     "sampler": ("balanced", "none"),

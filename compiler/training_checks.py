@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from .augmentations import CutMix, Mixup
 from .carrying import check_carry
+from .data_sources import Csv
 from .diagnostics import Diagnostic, Label
 from .graph import Program
 from .learning import Freeze, Tree, within
@@ -28,6 +29,10 @@ def check_block(found: TrainPlan, program: Program, *, known: bool = True) -> It
         yield from _class_weights(found, program)
     if found.carry:
         yield from check_carry(found, program, known)
+    if known and isinstance(found.data, Csv) and found.data.target is None and program.target_nodes():
+        node = program.graph[program.target_nodes()[0]]
+        message = f"`csv` needs `target`: `{program.name}` has the target `{node.name}`"
+        yield Diagnostic("A1005", message, found.place("data"), help='write `csv(…, target="column")`')
     if known and "skill" in found.metric and getattr(found.data, "season", None) is None:
         names = "`series`, `sunspots` and `co2`"
         yield Diagnostic(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from .augmentations import Augmentation
+from .data_base import Normalization
 from .data_sources import DataSource
 from .declared import Declared, Field
 from .learning import Freeze
@@ -160,13 +161,18 @@ class TrainPlan(Declared):
     metric: tuple[Metric, ...] = Field((), description="What is reported; the first one chooses the best epoch.")
     early_stop: EarlyStop | None = Field(None, description="When to end before the last epoch.")
     clip: Rate | None = Field(None, description="Bound on the norm of the whole gradient.")
+    ema: Fraction | None = Field(
+        None,
+        description="Decay of running averages of the weights (of a game: of its generators), which are what is kept as "
+        "the best.",
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="What products are computed in.")
     workers: int | None = Field(None, ge=0, le=256, description="Processes that read images; by default a few.")
     shuffle: bool = Field(True, description="A new order every epoch.")
-    normalize: Literal["standard", "imagenet", "none"] | None = Field(
+    normalize: Normalization | None = Field(
         None,
-        description="Mean 0 and deviation 1 by the training part, ImageNet's constants, or as it is; by default "
-        "`standard`, and `none` for npz.",
+        description="Mean 0 and deviation 1 by the training part, ImageNet's constants, from [0, 1] to [-1, 1], or as "
+        "it is; by default `standard`, `symmetric` for unpaired and inverted_digits, `none` for npz and gaussians.",
     )
     augment: tuple[Augmentation, ...] = Field(
         (), description="How images are varied while the network learns from them."
@@ -194,6 +200,14 @@ class TrainPlan(Declared):
         (),
         description="States: inputs that are the outputs of these names of the batch before it, where data go on. "
         "That is truncated back-propagation through time; data begin with zeros.",
+    )
+    set: tuple[tuple[str, Any], ...] = Field(
+        (), description="Parameters of the network in this phase: `set resolution=16`. Weights carry over by label."
+    )
+    fade: tuple[tuple[str, Rate], ...] = Field(
+        (),
+        description="Inputs without axes that rise from 0 to 1 over the first so many epochs of the phase. They are 1 "
+        "otherwise.",
     )
     phases: tuple[TrainPlan, ...] = Field((), description="What follows one another, where a block has several phases.")
     name: str = Field("", internal=True, description="The phase's name.")

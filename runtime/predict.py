@@ -19,6 +19,7 @@ from .data import Preprocessing, load
 from .data.arrays import as_tensor, read_arrays
 from .data.feed import Feed
 from .data.images import SUFFIXES, Unreadable, center, read_image, unreadable
+from .data.scanning import find_images
 from .data.tables import numbers, read_table
 from .devices import make_fabric
 from .measure import Trainee, measure
@@ -130,7 +131,7 @@ def _chunks(program: Program, names: list[str], x: Tensor):
 def _pictures(program: Program, path: Path, prep: Preprocessing):
     files = [path]
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        files = find_images(path)
         if not files:
             raise error("A1013", f'"{path}" has no images', help=f"they end in {', '.join(SUFFIXES)}")
     shape = [program.graph.nominal.get(str(s), s) for s in input_type(program, 0).shape]
@@ -143,7 +144,7 @@ def _pictures(program: Program, path: Path, prep: Preprocessing):
             try:
                 pixels.append(read_image(file, prep.resize or size, grey))
             except Exception as failure:  # Pillow raises what it likes on a broken file
-                unreadable(Unreadable(str(file), str(failure)), None)
+                unreadable([Unreadable(str(file), str(failure))], None)
         batch = center(torch.from_numpy(np.stack(pixels)), size)
         if prep.scale == 1.0:
             batch = batch.to(torch.float32) / 255  # trained on values in [0, 1] that were no images

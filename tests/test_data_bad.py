@@ -116,7 +116,7 @@ CASES = [
     ("numbers for classes", TWO, NPZ, _npz(x=X, y=Y.astype(float)), "A1024", ["target `y`"]),
     ("negative label", TWO, NPZ, _npz(x=X, y=Y - 1), "A1026", ["from -1"]),
     ("file for a folder", PICTURES, PICS, _file("pics", "x"), "A1012", ["pics"]),
-    ("empty folder", PICTURES, PICS, _bare, "A1013", ["no subfolders"]),
+    ("empty folder", PICTURES, PICS, _bare, "A1013", ["no images", ".jpeg, .jpg", "it is empty"]),
     ("class without images", PICTURES, PICS, _folder(_empty_class), "A1014", ['"grey"']),
     ("text for an image", PICTURES, PICS, _folder(_text), "A1015", ["light/extra.jpg"]),
     ("image cut short", PICTURES, PICS, _folder(_cut), "A1015", ["dark/03.png"]),

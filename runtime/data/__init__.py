@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 
+import numpy as np
 import torch
-from archlang.compiler.data_sources import Csv, Digits, Images, Nature, Npz, Sequences
+from archlang.compiler.data_sources import (
+    Csv,
+    Digits,
+    Gaussians,
+    Images,
+    InvertedDigits,
+    Nature,
+    Npz,
+    Sequences,
+    Unpaired,
+    normalization,
+)
 from archlang.compiler.diagnostics import Diagnostic, error
 from archlang.compiler.graph import Program
-from archlang.compiler.task import input_type, target_type
+from archlang.compiler.source import Span
+from archlang.compiler.task import input_type
 from archlang.compiler.training_plan import TrainPlan
+from torch import Tensor
 
-from . import arrays, bundled, images, tables
+from . import arrays, bundled, folders, images, tables
 from .base import Column, Data, Preprocessing, Split, moments, split
 from .match import match
 from .paths import locate, spec_folder
+from .procedural import gaussians
 from .reading import read_sequences
+from .roles import label_node
 
 __all__ = ["Column", "Data", "Preprocessing", "Split", "load", "locate", "spec_folder"]
 
@@ -32,7 +49,7 @@ def load(program: Program, plan: TrainPlan, override: Path | None = None) -> tup
     data.arity = len(program.input_nodes()) + len(program.target_nodes())
     parts = data.parts or split(data.size, data.labels, plan.validation, plan.test, plan.split_seed)
     for name, share in (("train", 1.0), ("validation", plan.validation), ("test", plan.test)):
-        if share > 0 and len(parts.part(name)) == 0:
+        if share > 0 and any(len(side) == 0 for side in data.sides(parts.part(name))):
             raise error(
                 "A1027",
                 f"{data.origin} has {data.size} examples: too few for a {name} part",
@@ -49,57 +66,93 @@ def _read(program: Program, plan: TrainPlan, override: Path | None) -> Data:
     source, span = plan.data, plan.place("data")
     if isinstance(source, Sequences):
         return read_sequences(program, plan, source, override)
+    label = label_node(program)
+    shares, seed = (plan.validation, plan.test), plan.split_seed
     if isinstance(source, Images):
-        path = locate(program, source.folder, override, span)
-        size, grey = _image_form(program, source)
-        if source.resize is not None and source.resize < size:
-            message = f"images resized to {source.resize} are too small for a middle of {size}"
-            raise error("A1037", message, span, help=f"write `resize={size * 8 // 7}`, or leave it out")
-        return images.load_images(path, size, grey, span, source.resize)
+        form, path = _image_form(program, source, span), locate(program, source.folder, override, span)
+        return folders.load_images(path, form, source.corrupt, span, classes=label is not None)
+    if isinstance(source, Unpaired):
+        named = [(name, None if override is None else override / Path(name).name) for name in source.folders]
+        first, second = (locate(program, name, path, span) for name, path in named)
+        form = _image_form(program, source, span)
+        return folders.load_unpaired((first, second), form, source.corrupt, shares, seed, span)
     if isinstance(source, Csv):
         path = locate(program, source.file, override, span)
-        wants = target_type(program, 0).dtype if program.target_nodes() else "float"
+        wants = "float" if label is None else program.graph[label].types[0].dtype
         return tables.load_csv(
             path, source.target, features=source.features, separator=source.separator, wants=wants, span=span
         )
     if isinstance(source, Npz):
         path = locate(program, source.file, override, span)
-        return arrays.load_npz(path, source.input, source.target, span)
+        return arrays.load_npz(path, source.input, None if label is None else source.target, span)
     if override is not None:
         raise error("A1010", f"`{source.kind}` is built in: there is no path to replace", span)
+    if isinstance(source, Gaussians):
+        return gaussians(source, _point_shape(program), seed)
+    if isinstance(source, InvertedDigits):
+        return bundled.inverted_digits(source.size, shares, seed)
     return bundled.digits(source.size) if isinstance(source, Digits) else bundled.table(source.kind)
 
 
-def _image_form(program: Program, source: Images) -> tuple[int, bool]:
-    """Size and channels: as the source says, or else as the network's input has them."""
+def _image_form(program: Program, source: Images | Unpaired, span: Span | None) -> images.Form:
+    """Size and channels: as the source says, or else as the network's first input has them."""
     axes = input_type(program, 0).axes if program.input_nodes() else ()
     sizes = [program.graph.nominal.get(str(a.size), a.size) for a in axes]
     height = sizes[2] if len(sizes) == 4 and isinstance(sizes[2], int) else 224
-    grey = len(sizes) == 4 and sizes[1] == 1
-    return source.size or height, grey if source.grey is None else source.grey
+    size, grey = source.size or height, len(sizes) == 4 and sizes[1] == 1
+    if source.resize is not None and source.resize < size:
+        message = f"images resized to {source.resize} are too small for a middle of {size}"
+        raise error("A1037", message, span, help=f"write `resize={size * 8 // 7}`, or leave it out")
+    return images.Form(size, grey if source.grey is None else source.grey, source.resize)
+
+
+def _point_shape(program: Program) -> tuple[int, ...]:
+    """The shape of a point's two numbers: that of the network's input, where it holds two, such as [B, 2, 1, 1]."""
+    shape = input_type(program, 0).shape[1:] if program.input_nodes() else ()
+    sizes = tuple(size for size in shape if isinstance(size, int))
+    return sizes if len(sizes) == len(shape) and prod(sizes) == 2 else (2,)
 
 
 def _normalize(data: Data, parts: Split, plan: TrainPlan) -> None:
-    """Takes the statistics from the training part, and applies them to what is in memory."""
-    how = plan.normalize or ("none" if isinstance(plan.data, Npz) else "standard")
-    prep = data.preprocessing
+    """Takes the statistics from the training part, both domains together, and applies them to what is in memory."""
+    how, prep = normalization(plan), data.preprocessing
     if data.inputs[0].dtype == "float" and how != "none":
         if how == "imagenet":
             mean, std = _imagenet(data, plan)
-        elif data.pictures is not None:
-            rows = parts.train[:: max(1, len(parts.train) // _SAMPLED)]
-            batch = data.pictures.__getitems__([int(r) for r in rows])
-            if isinstance(batch, images.Unreadable):
-                images.unreadable(batch, plan.place("data"))
-            mean, std = moments(batch[0].to(torch.float32) / 255)
+        elif how == "symmetric":
+            mean, std = _symmetric(data, plan)
         else:
-            x = data.tensors[0][torch.from_numpy(parts.train)]
+            x = _some(data, parts.train, plan)
             mean, std = moments(x if x.ndim > 1 else x[:, None])
         data.preprocessing = prep = prep.model_copy(update={"mean": mean, "std": std})
-    if data.tensors:
-        x = data.tensors[0]
-        ready = prep.apply(x) if x.ndim > 1 else prep.apply(x[:, None])[:, 0]
-        data.tensors = (ready, *data.tensors[1:])
+    ready = [prep.apply(x) if x.ndim > 1 else prep.apply(x[:, None])[:, 0] for x in data.tensors[: data.domains]]
+    data.tensors = (*ready, *data.tensors[data.domains :])
+
+
+def _some(data: Data, rows: np.ndarray, plan: TrainPlan) -> Tensor:
+    """Inputs of some rows, before they are scaled; of pictures, enough of them to know their statistics."""
+    if data.pictures is None:
+        sides = zip(data.tensors, data.sides(rows), strict=False)
+        return torch.cat([x[torch.from_numpy(side)] for x, side in sides])
+    found = data.pictures.read([int(row) for row in rows[:: max(1, len(rows) // _SAMPLED)]])
+    if isinstance(found, images.Unreadable):
+        images.unreadable([found], plan.place("data"))
+    return found.to(torch.float32) / 255
+
+
+def _symmetric(data: Data, plan: TrainPlan) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What brings [0, 1] to [-1, 1]."""
+    least, most = data.interval or (0.0, 1.0)
+    if least < 0 or most > 1:
+        raise error(
+            "A1061",
+            f"`normalize symmetric` brings [0, 1] to [-1, 1], and {data.origin} runs from {least:g} to {most:g}",
+            plan.place("normalize") or plan.place("data"),
+            help="write `normalize standard`, or `normalize none` for values that are right as they are",
+        )
+    shape = data.inputs[0].shape
+    half = (0.5,) * (int(shape[0]) if shape else 1)
+    return half, half
 
 
 def _imagenet(data: Data, plan: TrainPlan) -> tuple[tuple[float, ...], tuple[float, ...]]:

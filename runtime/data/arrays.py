@@ -15,26 +15,28 @@ from torch import Tensor
 from .base import Data, Preprocessing, columns
 
 
-def load_npz(path: Path, input: str, target: str, span: Span | None) -> Data:
-    """One array of inputs and one of targets, examples along the first axis. Nothing in the file can run."""
-    arrays = read_arrays(path, (input, target), span)
-    x, y = (as_tensor(array, name, path, span) for name, array in arrays.items())
-    if len(x) != len(y):
+def load_npz(path: Path, input: str, target: str | None, span: Span | None) -> Data:
+    """One array of inputs and, where they are asked for, one of targets, examples along the first axis. Nothing in the
+    file can run."""
+    names = (input,) if target is None else (input, target)
+    arrays = read_arrays(path, names, span)
+    tensors = tuple(as_tensor(arrays[name], name, path, span) for name in names)
+    if len({len(t) for t in tensors}) > 1:
         raise error(
-            "A1021", f'"{path.name}": `{input}` has {len(x)} examples and `{target}` has {len(y)}', span,
-            help="both run along the first axis and must be equally long",
+            "A1021", f'"{path.name}": `{input}` has {len(tensors[0])} examples and `{target}` has {len(tensors[1])}',
+            span, help="both run along the first axis and must be equally long",
         )  # fmt: skip
-    if len(x) == 0:
+    if len(tensors[0]) == 0:
         raise error("A1029", f'"{path.name}" holds no examples', span)
-    labels = y.numpy() if y.ndim == 1 and not y.is_floating_point() else None
-    named = columns((input, target), (x, y))
+    classes = [t.numpy() for t in tensors[1:] if t.ndim == 1 and not t.is_floating_point()]
+    named = columns(names, tensors)
     return Data(
         origin=f'npz("{path.name}")',
         inputs=named[:1],
         targets=named[1:],
-        size=len(x),
-        tensors=(x, y),
-        labels=labels,
+        size=len(tensors[0]),
+        tensors=tensors,
+        labels=classes[0] if classes else None,
         preprocessing=Preprocessing(array=input),
     )
 

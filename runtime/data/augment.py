@@ -36,34 +36,44 @@ class Augmenter:
     """What a plan's `augment` does to batches.
 
     size: height and width that images should have in the end, where they come larger. classes: how many there are, for
-    blended targets. target: which tensor of a batch holds them."""
+    blended targets. target: which tensor of a batch holds them. images: how many of a batch's first tensors are images
+    to be varied, each by itself."""
 
     def __init__(
-        self, how: Sequence[Augmentation], prep: Preprocessing, *, size: int | None, classes: int = 0, target: int = 1
+        self,
+        how: Sequence[Augmentation],
+        prep: Preprocessing,
+        *,
+        size: int | None,
+        classes: int = 0,
+        target: int = 1,
+        images: int = 1,
     ) -> None:
         self.how = [one for one in how if not isinstance(one, (Mixup, CutMix))]
         self.blends = [one for one in how if isinstance(one, (Mixup, CutMix))]
-        self.prep, self.size, self.classes, self.target = prep, size, classes, target
+        self.prep, self.size, self.classes, self.target, self.images = prep, size, classes, target, images
         self.cuts = any(isinstance(one, RandomResizedCrop) for one in how)
         self.coloured = any(not isinstance(one, (Shift, Flip)) for one in self.how)
 
     def __call__(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        batch = (*map(self._varied, batch[: self.images]), *batch[self.images :])
+        if not self.blends:
+            return batch
         x = batch[0]
+        blend = self.blends[int(torch.randint(len(self.blends), ())) if len(self.blends) > 1 else 0]
+        shares = F.one_hot(batch[self.target], self.classes).to(x.dtype)
+        lam = _beta(blend.alpha)
+        x, shares = mix(x, shares, lam) if isinstance(blend, Mixup) else paste(x, shares, *_rectangle(x, lam))
+        return (x, *batch[1 : self.target], shares, *batch[self.target + 1 :])
+
+    def _varied(self, x: Tensor) -> Tensor:
         if self.size is not None and not self.cuts:
             x = center(x, self.size)
         if self.coloured:
             x = self.prep.undo(x)
         for one in self.how:
             x = self._vary(x, one)
-        if self.coloured:
-            x = self.prep.redo(x)
-        if not self.blends:
-            return (x, *batch[1:])
-        blend = self.blends[int(torch.randint(len(self.blends), ())) if len(self.blends) > 1 else 0]
-        shares = F.one_hot(batch[self.target], self.classes).to(x.dtype)
-        lam = _beta(blend.alpha)
-        x, shares = mix(x, shares, lam) if isinstance(blend, Mixup) else paste(x, shares, *_rectangle(x, lam))
-        return (x, *batch[1 : self.target], shares, *batch[self.target + 1 :])
+        return self.prep.redo(x) if self.coloured else x
 
     def _vary(self, x: Tensor, one: Augmentation) -> Tensor:
         match one:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from archlang.compiler.diagnostics import Diagnostic
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from .vocabulary import Vocabulary
 if TYPE_CHECKING:
     from archlang.compiler.carrying import Slot
 
-    from .images import Pictures
+    from .images import Domains, Pictures
     from .season import Season
     from .sequences import Sequences
 
@@ -84,6 +85,10 @@ class Preprocessing(BaseModel):
             return x
         return x * _channels(self.std, x) + _channels(self.mean, x)
 
+    def as_pictures(self, x: Tensor) -> Tensor:
+        """What a network made, [B, C, H, W] in the form of its inputs, as pictures to look at, in [0, 1]."""
+        return self.undo(x).clamp(0.0, 1.0)
+
     def redo(self, x: Tensor) -> Tensor:
         """What `undo` undid."""
         if not self.mean:
@@ -103,7 +108,8 @@ class Data:
     origin: what messages call it. arity: how many tensors of a batch the network takes. labels: one class a row, for
     stratified splits. classes: their names, where they have some. extras: what inputs get that are called so. parts:
     the split, where the data decide it. order: names of what the network takes of `sequences`. carry: states that a
-    batch leaves to the next one. season: how the last season is repeated.
+    batch leaves to the next one. season: how the last season is repeated. border: where there are two domains, whose
+    examples are not paired, the number of the second one's first row. notes: what was noticed while reading.
     """
 
     origin: str
@@ -111,7 +117,7 @@ class Data:
     targets: tuple[Column, ...]
     size: int
     tensors: tuple[Tensor, ...] = ()
-    pictures: Pictures | None = None
+    pictures: Pictures | Domains | None = None
     labels: np.ndarray | None = None
     arity: int = 2
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
@@ -121,10 +127,34 @@ class Data:
     order: tuple[str, ...] = ()
     carry: tuple[Slot, ...] = ()
     season: Season | None = None
+    border: int = 0
+    notes: list[Diagnostic] = field(default_factory=list)
 
     @property
     def classes(self) -> tuple[str, ...]:
         return self.preprocessing.classes
+
+    @property
+    def domains(self) -> int:
+        """How many inputs come from sets of their own: 2 for examples that are not paired, and else 1."""
+        return 2 if self.border else 1
+
+    def sides(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Rows by domain, numbered within it."""
+        if not self.border:
+            return (rows,)
+        return rows[rows < self.border], rows[rows >= self.border] - self.border
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """What the numbers of the first input lie between, as the network sees them; None where that is not known."""
+        if self.pictures is not None:
+            x = self.preprocessing.redo(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1))
+        elif self.tensors and self.inputs[0].dtype == "float":
+            x = self.tensors[0]
+        else:
+            return None
+        return float(x.min()), float(x.max())
 
 
 @dataclass(frozen=True)
@@ -151,6 +181,12 @@ def split(size: int, labels: np.ndarray | None, validation: float, test: float, 
     rest = order[~held]
     chosen = _every(len(rest), validation / (1 - test))
     return Split(np.sort(rest[~chosen]), np.sort(rest[chosen]), np.sort(order[held]))
+
+
+def side_by_side(first: Split, second: Split, border: int) -> Split:
+    """The split of two domains, the rows of the second one numbered from `border` on."""
+    pairs = zip(*((part.train, part.validation, part.test) for part in (first, second)), strict=True)
+    return Split(*(np.concatenate([a, b + border]) for a, b in pairs))
 
 
 def _every(size: int, share: float) -> np.ndarray:

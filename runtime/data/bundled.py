@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .base import Column, Data, Preprocessing
+from .base import Column, Data, Preprocessing, side_by_side, split
 
 
 def digits(size: int) -> Data:
@@ -28,6 +29,27 @@ def digits(size: int) -> Data:
         tensors=(images, torch.from_numpy(labels)),
         labels=labels,
         preprocessing=Preprocessing(classes=tuple(str(d) for d in range(10)), size=size, grey=True),
+    )
+
+
+def inverted_digits(size: int, shares: tuple[float, float], seed: int) -> Data:
+    """Digits v and inverted ones 1 - v, both float [1, size, size] in [0, 1]. In the training part no digit is on both
+    sides; in those that `shares` hold out, for validation and the test, every digit stands beside its inverse."""
+    whole = digits(size)
+    assert whole.labels is not None
+    parts = split(whole.size, whole.labels, *shares, seed)
+    half = split(len(parts.train), whole.labels[parts.train], 0.0, 0.5, seed)
+    first, second = (replace(parts, train=parts.train[rows]) for rows in (half.train, half.test))
+    image = whole.inputs[0]
+    return Data(
+        origin=f"inverted_digits(size={size})",
+        inputs=(replace(image, name="digit"), replace(image, name="inverse")),
+        targets=(),
+        size=whole.size,
+        tensors=(whole.tensors[0], 1 - whole.tensors[0]),
+        border=whole.size,
+        parts=side_by_side(first, second, whole.size),
+        preprocessing=Preprocessing(size=size, grey=True),
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .base import Data
 from .images import Unreadable, center, unreadable
-from .order import as_streams, by_length
+from .order import as_streams, by_length, unpaired
 
 _SHARE = 0.25  # of the device's free memory that a data set may take
 
@@ -20,7 +20,8 @@ class Feed:
     """The batches of one part of a data set, for one of `world` processes.
 
     Every batch is a tuple of tensors on the device: inputs [b, …], then targets [b, …]. The order of an epoch follows
-    from (seed, epoch) alone, so a run can be taken up anywhere.
+    from (seed, epoch) alone, so a run can be taken up anywhere. Of two domains, the larger one decides how many batches
+    there are.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class Feed:
         with repetition. `whole`: pictures come as large as they were read, for what varies them to cut from."""
         self.data, self.batch, self.device, self.span = data, batch, device, span
         self.shuffle, self.seed, self.rank, self.world, self.even = shuffle, seed, rank, world, even
-        self.rows = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        self.sides = [torch.from_numpy(np.asarray(side, dtype=np.int64)) for side in data.sides(rows)]
         self.whole = whole
         self.chances = _chances(data, rows) if balanced else None
-        sizes = [min(batch, len(rows) - i) for i in range(0, len(rows), batch)]
+        count = max(map(len, self.sides))
+        sizes = [min(batch, count - i) for i in range(0, count, batch)]
         if even:
             sizes = [s - s % world for s in sizes]
             least = 2 * world if len(sizes) > 1 else world
@@ -80,12 +82,12 @@ class Feed:
             yield from self._sequences(batches)
             return
         tensors, where, device = self.tensors, self.where, self.device
+        apart = len(self.sides) > 1
         for rows in torch.cat(batches).to(where).split([len(b) for b in batches]) if batches else ():
-            yield (
-                tuple([t[rows] for t in tensors])
-                if where == device
-                else tuple([t[rows].to(device, non_blocking=True) for t in tensors])
+            found = (
+                [t[r] for t, r in zip(tensors, rows.unbind(1), strict=True)] if apart else [t[rows] for t in tensors]
             )
+            yield tuple(found if where == device else [t.to(device, non_blocking=True) for t in found])
 
     def _sequences(self, batches: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         source, order, device = self.data.sequences, self.data.order, self.device
@@ -95,20 +97,27 @@ class Feed:
             yield found if self.where == device else tuple(t.to(device, non_blocking=True) for t in found)
 
     def _plan(self, number: int) -> list[Tensor]:
-        rows = self.rows
-        if self.data.carry:
-            rows = as_streams(rows, self.batch)
-        elif self.shuffle or self.chances is not None:
-            mixed = np.random.SeedSequence((self.seed, number)).generate_state(1)
-            generator = torch.Generator().manual_seed(int(mixed[0]))
-            if self.chances is None:
-                rows = rows[torch.randperm(len(rows), generator=generator)]
-                if self.data.sequences is not None and self.data.sequences.lengths is not None:
-                    rows = by_length(rows, self.data.sequences.lengths, self.batch, generator)
-            else:
-                rows = rows[torch.multinomial(self.chances, len(rows), replacement=True, generator=generator)]
+        rows = self._order(number)
         whole = [rows[i * self.batch : i * self.batch + size] for i, size in enumerate(self.sizes)]
         return [b[self.rank :: self.world] for b in whole] if self.world > 1 else whole
+
+    def _order(self, number: int) -> Tensor:
+        """The rows of an epoch, [N]; of two domains [N, 2], one of each."""
+        rows = self.sides[0]
+        if self.data.carry:
+            return as_streams(rows, self.batch)
+        mixed = np.random.SeedSequence((self.seed, number)).generate_state(1)
+        generator = torch.Generator().manual_seed(int(mixed[0]))
+        if len(self.sides) > 1:
+            return unpaired(self.sides, generator if self.shuffle else None)
+        if self.chances is not None:
+            return rows[torch.multinomial(self.chances, len(rows), replacement=True, generator=generator)]
+        if not self.shuffle:
+            return rows
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        if self.data.sequences is not None and self.data.sequences.lengths is not None:
+            rows = by_length(rows, self.data.sequences.lengths, self.batch, generator)
+        return rows
 
     def _loader(self, workers: int) -> torch.utils.data.DataLoader:
         self._queue: list[list[int]] = []
@@ -126,14 +135,15 @@ class Feed:
     def _pictures(self, batches: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         self._queue = [b.tolist() for b in batches]
         prep = self.data.preprocessing
+        size = None if self.whole else prep.size
         assert self.loader is not None
         for item in self.loader:
             if isinstance(item, Unreadable):
-                unreadable(item, self.span)
-            x, y = (t.to(self.device, non_blocking=True) for t in item)
-            if prep.size is not None and not self.whole:
-                x = center(x, prep.size)
-            yield (prep.apply(x), y)[: self.data.arity]
+                unreadable([item], self.span)
+            found = [t.to(self.device, non_blocking=True) for t in item]
+            for i in range(len(self.sides)):
+                found[i] = prep.apply(found[i] if size is None else center(found[i], size))
+            yield tuple(found[: self.data.arity])
 
 
 class _Queue(torch.utils.data.Sampler):

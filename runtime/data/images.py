@@ -13,49 +13,101 @@ from archlang.compiler.diagnostics import error
 from archlang.compiler.source import Span
 from torch import Tensor
 
-from .base import Column, Data, Preprocessing
-
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_NAMED = 5  # files that a message names
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """What a worker hands back for a picture that it could not read (exceptions do not travel well)."""
+    """A picture that can't be read (from a worker: exceptions do not travel well)."""
 
     path: str
     reason: str
 
+    @property
+    def place(self) -> str:
+        """The end of the path."""
+        return "/".join(Path(self.path).parts[-2:])
 
-@dataclass
-class Pictures:
-    """A data set for DataLoader: row numbers to uint8 [B, C, side, side] and int64 [B].
+    @property
+    def short(self) -> str:
+        """The reason, without this machine's folders."""
+        return self.reason.replace(self.path, self.place)[:200]
 
-    side: `resize` where that is given, so that what varies images has more to cut from; `center` gives the rest."""
 
-    paths: list[str]
-    labels: Tensor
+@dataclass(frozen=True)
+class Form:
+    """What pictures are made: [channels, size, size]. resize: what the shorter side is brought to before the middle is
+    cut out, where that is more than `size`."""
+
     size: int
     grey: bool
     resize: int | None = None
 
+    @property
+    def channels(self) -> int:
+        return 1 if self.grey else 3
+
+
+@dataclass
+class Pictures:
+    """A data set for DataLoader: row numbers to uint8 [B, C, side, side] and, where there are labels, int64 [B].
+
+    side: `resize` where that is given, so that what varies images has more to cut from; `center` gives the rest."""
+
+    paths: list[str]
+    labels: Tensor | None
+    form: Form
+
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, row: int) -> tuple[Tensor, Tensor] | Unreadable:
+    def __getitem__(self, row: int) -> tuple[Tensor, ...] | Unreadable:
         return self.__getitems__([row])
 
-    def __getitems__(self, rows: Sequence[int]) -> tuple[Tensor, Tensor] | Unreadable:
-        side = self.resize or self.size
-        batch = np.empty((len(rows), 1 if self.grey else 3, side, side), dtype=np.uint8)
+    def __getitems__(self, rows: Sequence[int]) -> tuple[Tensor, ...] | Unreadable:
+        found = self.read(rows)
+        if isinstance(found, Unreadable) or self.labels is None:
+            return found if isinstance(found, Unreadable) else (found,)
+        return found, self.labels[torch.as_tensor(rows)]
+
+    def read(self, rows: Sequence[int]) -> Tensor | Unreadable:
+        """Some pictures, uint8 [B, C, side, side]."""
+        side = self.form.resize or self.form.size
+        batch = np.empty((len(rows), self.form.channels, side, side), dtype=np.uint8)
         for i, row in enumerate(rows):
             try:
-                batch[i] = read_image(Path(self.paths[row]), side, self.grey)
+                batch[i] = read_image(Path(self.paths[row]), side, self.form.grey)
             except Exception as failure:  # Pillow raises what it likes on a broken file
-                return Unreadable(self.paths[row], str(failure)[:200])
-        return torch.from_numpy(batch), self.labels[torch.as_tensor(rows)]
+                return Unreadable(self.paths[row], str(failure))
+        return torch.from_numpy(batch)
+
+
+@dataclass
+class Domains:
+    """Two sets of pictures for DataLoader: pairs of row numbers, one of each set, to two batches of pictures."""
+
+    sets: tuple[Pictures, Pictures]
+
+    def __len__(self) -> int:
+        return max(map(len, self.sets))
+
+    def __getitems__(self, pairs: Sequence[Sequence[int]]) -> tuple[Tensor, ...] | Unreadable:
+        found = [one.read([pair[side] for pair in pairs]) for side, one in enumerate(self.sets)]
+        bad = next((part for part in found if isinstance(part, Unreadable)), None)
+        return bad or tuple(part for part in found if isinstance(part, Tensor))
+
+    def read(self, rows: Sequence[int]) -> Tensor | Unreadable:
+        """Pictures of both sets, those of the second one numbered after those of the first."""
+        border = len(self.sets[0])
+        first = self.sets[0].read([row for row in rows if row < border])
+        second = self.sets[1].read([row - border for row in rows if row >= border])
+        if isinstance(first, Unreadable) or isinstance(second, Unreadable):
+            return first if isinstance(first, Unreadable) else second
+        return torch.cat([first, second])
 
 
 def read_image(path: Path, size: int, grey: bool) -> np.ndarray:
@@ -67,7 +119,7 @@ def read_image(path: Path, size: int, grey: bool) -> np.ndarray:
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
             upright = _deep(upright)
-        if "A" in upright.mode or "transparency" in upright.info:  # what can't be seen is white
+        if transparent(upright):  # what can't be seen is white
             with_alpha = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", with_alpha.size, "white"), with_alpha)
         upright = upright.convert("L" if grey else "RGB")
@@ -77,6 +129,11 @@ def read_image(path: Path, size: int, grey: bool) -> np.ndarray:
         left, top = round((width - size) / 2), round((height - size) / 2)
         pixels = np.asarray(fitted.crop((left, top, left + size, top + size)))
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
+
+
+def transparent(image: PILImage) -> bool:
+    """Can one see through some of it?"""
+    return image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
 
 
 def center(x: Tensor, size: int) -> Tensor:
@@ -94,56 +151,16 @@ def _deep(image: PILImage) -> PILImage:
     return Image.fromarray((pixels / top * 255).clip(0, 255).astype(np.uint8), "L")
 
 
-def load_images(path: Path, size: int, grey: bool, span: Span | None, resize: int | None = None) -> Data:
-    """One subfolder a class, in the order of their names. Only headers are read here."""
-    if not path.is_dir():
-        raise error("A1012", f'"{path.name}" is a file; images come in a folder with a subfolder for each class', span)
-    folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not folders:
-        raise error(
-            "A1013", f'"{path.name}" has no subfolders', span, help="put each class's images into a folder of its name"
-        )
-    paths: list[str] = []
-    labels: list[int] = []
-    for number, folder in enumerate(folders):
-        found = sorted(
-            p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")
-        )
-        if not found:
-            raise error(
-                "A1014", f'class "{folder.name}" has no images', span, help=f"they end in {', '.join(SUFFIXES)}"
-            )
-        paths += [str(p) for p in found]
-        labels += [number] * len(found)
-    _check_headers(paths, path, span)
-    classes = np.asarray(labels, dtype=np.int64)
-    return Data(
-        origin=f'images("{path.name}/")',
-        inputs=(Column("image", (1 if grey else 3, size, size), "float"),),
-        targets=(Column("class", (), "int"),),
-        size=len(paths),
-        pictures=Pictures(paths, torch.from_numpy(classes), size, grey, resize),
-        labels=classes,
-        preprocessing=Preprocessing(
-            classes=tuple(f.name for f in folders), size=size, resize=resize, grey=grey, scale=1 / 255
-        ),
-    )
+def unreadable(bad: Sequence[Unreadable], span: Span | None, of: int = 1) -> NoReturn:
+    """Raises the error that names pictures, of so many that were looked at."""
+    message = f'"{bad[0].place}" can\'t be read as an image: {bad[0].short}'
+    if len(bad) > 1:
+        message = f"{len(bad):,} of {of:,} files can't be read as images: {named(bad)}"
+    help = "repair it or take it out" + ("" if span is None else ', or write `corrupt="skip"`')
+    raise error("A1015", message, span, help=help)
 
 
-def _check_headers(paths: list[str], folder: Path, span: Span | None) -> None:
-    """Finds files that are no pictures before hours of training do."""
-    from PIL import Image
-
-    for path in paths:
-        try:
-            with Image.open(path):
-                pass
-        except Exception as failure:  # Pillow raises what it likes on a broken file
-            unreadable(Unreadable(path, str(failure)), span)
-
-
-def unreadable(bad: Unreadable, span: Span | None) -> NoReturn:
-    """Raises the error that names a picture."""
-    place = "/".join(Path(bad.path).parts[-2:])
-    reason = bad.reason.replace(bad.path, place)
-    raise error("A1015", f'"{place}" can\'t be read as an image: {reason[:200]}', span, help="repair it or take it out")
+def named(bad: Sequence[Unreadable]) -> str:
+    """The first of some files, and what is wrong with each."""
+    more = f", and {len(bad) - _NAMED:,} more" if len(bad) > _NAMED else ""
+    return ", ".join(f'"{one.place}" ({one.short})' for one in bad[:_NAMED]) + more

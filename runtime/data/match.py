@@ -11,7 +11,8 @@ from archlang.compiler.training_plan import TrainPlan
 
 from .base import Data
 from .fitting import fit, labels_of, many
-from .match_sequences import match_sequences
+from .match_sequences import check_tables, match_sequences
+from .roles import label_node
 
 
 def match(program: Program, plan: TrainPlan, data: Data) -> list[Diagnostic]:
@@ -38,29 +39,44 @@ def match(program: Program, plan: TrainPlan, data: Data) -> list[Diagnostic]:
     if not sink.failed:
         _classes(program, data, span, sink)
     sink.raise_if_failed()
-    return sink.found
+    return [*data.notes, *sink.found]
 
 
 def _in_order(program: Program, data: Data, span: Span | None, sink: Sink) -> None:
-    """The first input gets the first tensor, and so on."""
-    for what, nodes, given in (
-        ("input", program.input_nodes(), data.inputs),
-        ("target", program.target_nodes(), data.targets),
-    ):
+    """The first input gets the first tensor, and so on. Where there is no target, an input may take the label."""
+    inputs, targets = program.input_nodes(), program.target_nodes()
+    told = not targets and label_node(program) is not None
+    given = {"input": (*data.inputs, *data.targets) if told else data.inputs, "target": data.targets}
+    for what, nodes in (("input", inputs), ("target", targets)):
         if what == "target" and not nodes:
-            continue  # an autoencoder: the data's targets are not needed
-        if len(nodes) != len(given):
-            sink.extend(
-                error(
-                    "A1025",
-                    f"`{program.name}` has {many(len(nodes), what)}, and {data.origin} gives {len(given)}",
-                    span,
-                    labels=labels_of(program.span, "this network"),
-                )
-            )
+            continue  # an autoencoder or a generator: the data's targets are not needed
+        if len(nodes) != len(given[what]):
+            labels = labels_of(program.span, "this network")
+            message = f"`{program.name}` has {many(len(nodes), what)}, and {data.origin} gives {len(given[what])}"
+            sink.extend(error("A1025", message, span, labels=labels, help=_parts_help(program, data)))
             continue
-        for node, column in zip(nodes, given, strict=True):
+        for node, column in zip(nodes, given[what], strict=True):
             fit(program, node, column, what=what, data=data, span=span, sink=sink)
+    if not sink.failed and data.tensors:
+        _tables(program, data, span, sink)
+
+
+def _parts_help(program: Program, data: Data) -> str | None:
+    if data.domains > 1:
+        return "it is for a network that has two inputs, one for each domain, and no target"
+    if len(program.input_nodes()) == 2 and len(data.inputs[0].shape) == 3:
+        return 'pictures of two domains come from two folders: `unpaired("first/", "second/")`'
+    return None
+
+
+def _tables(program: Program, data: Data, span: Span | None, sink: Sink) -> None:
+    """Whole numbers that go into a network must be in the tables that look them up."""
+    bounds = {
+        node: (int(values.min()), int(values.max()))
+        for node, values in zip(program.input_nodes(), data.tensors, strict=False)
+        if values.dtype == torch.int64
+    }
+    check_tables(program, bounds, data.origin, span, sink)
 
 
 def _classes(program: Program, data: Data, span: Span | None, sink: Sink) -> None:

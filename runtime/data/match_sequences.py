@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from archlang.compiler.diagnostics import Sink, error
 from archlang.compiler.flatten import FlattenLimit
 from archlang.compiler.graph import Graph, Program
@@ -34,7 +36,9 @@ def match_sequences(program: Program, plan: TrainPlan, data: Data, sink: Sink) -
         fit(program, node, column, what=what, data=data, span=span, sink=sink)
     if not sink.failed:
         _shared(program, [(node, column) for node, column, _ in pairs], data, span, sink)
-        _tables(program, {node: column for node, column, what in pairs if what == "input"}, data, span, sink)
+        numbers = [(node, column) for node, column, what in pairs if what == "input" and column.dtype == "int"]
+        assert data.sequences is not None
+        check_tables(program, {n: data.sequences.bounds(c.name) for n, c in numbers}, data.origin, span, sink)
     taken = {node: name for name, node in found.inputs.items()}
     inputs = [taken[node] for node in program.input_nodes() if node in taken]
     data.order = (*inputs, *(column.name for column in data.targets[: len(targets)]))
@@ -72,21 +76,22 @@ def _shared(program: Program, pairs: list[tuple[int, Column]], data: Data, span:
                 sink.extend(error("A1023", message, span, labels=labels, help=help))
 
 
-def _tables(program: Program, given: dict[int, Column], data: Data, span: Span | None, sink: Sink) -> None:
-    """Every token must have its row in the embeddings that look it up."""
-    assert data.sequences is not None
+def check_tables(
+    program: Program, bounds: Mapping[int, tuple[int, int] | None], origin: str, span: Span | None, sink: Sink
+) -> None:
+    """Every whole number must have its row in the embeddings that look it up. bounds: the least and the greatest number
+    of inputs, by node."""
     try:
         flat: Graph = program.graph.flatten()
     except FlattenLimit:
         return
-    names = {program.graph[node].name: column for node, column in given.items()}
+    names = {program.graph[node].name: found for node, found in bounds.items()}
     for node in flat.inputs:
-        column = names.get(flat[node].name)
-        bounds = data.sequences.bounds(column.name) if column is not None and column.dtype == "int" else None
-        for _, user, _ in flat.users(node) if bounds is not None else ():
+        found = names.get(flat[node].name)
+        for _, user, _ in flat.users(node) if found is not None else ():
             op = flat[user].op
-            if isinstance(op, Embedding) and bounds is not None and bounds[1] >= op.count:
-                message = f"{data.origin} has {bounds[1] + 1:,} tokens, and this table has {op.count:,} rows"
+            if isinstance(op, Embedding) and found is not None and found[1] >= op.count:
+                message = f"{origin} has {found[1] + 1:,} tokens, and this table has {op.count:,} rows"
                 labels = labels_of(flat[user].span, f"{op.count:,} rows")
-                help = f"write `embedding({bounds[1] + 1}, …)`, or take fewer tokens with `vocabulary` or `least`"
+                help = f"write `embedding({found[1] + 1}, …)`, or take fewer tokens with `vocabulary` or `least`"
                 sink.extend(error("A1052", message, span, labels=labels, help=help))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,3 +36,18 @@ def by_length(rows: Tensor, lengths: np.ndarray, batch: int, generator: torch.Ge
     order = torch.randperm(whole, generator=generator)
     mixed = sorted_rows[: whole * batch].view(whole, batch)[order].flatten()
     return torch.cat([mixed, sorted_rows[whole * batch :]])
+
+
+def unpaired(sides: Sequence[Tensor], generator: torch.Generator | None) -> Tensor:
+    """Rows of several domains side by side, [rows of the largest, domains], each in an order of its own. A smaller one
+    is gone through again, in another order, as often as it is used up. generator: None keeps rows as they are."""
+    count = max(map(len, sides))
+    columns = []
+    for rows in sides:
+        rounds = -(-count // len(rows))
+        whole = [
+            torch.arange(len(rows)) if generator is None else torch.randperm(len(rows), generator=generator)
+            for _ in range(rounds)
+        ]
+        columns.append(rows[torch.cat(whole)[:count]])
+    return torch.stack(columns, dim=1)

@@ -1,11 +1,14 @@
-"""Data that are drawn: problems that show what a network can remember."""
+"""Data that are drawn: problems that show what a network can remember, and what a generator covers."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
+from archlang.compiler.data_sources import Gaussians
 
-from .base import Column, Data
+from .base import Column, Data, Preprocessing
 
 
 def adding_problem(length: int, count: int, seed: int) -> Data:
@@ -26,4 +29,32 @@ def adding_problem(length: int, count: int, seed: int) -> Data:
         targets=(Column("answer", (), "float"),),
         size=count,
         tensors=(x, torch.from_numpy(answer)),
+    )
+
+
+def gaussian_means(source: Gaussians) -> np.ndarray:
+    """The centres of the Gaussians, float64 [modes, 2]: anticlockwise on the ring from (radius, 0), or row by row."""
+    if source.layout == "grid":
+        side = math.isqrt(source.modes)
+        steps = np.linspace(-source.radius, source.radius, side) if side > 1 else np.zeros(1)
+        return np.stack(np.meshgrid(steps, steps), axis=2).reshape(-1, 2)
+    angle = 2 * np.pi * np.arange(source.modes) / source.modes
+    return source.radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def gaussians(source: Gaussians, shape: tuple[int, ...], seed: int) -> Data:
+    """Points of a mixture of Gaussians, float `shape` of two elements, and int classes: which Gaussian each is from."""
+    draw = np.random.RandomState(seed)
+    modes = draw.randint(0, source.modes, source.examples)
+    points = gaussian_means(source)[modes] + source.deviation * draw.standard_normal((source.examples, 2))
+    x = torch.from_numpy(points.astype(np.float32)).reshape(-1, *shape)
+    labels = modes.astype(np.int64)
+    return Data(
+        origin=f"gaussians(modes={source.modes})",
+        inputs=(Column("point", shape, "float"),),
+        targets=(Column("mode", (), "int"),),
+        size=source.examples,
+        tensors=(x, torch.from_numpy(labels)),
+        labels=labels,
+        preprocessing=Preprocessing(classes=tuple(str(mode) for mode in range(source.modes))),
     )

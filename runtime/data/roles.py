@@ -1,4 +1,4 @@
-"""Which input of a network gets which tensor of a sequence: by name where names agree, and else in order."""
+"""Which input of a network gets which tensor: of sequences by name where names agree, and else in order."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def roles(program: Program, kind: str, carried: tuple[str, ...]) -> Roles:
     rest = [name for name in columns if name not in found]
     found.update(zip(rest, free.values(), strict=False))
     return Roles(found, tuple(free.values())[len(rest) :], tuple(rest[len(free) :]))
+
+
+def label_node(program: Program) -> int | None:
+    """What takes the label of an example: the first target; in a network without one, a second input [B], as a
+    generator has that is told the class. None where nothing does."""
+    targets, inputs = program.target_nodes(), program.input_nodes()
+    if targets:
+        return targets[0]
+    told = len(inputs) == 2 and program.graph[inputs[1]].types[0].rank == 1
+    return inputs[1] if told else None
 
 
 def size(program: Program, node: int | None, axis: int) -> int | Dim | None:

@@ -22,27 +22,37 @@ MISSING = ("", "na", "nan", "null", "none", "n/a", "?")  # how tables say, in sm
 
 
 def load_csv(
-    path: Path, target: str, *, features: list[str] | None, separator: str, wants: str, span: Span | None
+    path: Path, target: str | None, *, features: list[str] | None, separator: str, wants: str, span: Span | None
 ) -> Data:
-    """One example a row. `wants` is the dtype of the network's target: int makes classes of the target column."""
+    """One example a row. `wants` is the dtype of the network's target: int makes classes of the target column, which is
+    left out where there is none."""
     frame = read_table(path, separator, span)
-    need(frame, [target, *(features or [])], path, span)
+    need(frame, [*([] if target is None else [target]), *(features or [])], path, span)
     chosen = features or [c for c in frame.columns if c != target]
     if not chosen:
         raise error("A1017", f'"{path.name}" has no column beside `{target}` to predict from', span)
     if target in chosen:
         raise error("A1017", f"`{target}` is the target and can't also be a feature", span)
-    x = numbers(frame, chosen, path, span)
-    y, classes = _target(frame, target, wants, path, span)
-    return Data(
+    data = Data(
         origin=f'csv("{path.name}")',
         inputs=(Column("features", (len(chosen),), "float"),),
-        targets=(Column(target, (), "float" if y.is_floating_point() else wants if wants == "bool" else "int"),),
-        size=len(x),
-        tensors=(x, y),
-        labels=None if y.is_floating_point() else y.numpy().astype(np.int64),
-        preprocessing=Preprocessing(classes=classes, features=tuple(chosen), separator=separator),
+        targets=(),
+        size=len(frame),
+        tensors=(numbers(frame, chosen, path, span),),
+        preprocessing=Preprocessing(features=tuple(chosen), separator=separator),
     )
+    if target is not None:
+        _add_target(data, frame, target, wants, path, span)
+    return data
+
+
+def _add_target(data: Data, frame: pd.DataFrame, target: str, wants: str, path: Path, span: Span | None) -> None:
+    y, classes = _target(frame, target, wants, path, span)
+    kind = "float" if y.is_floating_point() else wants if wants == "bool" else "int"
+    data.targets = (Column(target, (), kind),)
+    data.tensors = (*data.tensors, y)
+    data.labels = None if y.is_floating_point() else y.numpy().astype(np.int64)
+    data.preprocessing = data.preprocessing.model_copy(update={"classes": classes})
 
 
 def read_table(path: Path, separator: str, span: Span | None) -> pd.DataFrame:
