@@ -203,7 +203,7 @@ def test_values_lie_in_their_bounds(text: str) -> None:
             results = module(torch.randn(64, 5, dtype=torch.float64) * scale)
         results = results if isinstance(results, (tuple, list)) else [results]
         for output, result in zip(graph.outputs, results, strict=True):
-            lo, hi = bounds[graph.operands(output)[0]]
+            lo, hi = bounds[graph.operands(output)[0]].interval
             assert result.min() >= lo - 1e-6 * max(1, abs(result.min())), graph[output].name
             assert result.max() <= hi + 1e-6 * max(1, abs(result.max())), graph[output].name
 
@@ -216,7 +216,7 @@ def test_bounds_of_a_block_called_again_and_again_fall_back_to_those_of_any_oper
     )
     graph = compile_program(Source(text)).graph
     bounds = Ranges().of(graph)
-    assert [bounds[graph.operands(output)[0]] for output in graph.outputs] == [(2, 3), (-inf, inf)]
+    assert [bounds[graph.operands(output)[0]].interval for output in graph.outputs] == [(2, 3), (-inf, inf)]
 
 
 def findings(text: str) -> list:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from math import isinf
 
 from ..diagnostics import Diagnostic, Label
@@ -24,17 +24,17 @@ def check_gates(program: Program) -> list[Diagnostic]:
     return list(said.values())
 
 
-def _found(tops: Iterable[Graph]) -> Iterator[Diagnostic]:
-    ranges: Ranges | None = None
-    seen: set[int] = set()
-    for graph in (inner for top in tops for inner in top.graphs()):
-        if not graph.gates or id(graph) in seen:
-            continue
-        seen.add(id(graph))
-        ranges = ranges or Ranges()
+def _found(tops: Sequence[Graph]) -> Iterator[Diagnostic]:
+    gated = {id(graph): graph for top in tops for graph in top.graphs() if graph.gates}
+    if not gated:
+        return
+    ranges = Ranges()
+    for top in tops:
+        ranges.of(top)  # where blocks are called with what is not finite
+    for graph in gated.values():
         known = ranges.of(graph)
         for gate in graph.gates:
-            bounds = known[gate.ref]
+            bounds = known[gate.ref].interval
             if bounds.lo < gate.lo - _SLACK or bounds.hi > gate.hi + _SLACK:
                 yield _outside(graph, gate, bounds)
 

@@ -9,7 +9,7 @@ from ..graph import Graph, Kind, Node, Ref
 from ..ops.base import Glyph, Interval
 from ..source import Span
 from .labels import beneath, label
-from .ranges import Ranges
+from .ranges import Bounds, Ranges
 from .through_time import reached_goals, rounds, states_of
 
 _PRODUCTS = frozenset({"mul", "einsum"})
@@ -104,9 +104,7 @@ class Gates:
         inputs = frozenset(i for i, n in enumerate(graph.inputs) if graph[n].kind is Kind.INPUT)
         return self._best(graph, frozenset({ref}), self._ranges.of(graph), inputs)
 
-    def _best(
-        self, graph: Graph, goals: frozenset[Ref], ranges: dict[Ref, Interval], live: frozenset[int]
-    ) -> Product | None:
+    def _best(self, graph: Graph, goals: frozenset[Ref], ranges: Bounds, live: frozenset[int]) -> Product | None:
         key = id(ranges), goals, live
         if key not in self._done:
             best: Product | None = None
@@ -118,9 +116,7 @@ class Gates:
             self._done[key] = best
         return self._done[key]
 
-    def _products(
-        self, graph: Graph, goals: frozenset[Ref], ranges: dict[Ref, Interval], live: frozenset[int]
-    ) -> Iterator[Product]:
+    def _products(self, graph: Graph, goals: frozenset[Ref], ranges: Bounds, live: frozenset[int]) -> Iterator[Product]:
         depends = self._depends.of(graph)
         needed = graph.needed([goal.node for goal in goals])
         used = goals.union(*(graph.operands(number) for number in needed))
@@ -149,11 +145,11 @@ class Gates:
                 )
 
 
-def _factors(graph: Graph, number: int, refs: list[Ref], ranges: dict[Ref, Interval]) -> Iterator[Product]:
+def _factors(graph: Graph, number: int, refs: list[Ref], ranges: Bounds) -> Iterator[Product]:
     """A product once for each of its factors."""
     for i, ref in enumerate(refs):
         others = [other for j, other in enumerate(refs) if j != i and other != ref]
-        bounds = ranges[ref]
+        bounds = ranges[ref].interval
         if others and bounds.lo < bounds.hi:
             names = f"`{_name(graph, ref)}`", f"`{_name(graph, others[0])}`"
             yield Product(label(graph, number), *names, bounds, certain(graph, ref), graph[number].span)

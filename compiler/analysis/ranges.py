@@ -1,11 +1,11 @@
 """Bounds on values: intervals, sent through the ops (interval analysis; R. E. Moore, "Interval Analysis", 1966).
 
-An input and a weight may hold anything. What an op makes of bounds it says itself (`Op.bounds`). A block is worked
+An input and a weight may hold any number. What an op makes of bounds it says itself (`Op.bounds`). A block is worked
 through once for each combination of bounds that it is called with, up to a few; then for operands that may be anything.
 
 The states of a cell have bounds that hold at every step: those of their starts, widened until what a step makes of them
 lies inside (P. and R. Cousot, "Abstract interpretation", 1977). A mean of two values, weighed by a gate and by what it
-leaves (`(1 - z) * n + z * h`), lies between the two.
+leaves (`(1 - z) * n + z * h`), lies between the two, and a share, `a / (a + b)`, in [0, 1] (`quotients`).
 """
 
 from __future__ import annotations
@@ -16,34 +16,43 @@ from math import inf, isnan
 from ..graph import Graph, Kind, Node, Ref
 from ..ops.base import ANY, Interval
 from ..types import TensorType
+from .quotients import Range, is_positive, ranged, share, stays_finite
 
 _MOST_CONTEXTS = 8  # of one block: the bounds of deep stacks soon settle, or never do
 _ROUNDS = 3  # steps of a cell after which bounds that still grow are taken to grow for ever
-_TRUTH, _ZERO = Interval(0, 1), Interval(0, 0)
+_TRUTH, _ZERO = Interval(0, 1), ranged(Interval(0, 0))
 
-Bounds = dict[Ref, Interval]
+Bounds = dict[Ref, Range]
 
 
 class Ranges:
     """Bounds on the values of graphs."""
 
     def __init__(self) -> None:
-        self._done: dict[tuple[int, tuple[Interval, ...]], tuple[Graph, Bounds]] = {}
+        self._done: dict[tuple[int, tuple[Range, ...]], tuple[Graph, Bounds]] = {}
         self._contexts: dict[int, int] = {}
-        self._entered: dict[tuple[int, tuple[Interval, ...]], tuple[Graph, list[Interval]]] = {}
+        self._entered: dict[tuple[int, tuple[Range, ...]], tuple[Graph, list[Range]]] = {}
+        self._finite: dict[int, tuple[bool, ...]] = {}
 
-    def of(self, graph: Graph, inputs: Sequence[Interval] | None = None) -> Bounds:
-        """Bounds on every element of every value of a graph, given those of its inputs (anything, when left out)."""
-        free = tuple(_any(graph[n].types[0]) for n in graph.inputs)
-        given = free if inputs is None else tuple(map(_both, inputs, free))
+    def of(self, graph: Graph, inputs: Sequence[Range] | None = None) -> Bounds:
+        """Bounds on every element of every value of a graph, given those of its inputs. When left out, these are any
+        numbers; of a block, whatever else it was called with before."""
+        finite = self._finite.get(id(graph), (graph.kind in ("network", "entry"),) * len(graph.inputs))
+        free = tuple(ranged(_any(graph[n].types[0]), known) for n, known in zip(graph.inputs, finite, strict=True))
+        given = free
+        if inputs is not None:
+            given = tuple(r.both(ranged(f.interval)) for r, f in zip(inputs, free, strict=True))
+            before = self._finite.get(id(graph), (True,) * len(given))
+            self._finite[id(graph)] = tuple(r.finite and known for r, known in zip(given, before, strict=True))
         if (id(graph), given) not in self._done:
             self._contexts[id(graph)] = self._contexts.get(id(graph), 0) + 1
-            if self._contexts[id(graph)] > _MOST_CONTEXTS and given != free:
-                return self.of(graph)
+            loosened = tuple(Range(f.interval, r.finite) for r, f in zip(given, free, strict=True))
+            if self._contexts[id(graph)] > _MOST_CONTEXTS and given != loosened:
+                return self.of(graph, loosened)
             self._done[id(graph), given] = graph, self._work_through(graph, given)
         return self._done[id(graph), given][1]
 
-    def entering(self, node: Node, operands: Sequence[Interval]) -> list[Interval]:
+    def entering(self, node: Node, operands: Sequence[Range]) -> list[Range]:
         """Bounds on the inputs of the graph that a node runs, at every step, given those of its operands."""
         assert node.graph is not None
         if node.scan is None:
@@ -58,15 +67,15 @@ class Ranges:
             self._entered[key] = graph, self._settled(graph, given, count)
         return self._entered[key][1]
 
-    def _settled(self, graph: Graph, given: list[Interval], count: int) -> list[Interval]:
+    def _settled(self, graph: Graph, given: list[Range], count: int) -> list[Range]:
         """Bounds of a cell's inputs, states included, that every step keeps."""
         if not self._among_few(graph):
-            return [*given[:count], *[ANY] * len(graph.states)]
+            return [*given[:count], *[Range()] * len(graph.states)]
         inputs = list(given)
         for turn in range(_ROUNDS + 2 * len(graph.states) + 1):
             found = self._work_through(graph, tuple(inputs))
             after = [found[Ref(o)] for o in graph.outputs[len(graph.outputs) - len(graph.states) :]]
-            wider = [*inputs[:count], *map(_hull, inputs[count:], after)]
+            wider = [*inputs[:count], *(before.either(now) for before, now in zip(inputs[count:], after, strict=True))]
             if wider == inputs:
                 break
             inputs = wider if turn < _ROUNDS else [_widened(a, b) for a, b in zip(inputs, wider, strict=True)]
@@ -75,25 +84,26 @@ class Ranges:
     def _among_few(self, graph: Graph) -> bool:
         return self._contexts.get(id(graph), 0) <= _MOST_CONTEXTS
 
-    def _work_through(self, graph: Graph, inputs: tuple[Interval, ...]) -> Bounds:
-        found: Bounds = {Ref(number): given for number, given in zip(graph.inputs, inputs, strict=True)}
+    def _work_through(self, graph: Graph, inputs: tuple[Range, ...]) -> Bounds:
+        found: Bounds = dict(zip(map(Ref, graph.inputs), inputs, strict=True))
         for number in graph.order():
             node = graph[number]
             operands = [found[ref] for ref in graph.operands(number)]
             if node.graph is not None:
                 results = self._called(node, operands)
             elif node.kind is Kind.OP and node.op is not None:
-                results = list(node.op.bounds(tuple(operands[: len(graph.operand_types(number))])))
-                if node.op.name == "add":
-                    results[0] = _both(results[0], _mean(graph, number, found))
+                results = _computed(graph, number, found)
+            elif node.kind is Kind.WEIGHT:
+                spec = graph.weight_at(node.weight or "")
+                results = [Range(finite=spec is not None and spec.tree is None)]
             else:
                 results = operands
             for i, t in enumerate(node.types):
-                bounds = results[i] if i < len(results) else ANY
-                found.setdefault(Ref(number, i), _both(bounds, _any(t)))
+                bounds = results[i] if i < len(results) else Range()
+                found.setdefault(Ref(number, i), bounds.both(ranged(_any(t))))
         return found
 
-    def _called(self, node: Node, operands: Sequence[Interval]) -> list[Interval]:
+    def _called(self, node: Node, operands: Sequence[Range]) -> list[Range]:
         graph = node.graph
         assert graph is not None
         entering = self.entering(node, operands)
@@ -102,11 +112,25 @@ class Ranges:
         if node.scan is None:
             return results
         first = len(results) - len(graph.states)
-        stacked = [_hull(bounds, _ZERO) for bounds in results[:first]] if node.scan.masked else results[:first]
+        stacked = [bounds.either(_ZERO) for bounds in results[:first]] if node.scan.masked else results[:first]
         return [*stacked, *entering[len(node.scan.axes) :]]
 
 
-def _mean(graph: Graph, number: int, found: Mapping[Ref, Interval]) -> Interval:
+def _computed(graph: Graph, number: int, found: Bounds) -> list[Range]:
+    """Bounds on the results of an op."""
+    op = graph[number].op
+    assert op is not None
+    operands = [found[ref] for ref in graph.operands(number)]
+    bounds = [_number(b) for b in op.bounds(tuple(r.interval for r in operands[: len(graph.operand_types(number))]))]
+    if op.name == "add":
+        bounds[0] = _meet(bounds[0], _mean(graph, number, found))
+    elif op.name == "div":
+        bounds[0] = _meet(bounds[0], share(graph, number, found))
+    facts = stays_finite(op, operands), is_positive(op, operands)
+    return [ranged(interval, *facts) for interval in bounds]
+
+
+def _mean(graph: Graph, number: int, found: Mapping[Ref, Range]) -> Interval:
     """Bounds on a sum of two values weighed by one in [0, 1] and by what that leaves; anything for other sums."""
     factors = []
     for ref in graph.operands(number):
@@ -117,8 +141,8 @@ def _mean(graph: Graph, number: int, found: Mapping[Ref, Interval]) -> Interval:
     for i, weight in enumerate(factors[0]):
         for j, other in enumerate(factors[1]):
             gate = weight if _leaves(graph, other, weight) else other if _leaves(graph, weight, other) else None
-            if gate is not None and found[gate].lo >= 0 and found[gate].hi <= 1:
-                return _hull(found[factors[0][1 - i]], found[factors[1][1 - j]])
+            if gate is not None and found[gate].interval.lo >= 0 and found[gate].interval.hi <= 1:
+                return found[factors[0][1 - i]].either(found[factors[1][1 - j]]).interval
     return ANY
 
 
@@ -136,16 +160,16 @@ def _any(t: TensorType) -> Interval:
     return _TRUTH if t.dtype == "bool" else ANY
 
 
-def _hull(one: Interval, other: Interval) -> Interval:
-    return Interval(min(one.lo, other.lo), max(one.hi, other.hi))
-
-
-def _widened(before: Interval, after: Interval) -> Interval:
+def _widened(before: Range, after: Range) -> Range:
     """A bound that still moves has no end."""
-    return Interval(-inf if after.lo < before.lo else before.lo, inf if after.hi > before.hi else before.hi)
+    (low, high), (lo, hi) = before.interval, after.interval
+    return Range(Interval(-inf if lo < low else low, inf if hi > high else high), after.finite, after.positive)
 
 
-def _both(one: Interval, other: Interval) -> Interval:
-    """The bounds that hold when both do; a bound that is no number says nothing."""
-    lo, hi = (-inf if isnan(one.lo) else one.lo), (inf if isnan(one.hi) else one.hi)
-    return Interval(max(lo, other.lo), min(hi, other.hi))
+def _number(bounds: Interval) -> Interval:
+    """A bound that is no number says nothing."""
+    return Interval(-inf if isnan(bounds.lo) else bounds.lo, inf if isnan(bounds.hi) else bounds.hi)
+
+
+def _meet(one: Interval, other: Interval) -> Interval:
+    return Interval(max(one.lo, other.lo), min(one.hi, other.hi))

@@ -118,6 +118,8 @@ class IndexGrid(Op):
         return known_of(self.tree, len(self.sizes), self.dtype)
 
     def bounds(self, ranges: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        if self.tree[0] == "number":
+            return (Interval(self.tree[1], self.tree[1]),)
         return (Interval(0, 1) if self.dtype == "bool" else ANY,)
 
     def call(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Code:
