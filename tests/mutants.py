@@ -248,12 +248,13 @@ EDITS = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed spec, with one claim left. claim: as it is written, and whether it still holds."""
+    """A changed spec, and one of its claims. claim: as it is written, in which line, and whether it still holds."""
 
     spec: str
     network: str
     change: str
     claim: str
+    line: int
     holds: bool
     text: str
 
@@ -274,13 +275,16 @@ class Mutant:
 
     def verdicts(self) -> set[Verdict]:
         """What becomes of the claim, in all uses of the block that makes it."""
-        found = {f.verdict for f in findings(self) if f.claim.name == self.kind and self._own(f)}
+        found = {f.verdict for f in findings(self) if self._own(f)}
         assert found, f"{self}: the claim is not made"
         return found
 
-    @staticmethod
-    def _own(finding: Finding) -> bool:
-        return finding.span is not None and not finding.span.source.name.startswith("std/")
+    def _own(self, finding: Finding) -> bool:
+        place = finding.span
+        if place is None or place.source.name.startswith("std/") or place.line != self.line:
+            return False
+        assert finding.claim.name == self.kind
+        return True
 
     def accepted(self) -> bool:
         return self.verdicts() == {Verdict.PROVED}
@@ -290,7 +294,7 @@ _judged: list[tuple[tuple[str, str], list[Finding]]] = []
 
 
 def findings(mutant: Mutant) -> list[Finding]:
-    """What is proved of a mutant's text; of the last one it is remembered, since several claims may stand in one."""
+    """What is proved of a mutant's text; of the last one it is remembered, since several claims stand in one."""
     key = (mutant.network, mutant.text)
     if not _judged or _judged[0][0] != key:
         _judged[:] = [(key, prove(mutant.program()))]
@@ -347,13 +351,9 @@ def _form(line: str) -> str | None:
     return None
 
 
-def _only(lines: list[str], kept: int) -> list[str]:
-    """Without contracts, and without all claims but one; as many lines as before."""
-
-    def gone(line: str) -> bool:
-        return bool(_CLAIM.match(line) or _CONTRACT.match(line))
-
-    return ["" if i != kept and gone(line) else line for i, line in enumerate(lines)]
+def _claims_alone(lines: list[str]) -> list[str]:
+    """Without contracts; as many lines as before."""
+    return ["" if _CONTRACT.match(line) else line for line in lines]
 
 
 def mutants(spec: str) -> Iterator[Mutant]:
@@ -364,13 +364,14 @@ def mutants(spec: str) -> Iterator[Mutant]:
 
 
 def chosen(spec: str) -> list[Mutant]:
-    """Those that the tests judge: all that break a claim, and of a large spec's others every eighth of a kind."""
+    """Those that the tests judge: all that break a claim, and of a large spec's others every eighth of a kind. Those of
+    one text follow one another."""
     found, kept = [], Counter[str]()
     for mutant in mutants(spec):
         kept[mutant.kind] += mutant.holds
         if not mutant.holds or spec in SMALL or kept[mutant.kind] % 8 == 1:
             found.append(mutant)
-    return found
+    return sorted(found, key=lambda mutant: (mutant.network, mutant.text))
 
 
 def _steps(spec: str, network: Callable[[_Definition], str]) -> Iterator[Mutant]:
@@ -385,10 +386,11 @@ def _steps(spec: str, network: Callable[[_Definition], str]) -> Iterator[Mutant]
                     if step.only_last and not change.startswith("at the end"):
                         continue
                     if broken or any(said.startswith(one) for one in step.keeps):
-                        text = _only(lines, claim)
+                        text = _claims_alone(lines)
                         text.insert(place, f"  {name} = {name} -> Mutation")
                         whole = "\n".join(text) + form.format(body=step.body)
-                        yield Mutant(spec, network(definition), f"{step.name} {change}", said, not broken, whole)
+                        line = claim + 1 + (place <= claim)
+                        yield Mutant(spec, network(definition), f"{step.name} {change}", said, line, not broken, whole)
 
 
 def _sites(
@@ -430,11 +432,11 @@ def _edits(spec: str) -> Iterator[Mutant]:
             for line in definition.claims:
                 said = _CLAIM.match(lines[line])[1]
                 if said.startswith(edit.claim):
-                    kept = _only(lines, line)
+                    kept = _claims_alone(lines)
                     body = "\n".join(kept[first:last]).replace(edit.old, edit.new)
                     body = body.replace("H~", "H=").replace("W~", "W=") if edit.sized else body
                     whole = "\n".join([*kept[:first], body, *kept[last:]]) + "\n"
-                    yield Mutant(spec, NETWORKS.get(spec, definition.name), edit.change, said, False, whole)
+                    yield Mutant(spec, NETWORKS.get(spec, definition.name), edit.change, said, line + 1, False, whole)
 
 
 def table(found: Iterable[Mutant]) -> str:

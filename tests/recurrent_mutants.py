@@ -374,8 +374,9 @@ def text_of(spec: str, network: str) -> str:
     return text[:last] + more + text[last:]
 
 
-def claims(text: str) -> list[str]:
-    return _CLAIM.findall(text)
+def claims(text: str) -> list[tuple[str, int]]:
+    """The claims of a text, each with its line."""
+    return [(found[1], text.count("\n", 0, found.start()) + 1) for found in _CLAIM.finditer(text)]
 
 
 def mutants(spec: str) -> Iterator[Mutant]:
@@ -386,10 +387,10 @@ def mutants(spec: str) -> Iterator[Mutant]:
             changed = change.of(text)
             if changed is None:
                 continue
-            for claim in claims(changed):
+            for claim, line in claims(changed):
                 kind = claim.split()[0]
                 if kind in change.breaks or kind in change.keeps:
-                    yield Mutant(spec, network, change.name, claim, kind in change.keeps, changed)
+                    yield Mutant(spec, network, change.name, claim, line, kind in change.keeps, changed)
 
 
 @cache

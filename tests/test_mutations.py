@@ -31,8 +31,8 @@ def test_what_is_broken_is_refused_and_what_is_kept_is_proved(spec: str) -> None
 def test_what_is_claimed_besides_is_true(network: str) -> None:
     spec = next(spec for spec, networks in recurrent_mutants.RECURRENT.items() if network in networks)
     text = recurrent_mutants.text_of(spec, network)
-    for claim in recurrent_mutants.claims(text):
-        assert Mutant(spec, network, "none", claim, True, text).accepted(), claim
+    for claim, line in recurrent_mutants.claims(text):
+        assert Mutant(spec, network, "none", claim, line, True, text).accepted(), claim
 
 
 def test_the_page_counts_them() -> None:

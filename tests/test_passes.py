@@ -22,7 +22,8 @@ from archlang.runtime.inference import for_inference
 from archlang.runtime.module import build
 from emit_harness import compiled, lint
 from parity import fill
-from test_specs import CHECKED, IDS, PROGRAMS, example
+from spec_harness import IDS, PROGRAMS, example
+from spec_harness import program as program_of
 from torch import nn
 
 SMALL = 64  # height and width, where the spec leaves them open
@@ -40,7 +41,7 @@ def trained(module: nn.Module) -> nn.Module:
 @pytest.mark.parametrize(("file", "name"), PROGRAMS, ids=IDS)
 def test_every_rewrite_computes_the_same(file: Path, name: str) -> None:
     """Every shipped configuration at a small size, in double precision."""
-    program = CHECKED[file].programs[name]
+    program = program_of(file, name)
     plain = trained(build(program, started=False))
     side = LARGER.get(name, SMALL)
     small = replace(program.graph, nominal={axis: min(size, side) for axis, size in program.graph.nominal.items()})

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 import archlang
 import pytest
 import torch
-from archlang.compiler.frontend import check_source
-from archlang.compiler.graph import Graph
 from archlang.compiler.source import Source
 from archlang.compiler.syntax.printer import format_source
-from archlang.compiler.types import TensorType
 from archlang.compiler.verify import verify
 from archlang.runtime.module import build
 from oracles import ORACLES
-
-ROOT = Path(str(resources.files("archlang.specs")))
-FILES = sorted(ROOT.rglob("*.arch"))
-CHECKED = {f: check_source(Source(f.read_text(encoding="utf-8"), f.name), base=f.parent) for f in FILES}
-PROGRAMS = [(f, name) for f, checked in CHECKED.items() for name in checked.programs]
-IDS = [f"{f.parent.name}/{f.stem}:{name}" for f, name in PROGRAMS]
-
-
-def example(t: TensorType, graph: Graph, batch: int = 4) -> torch.Tensor:
-    """A random tensor of a type; symbols have their nominal sizes."""
-    nominal = {"B": batch, **graph.nominal}
-    shape = [s if isinstance(s, int) else int(t.substitute(nominal).shape[i]) for i, s in enumerate(t.shape)]
-    generator = torch.Generator().manual_seed(0)
-    if t.dtype == "int":
-        return torch.randint(0, 2, shape, generator=generator)
-    return torch.randn(shape, generator=generator)
+from spec_harness import FILES, IDS, PROGRAMS, ROOT, checked, example, networks
+from spec_harness import program as program_of
 
 
 @pytest.mark.parametrize("file", FILES, ids=[f"{f.parent.name}/{f.stem}" for f in FILES])
 def test_file(file: Path) -> None:
-    assert [str(d) for d in CHECKED[file].diagnostics] == []
+    assert [str(d) for d in checked(file).diagnostics] == []
+    assert list(checked(file).programs) == networks(file)
     text = file.read_text(encoding="utf-8")
     assert format_source(Source(text, file.name)) == text
 
 
 @pytest.mark.parametrize(("file", "name"), PROGRAMS, ids=IDS)
 def test_program(file: Path, name: str) -> None:
-    program = CHECKED[file].programs[name]
+    program = program_of(file, name)
     graph = program.graph
     verify(program)
     assert f">{name}<" in archlang.render(f"{file}:{name}").replace("&#45;", "-")
@@ -67,7 +50,7 @@ def test_program(file: Path, name: str) -> None:
 
 
 def test_two_small_kernels_see_what_a_large_one_sees_with_fewer_parameters() -> None:
-    programs = CHECKED[ROOT / "foundations" / "convolution.arch"].programs
+    programs = checked(ROOT / "foundations" / "convolution.arch").programs
     one, two = (
         sum(s.elements for _, s in programs[name].graph.state() if s.role == "param")
         for name in ("OneFive", "TwoThrees")
