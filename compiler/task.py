@@ -8,10 +8,12 @@ from enum import StrEnum
 import networkx as nx
 
 from .graph import Graph, Kind, Program, Ref
+from .ops.base import Glyph
+from .ops.shape import ONLY_MOVES
 from .types import TensorType
 
 CLASSIFICATION_METRICS = ("accuracy", "top5", "f1", "precision", "recall", "auroc", "perplexity")
-REGRESSION_METRICS = ("mse", "mae", "rmse", "r2", "skill")
+REGRESSION_METRICS = ("mse", "mae", "rmse", "r2", "skill", "psnr")
 
 
 class TaskKind(StrEnum):
@@ -29,6 +31,7 @@ class Task:
 
     output, target: indices among the outputs and targets. classes: size of `class_axis` of the output, when known.
     class_axis: which axis of the output holds the scores (multiclass). ignore: a target value that does not count.
+    reconstructs: the target is an input, of index `target`. logits: the output's sigmoid is what resembles the target.
     """
 
     kind: TaskKind
@@ -37,6 +40,8 @@ class Task:
     classes: int | None = None
     class_axis: int = 1
     ignore: int | None = None
+    reconstructs: bool = False
+    logits: bool = False
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -44,19 +49,22 @@ class Task:
         return {
             TaskKind.MULTICLASS: CLASSIFICATION_METRICS,
             TaskKind.BINARY: tuple(m for m in CLASSIFICATION_METRICS if m not in ("top5", "perplexity")),
-            TaskKind.REGRESSION: REGRESSION_METRICS,
+            TaskKind.REGRESSION: tuple(m for m in REGRESSION_METRICS if not (self.reconstructs and m == "skill")),
             TaskKind.NONE: (),
         }[self.kind]
 
 
 def find_task(program: Program) -> Task:
-    """The task of the first loss that compares a prediction with a target; failing that, what the types say."""
+    """The task of the first loss that compares a prediction with a target; failing that, what the types say. Without
+    targets: of the first that compares with an input."""
     graph = program.graph
     targets = program.target_nodes()
     answers = [graph.operands(n)[0] for n in graph.outputs if graph.operands(n)]
     types = [graph[n].types[0] for n in graph.outputs]
-    if not targets or not answers:
+    if not answers:
         return Task(kind=TaskKind.NONE)
+    if not targets:
+        return _reconstruction(program, answers)
     for loss in graph.losses:
         for number in sorted(nx.ancestors(graph.nx, loss)):
             op = graph[number].op
@@ -71,6 +79,36 @@ def find_task(program: Program) -> Task:
             found = _classify(op.name, types[output], graph.type(hit[0]), output, target)
             return replace(found, ignore=ignore if isinstance(ignore, int) else None)
     return _classify("", types[0], graph.type(Ref(targets[0])), 0, 0)
+
+
+def _reconstruction(program: Program, answers: list[Ref]) -> Task:
+    """An output that has the shape of an input which a loss compares with something."""
+    graph, inputs = program.graph, program.input_nodes()
+    for loss in graph.losses:
+        for number in sorted(nx.ancestors(graph.nx, loss)):
+            op = graph[number].op
+            if op is None or op.glyph is not Glyph.LOSS:
+                continue
+            compared = [_unmoved(graph, ref) for ref in graph.operands(number)]
+            for wanted in (ref for ref in compared if ref.node in inputs):
+                alike = [i for i, ref in enumerate(answers) if _like(graph.type(ref), graph.type(wanted))]
+                if alike:
+                    found = next((i for i in alike if _unmoved(graph, answers[i]) in compared), alike[0])
+                    logits = op.name == "bce_with_logits" and _unmoved(graph, answers[found]) in compared
+                    place = inputs.index(wanted.node)
+                    return Task(TaskKind.REGRESSION, found, place, reconstructs=True, logits=logits)
+    return Task(kind=TaskKind.NONE)
+
+
+def _like(answer: TensorType, wanted: TensorType) -> bool:
+    return answer.dtype == wanted.dtype == "float" and answer.shape[1:] == wanted.shape[1:]
+
+
+def _unmoved(graph: Graph, ref: Ref) -> Ref:
+    """What a tensor was before it was cast or brought to another shape."""
+    op = graph[ref.node].op
+    moved = op is not None and op.name in ONLY_MOVES
+    return _unmoved(graph, graph.operands(ref.node)[0]) if moved else ref
 
 
 def _uncast(graph: Graph, ref: Ref) -> Ref:
@@ -95,8 +133,8 @@ def _classify(op: str, answer: TensorType, wanted: TensorType, output: int, targ
 
 
 def input_type(program: Program, index: int) -> TensorType:
-    """Type of an input, the batch axis first."""
-    return program.graph[program.input_nodes()[index]].types[0]
+    """Type of an input that examples fill, the batch axis first."""
+    return program.graph[program.data_nodes()[index]].types[0]
 
 
 def target_type(program: Program, index: int) -> TensorType:

@@ -16,7 +16,7 @@ Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Decay = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Metric = Literal[
-    "accuracy", "top5", "f1", "precision", "recall", "auroc", "perplexity", "mse", "mae", "rmse", "r2", "skill"
+    "accuracy", "top5", "f1", "precision", "recall", "auroc", "perplexity", "mse", "mae", "rmse", "r2", "skill", "psnr"
 ]
 Betas = tuple[Fraction, Fraction]
 _NORMS = "Whether weight decay reaches norms and biases too: tensors of fewer than two axes."
@@ -163,8 +163,8 @@ class TrainPlan(Declared):
     clip: Rate | None = Field(None, description="Bound on the norm of the whole gradient.")
     ema: Fraction | None = Field(
         None,
-        description="Decay of running averages of the weights (of a game: of its generators), which are what is kept as "
-        "the best.",
+        description="Decay of running averages of the weights (of a game: of its generators). The averages are kept "
+        "as the best.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="What products are computed in.")
     workers: int | None = Field(None, ge=0, le=256, description="Processes that read images; by default a few.")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .carry import Carried
 from .data.feed import Feed
 from .metrics import Meter
+from .seeding import fixed_noise
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -44,7 +45,10 @@ class Trainee(nn.Module):
 def measure(
     trainee: nn.Module, feed: Feed, task: Task, names: Sequence[str], *, inputs: int, fabric: Fabric
 ) -> dict[str, float]:
-    """The mean loss (each term too, when there are several) and the metrics. `inputs`: how many tensors come first."""
+    """The mean loss (each term too, when there are several) and the metrics. `inputs`: how many tensors come first.
+
+    Noise that the network draws is the same each time: epochs can be compared, and training goes on as if nobody had
+    measured."""
     was_training = trainee.training
     trainee.eval()
     season = feed.data.season if "skill" in names else None
@@ -52,7 +56,7 @@ def measure(
     carried = Carried(feed.data.carry)
     sums: dict[str, Tensor] = {}
     seen = 0
-    with torch.no_grad(), fabric.autocast():
+    with torch.no_grad(), fabric.autocast(), fixed_noise(feed.device):
         for batch in feed.epoch(0):
             batch = carried.into(batch)
             outputs, losses, total = trainee(*batch)
@@ -65,7 +69,7 @@ def measure(
             for name, value in terms.items():
                 sums[name] = sums.get(name, torch.zeros((), device=feed.device)) + value.detach().float() * size
             naive = season.forecast(batch) if season is not None else None
-            meter.update(outputs, batch[inputs:], naive)
+            meter.update(outputs, batch[:inputs] if task.reconstructs else batch[inputs:], naive)
     trainee.train(was_training)
     if fabric.world_size > 1:
         counted = fabric.all_reduce(torch.tensor(float(seen), device=feed.device), reduce_op="sum")

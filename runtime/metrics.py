@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from .data import Preprocessing
 
 HIGHER_IS_BETTER = {
-    **dict.fromkeys(("accuracy", "top5", "f1", "precision", "recall", "auroc", "r2", "skill"), True),
+    **dict.fromkeys(("accuracy", "top5", "f1", "precision", "recall", "auroc", "r2", "skill", "psnr"), True),
     **dict.fromkeys(("loss", "mse", "mae", "rmse", "perplexity"), False),
 }
 
 
 class Meter:
     """Accumulates metrics over batches. f1, precision, recall and auroc are averaged over classes. Where targets are
-    scaled, what is predicted is measured in the units of the data."""
+    scaled, what is predicted is measured in the units of the data: images in [0, 1]."""
 
     def __init__(
         self, task: Task, names: Sequence[str], device: torch.device, preprocessing: Preprocessing | None = None
@@ -37,9 +37,11 @@ class Meter:
         if not self.names or self.task.kind is TaskKind.NONE:
             return
         answer, wanted = outputs[self.task.output], targets[self.task.target]
-        answer = answer.float()
+        answer = answer.sigmoid().float() if self.task.logits else answer.float()
         others: tuple[Tensor, ...] = ()
-        if self.preprocessing is not None and self.task.kind is TaskKind.REGRESSION:
+        if self.preprocessing is not None and self.task.reconstructs:
+            answer, wanted = self.preprocessing.undo(answer), self.preprocessing.undo(wanted)
+        elif self.preprocessing is not None and self.task.kind is TaskKind.REGRESSION:
             answer, wanted = self.preprocessing.in_units(answer), self.preprocessing.in_units(wanted)
             if naive is not None:
                 others = (self.preprocessing.in_units(naive).flatten(),)
@@ -59,11 +61,15 @@ class Meter:
         """The values so far, over every process."""
         return {name: float(metric.compute()) for name, metric in self.metrics.items()}
 
+    def _images(self) -> bool:
+        """Is what is measured images, in [0, 1]?"""
+        return self.task.reconstructs and self.preprocessing is not None and self.preprocessing.size is not None
+
     def _make(self, name: str, classes: int) -> Metric:
         from torchmetrics import classification as c
         from torchmetrics import regression as r
 
-        from .scores import Perplexity, Skill
+        from .scores import Perplexity, SignalToNoise, Skill
 
         if self.task.kind is TaskKind.REGRESSION:
             made: dict[str, Callable[..., Metric]] = {
@@ -72,6 +78,7 @@ class Meter:
                 "rmse": lambda: r.MeanSquaredError(squared=False),
                 "r2": r.R2Score,
                 "skill": Skill,
+                "psnr": lambda: SignalToNoise(1.0 if self._images() else None),
             }
             return made[name]()
         if self.task.kind is TaskKind.BINARY:

@@ -23,6 +23,7 @@ from .data.scanning import find_images
 from .data.tables import numbers, read_table
 from .devices import make_fabric
 from .measure import Trainee, measure
+from .seeding import fixed_noise
 
 _BATCH = 256
 
@@ -61,7 +62,8 @@ def predict(
     """A row for every image, line of a CSV file, or example of an npz archive.
 
     preprocessing: what training did to its inputs; `load_weights` returns it as JSON under `preprocessing`. A row has
-    `input` (a file's name, or file:line), and `class`, `probability` and `probabilities` (classification) or `value`.
+    `input` (a file's name, or file:line), and `class`, `probability` and `probabilities` (classification) or `value`;
+    of a network that restores its input, `value` is in the units of the data. Noise is the same each time.
     """
     prep = preprocessing or Preprocessing()
     paths = [inputs] if isinstance(inputs, Path) else list(inputs)
@@ -71,12 +73,14 @@ def predict(
     was_training = module.training
     module.eval()
     rows: list[dict[str, Any]] = []
-    with torch.no_grad():
+    with torch.no_grad(), fixed_noise(fabric.device):
         for names, batch in _batches(program, paths, prep):
             ready = prep.apply(batch.to(fabric.device))
             answers = module(ready)
-            answer = answers[task.output] if isinstance(answers, tuple) else answers
-            rows += [{"input": n, **_row(a, task, prep)} for n, a in zip(names, answer.float().cpu(), strict=True)]
+            answer = (answers[task.output] if isinstance(answers, tuple) else answers).float()
+            if task.reconstructs:
+                answer = prep.undo(answer.sigmoid() if task.logits else answer)
+            rows += [{"input": n, **_row(a, task, prep)} for n, a in zip(names, answer.cpu(), strict=True)]
     module.train(was_training)
     return rows
 

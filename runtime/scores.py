@@ -51,3 +51,32 @@ class Skill(Metric):
 
     def compute(self) -> Tensor:
         return 1 - self.ours / self.simple
+
+
+class SignalToNoise(Metric):
+    """Peak signal-to-noise ratio in decibels: 10 · log10(range² / mean squared error). range: that of the values, or
+    None for that of those which were wanted."""
+
+    full_state_update = False
+    squared: Tensor
+    count: Tensor
+    least: Tensor
+    most: Tensor
+
+    def __init__(self, range: float | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.range = range
+        self.add_state("squared", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("least", torch.tensor(torch.inf, dtype=torch.float64), dist_reduce_fx="min")
+        self.add_state("most", torch.tensor(-torch.inf, dtype=torch.float64), dist_reduce_fx="max")
+
+    def update(self, answer: Tensor, wanted: Tensor) -> None:
+        self.squared += (answer - wanted).square().sum().to(self.squared.dtype)
+        self.count += wanted.numel()
+        self.least = torch.minimum(self.least, wanted.min().to(self.least.dtype))
+        self.most = torch.maximum(self.most, wanted.max().to(self.most.dtype))
+
+    def compute(self) -> Tensor:
+        span = self.most - self.least if self.range is None else self.range
+        return 10 * torch.log10(span**2 * self.count / self.squared)

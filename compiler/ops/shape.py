@@ -28,6 +28,9 @@ from .regroup import Part, joined, regroup_code, regroup_relations, taken
 
 Sizes = Annotated[tuple[SizeSetting, ...], Field(min_length=1, max_length=32)]
 
+ONLY_MOVES = frozenset({"flatten", "unflatten", "reshape", "squeeze", "unsqueeze", "transpose", "rearrange", "cast"})
+"""Ops whose result holds each element of their operand once, in another shape or kind of number."""
+
 
 class _Shape(Op):
     """An op that moves elements and changes none."""

@@ -80,10 +80,10 @@ class Preprocessing(BaseModel):
         return y * y.new_tensor(self.answer_std) + y.new_tensor(self.answer_mean)
 
     def undo(self, x: Tensor) -> Tensor:
-        """Images [B, C, H, W] as they were before, in [0, 1]."""
+        """Inputs [B, …] as they were before: images in [0, 1], anything else in the units of the data."""
         if not self.mean:
             return x
-        return x * _channels(self.std, x) + _channels(self.mean, x)
+        return x * self._along(self.std, x) + self._along(self.mean, x)
 
     def as_pictures(self, x: Tensor) -> Tensor:
         """What a network made, [B, C, H, W] in the form of its inputs, as pictures to look at, in [0, 1]."""
@@ -93,11 +93,11 @@ class Preprocessing(BaseModel):
         """What `undo` undid."""
         if not self.mean:
             return x
-        return (x - _channels(self.mean, x)) / _channels(self.std, x)
+        return (x - self._along(self.mean, x)) / self._along(self.std, x)
 
-
-def _channels(values: tuple[float, ...], x: Tensor) -> Tensor:
-    return torch.tensor(values, device=x.device).view(1, -1, 1, 1)
+    def _along(self, values: tuple[float, ...], x: Tensor) -> Tensor:
+        """For each feature or channel, as wide as inputs are."""
+        return torch.tensor(values, device=x.device).view(-1 if self.axis == -1 else (1, -1, *(1,) * (x.ndim - 2)))
 
 
 @dataclass
