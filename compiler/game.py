@@ -130,6 +130,12 @@ class Game:
         return [n for n in graph.losses if graph[n].kind is Kind.LOSS and any(p in team for p in graph[n].over)]
 
     @property
+    def penalised(self) -> bool:
+        """Is the slope of a discriminator part of its objective?"""
+        objectives = [pair.objective for pair in self.pairs]
+        return any(o.r1 or (isinstance(o, Wasserstein) and o.gradient_penalty) for o in objectives)
+
+    @property
     def critic_steps(self) -> int:
         """Steps of the discriminators for one of the generators."""
         return max((pair.objective.critic_steps for pair in self.pairs), default=1)

@@ -160,12 +160,15 @@ class ImagePool:
 
     def query(self, images):
         found = []
+        late = len(images) - min(len(images), self.size - len(self.images))
+        chances, places = iter(torch.rand(late)), iter(torch.randint(self.size, (late,)))
         for image in images.split(1):
             if len(self.images) < self.size:
                 self.images.append(image)
                 found.append(image)
-            elif float(torch.rand(())) < 0.5:
-                at = int(torch.randint(self.size, ()))
+                continue
+            chance, at = float(next(chances)), int(next(places))
+            if chance < 0.5:
                 found.append(self.images[at])
                 self.images[at] = image
             else:

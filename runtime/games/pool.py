@@ -23,21 +23,20 @@ class Pools:
             return made
         sizes = [*self.sizes, *[0] * (len(made) - len(self.sizes))]
         pairs = enumerate(zip(made, sizes, strict=True))
-        return tuple(self._mixed(str(i), x, size) if size else x for i, (x, size) in pairs)
+        return tuple(self._mixed(str(i), x.detach(), size) if size else x for i, (x, size) in pairs)
 
     def _mixed(self, key: str, made: Tensor, size: int) -> Tensor:
         """Each example is kept while there is room; later half of them change places with one that was kept."""
-        made = made.detach()
         pool = self.kept.get(key, made[:0])
         room = min(size - len(pool), len(made))
-        pool = torch.cat([pool, made[:room]]) if room else pool
+        if room:
+            pool = self.kept[key] = torch.cat([pool, made[:room]])
+        late = len(made) - room
+        chances, places = torch.rand(late).tolist(), torch.randint(len(pool), (late,)).tolist()
         shown = made.clone()
-        for i in range(room, len(made)):
-            if float(torch.rand(())) < 0.5:
-                at = int(torch.randint(len(pool), ()))
-                shown[i] = pool[at]
-                pool[at] = made[i]
-        self.kept[key] = pool
+        for i, chance, at in zip(range(room, len(made)), chances, places, strict=True):
+            if chance < 0.5:
+                shown[i], pool[at] = pool[at], made[i]
         return shown
 
     def restore(self, states: dict[str, Tensor], device: torch.device) -> None:
