@@ -84,6 +84,8 @@ class Quantities:
             "bottleneck": self._bottleneck,
             "gradient_path": self._gradient_path,
             "identity_path": self._identity_path,
+            "params": lambda call: self._of_player(call, "parameters"),
+            "flops": lambda call: self._of_player(call, "flops"),
         }
 
     @cached_property
@@ -98,7 +100,7 @@ class Quantities:
 
     @property
     def names(self) -> list[str]:
-        return [*self.plain, *self.of_values]
+        return list(dict.fromkeys([*self.plain, *self.of_values]))
 
     def count(self, name: str, span: Span) -> Any:
         """A quantity of the whole network."""
@@ -111,6 +113,19 @@ class Quantities:
         if self.given:
             raise _OfTheNetwork
         return self.of_values[name](call)
+
+    def _of_player(self, call: ast.Call, what: str) -> Any:
+        """An amount of one player of a game: what it owns, or one pass through it."""
+        from .players import share
+
+        name, game = call.function.span.text, self.program.game
+        if game is None:
+            raise error("A0604", f"`{name}` is asked of the whole network: write `{name}`", call.span)
+        first = call.arguments[0].value if len(call.arguments) == 1 else None
+        if not isinstance(first, ast.Name) or first.text not in game.players:
+            known = ", ".join(f"`{name}({player})`" for player in game.players)
+            raise error("A0604", f"`{name}` is asked of the whole game, or of a player", call.span, help=known)
+        return self._amount(getattr(share(self.program, first.text), what), name, call.span)
 
     def _amount(self, amount: int | Dim | None, what: str, span: Span) -> int | Dim:
         if amount is None:

@@ -41,7 +41,8 @@ class Cost:
     """What a program's main graph costs (parameters: its entries' too), each figure counted when it is asked for.
     Symbolic amounts are polynomials over the sizes that the caller chooses, None when they are too long to write down.
 
-    parameters: trained elements of all that outputs and entries use; loss_parameters: of what only losses reach.
+    parameters: trained elements of all that outputs and entries use (of a game, of all players); loss_parameters: of
+    what only losses reach.
     flops: of one forward pass, two a multiply-add, products and convolutions only, as torch.utils.flop_counter counts.
     memory: bytes of every result of every op (float32), as training keeps them. A scan costs what its cell does, at
     each step; its parameters count once.
@@ -60,7 +61,9 @@ class Cost:
 
     @cached_property
     def _lost(self) -> Owned:
-        return self._counter.only_for_losses(self._program) if self._program is not None else Owned()
+        if self._program is None or self._program.game is not None:
+            return Owned()
+        return self._counter.only_for_losses(self._program)
 
     @cached_property
     def _roots(self) -> set[int]:

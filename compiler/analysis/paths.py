@@ -15,6 +15,7 @@ from ..ops.base import Glyph, Op
 from ..source import Span
 from .alike import Alike
 from .cost import is_weight_layer
+from .gradients import STOPS
 from .labels import beneath, label
 from .through_time import rounds, states_of
 
@@ -174,15 +175,12 @@ def _sum(left: Cost, right: Cost) -> Cost:
     return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
-_ROUNDED = frozenset({"stop_gradient", "floor", "round", "sign", "floordiv", "argmax", "one_hot"})
-
-
 def _of_gradients(passage: Passage) -> Price | None:
     """A layer with a weight matrix costs one; what has no gradient can't be passed."""
     graph, number = passage.graph, passage.number
     node = graph[number]
     assert node.op is not None
-    if node.op.name in _ROUNDED or all(t.dtype != "float" for t in node.types):
+    if node.op.name in STOPS or all(t.dtype != "float" for t in node.types):
         return None
     if _may_weigh(node.op) and is_weight_layer(node.op, node.op.weights(graph.operand_types(number))):
         return Price((1,), "layer with weights")

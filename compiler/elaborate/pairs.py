@@ -48,8 +48,30 @@ def declare_pair(s: ast.PairStmt, body: Body) -> None:
         )
     real, made = (body.tensor(body.eval(e), e.span) for e in s.on)
     _comparable(s, real, made, body)
+    _beside_others(s, objective, real, made, body)
     judge = _Judge(s, body, body.names[second])
     body.game.pairs.append(_Played(s, body, first, second, objective, judge).losses(real, made))
+
+
+def _beside_others(s: ast.PairStmt, objective: Objective, real: Tensor, made: Tensor, body: Body) -> None:
+    """Can a pair stand beside those before it?"""
+    assert body.game is not None
+    players = s.first.text, s.second.text
+    for other in body.game.pairs:
+        labels = [Label(other.span, "the other pair")] if other.span is not None else []
+        if (other.generator, other.discriminator, other.real, other.made) == (*players, real.ref, made.ref):
+            message = f"`{players[0]}` plays against `{players[1]}` over the same tensors twice"
+            help = "leave one out; a loss that counts more is written `loss … weight 2 over …`"
+            raise error("A0551", message, s.span, labels=labels, help=help)
+        steps = other.objective.critic_steps, objective.critic_steps
+        if steps[0] != steps[1]:
+            raise error(
+                "A0553",
+                f"discriminators step together: `critic_steps` can't be {steps[0]} in one pair, {steps[1]} in another",
+                s.objective.span,
+                labels=labels,
+                help="give every pair the same `critic_steps`",
+            )
 
 
 def _no_game(what: str, span: Span) -> Exception:
@@ -83,7 +105,9 @@ def _player(name: ast.Ident, role: str, body: Body) -> str:
     if found.role != role:
         labels = [Label(found.span, "declared here")] if found.span else []
         help = "a pair names the generator first: `pair G vs D on (real, fake) by …`"
-        raise error("A0551", f"`{name.text}` is a {found.role}, and a {role} stands here", name.span, labels, help=help)
+        raise error(
+            "A0551", f"`{name.text}` is a {found.role}, and a {role} stands here", name.span, labels=labels, help=help
+        )
     return name.text
 
 
@@ -120,16 +144,21 @@ class _Judge:
     def __call__(self, x: Tensor) -> Tensor:
         extra = self.body.named_data(self.s.extra, "with")
         found = self.body.through(self.module, [x], self.s.span, extra)
-        if not isinstance(found, Tensor) or found.type.dtype != "float":
-            help = "a discriminator has one output: a score for each example, or for each patch of it"
-            what = found.type if isinstance(found, Tensor) else describe(found)
-            raise error(
-                "A0558",
-                f"`{self.module.path}` should give one tensor of scores, found {what}",
-                self.s.second.span,
-                help=help,
-            )
-        return found
+        if isinstance(found, Tensor) and found.type.dtype == "float" and _one_each(found, x):
+            return found
+        raise error(
+            "A0558",
+            f"`{self.module.path}` gives {found.type if isinstance(found, Tensor) else describe(found)}, and is to "
+            f"give scores of {x.type}",
+            self.s.second.span,
+            labels=[Label(self.module.span, "declared here")],
+            help="a discriminator has one output: a number for each example, or for each patch of each",
+        )
+
+
+def _one_each(scores: Tensor, x: Tensor) -> bool:
+    """Is there a score for each example?"""
+    return bool(scores.type.rank) and compare(scores.type.shape[0], x.type.shape[0]) is not Verdict.REFUTED
 
 
 @dataclass
@@ -288,7 +317,7 @@ def _made_alone(graph: Graph, output: int) -> Graph:
     """What makes an output of a game, as a program of its own over the same weights: noise, and what it reads of the
     data."""
     alone = Graph(graph[output].name, "entry", modules=graph.modules, weights=graph.weights, span=graph[output].span)
-    needed, placed = graph.needed([output]), {}
+    needed, placed = graph.needed([output]), dict[int, int]()
     for number in graph.order():
         if number in needed:
             operands = [Ref(placed[ref.node], ref.result) for ref in graph.operands(number)]

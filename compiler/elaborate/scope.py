@@ -312,6 +312,15 @@ def resolve_configuration(session: Session, target: Global, recipe: Recipe, span
             raise error(
                 "A0519", f"`{item.name.text}` must configure a network, found {describe(base)}", item.value.span
             )
+        made = base.target.item
+        if "adversarial" in (item.kind, made.kind) and item.kind != made.kind:
+            help = f"write `{made.kind} {item.name.text} = …`"
+            raise error(
+                "A0519",
+                f"`{item.name.text}` is a {_SAID[item.kind]}, and configures a {_SAID[made.kind]}",
+                item.value.span,
+                help=help,
+            )
         merged = {**dict(base.kwargs), **dict(recipe.kwargs)}
         args = recipe.args or base.args
         if not recipe.args and isinstance(base.target.item, ast.Definition):
@@ -320,6 +329,9 @@ def resolve_configuration(session: Session, target: Global, recipe: Recipe, span
             args = () if len(base.args) <= len(known) else base.args
         target, recipe = base.target, Recipe(base.target, args, tuple(merged.items()), span)
     return target, recipe
+
+
+_SAID = {"adversarial": "game", "network": "network", "block": "block"}
 
 
 def axis_name(a: ast.AxisDecl) -> ast.Name:
