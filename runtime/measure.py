@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,8 @@ from .seeding import fixed_noise
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from .health import Watched
 
 
 class Trainee(nn.Module):
@@ -43,7 +46,14 @@ class Trainee(nn.Module):
 
 
 def measure(
-    trainee: nn.Module, feed: Feed, task: Task, names: Sequence[str], *, inputs: int, fabric: Fabric
+    trainee: nn.Module,
+    feed: Feed,
+    task: Task,
+    names: Sequence[str],
+    *,
+    inputs: int,
+    fabric: Fabric,
+    watched: Watched | None = None,
 ) -> dict[str, float]:
     """The mean loss (each term too, when there are several) and the metrics. `inputs`: how many tensors come first.
 
@@ -59,7 +69,8 @@ def measure(
     with torch.no_grad(), fabric.autocast(), fixed_noise(feed.device):
         for batch in feed.epoch(0):
             batch = carried.into(batch)
-            outputs, losses, total = trainee(*batch)
+            with nullcontext() if watched is None else watched.batch(batch):
+                outputs, losses, total = trainee(*batch)
             carried.keep(outputs)
             size = _counted(batch, inputs, task)
             if size == 0:

@@ -118,7 +118,8 @@ def place(frame: FrameType, line: int, instruction: int) -> tuple[Step, ...]:
 def _element(frame: Mapping[str, Any]) -> tuple[Step, ...]:
     """Of a generated class that is an nn.Sequential, the element that is running."""
     owner = frame.get("self")
-    emitted: Emitted | None = getattr(type(owner).__init__, "__globals__", {}).get(_EMITTED)
+    kind: Any = type(owner)
+    emitted: Emitted | None = getattr(kind.__init__, "__globals__", {}).get(_EMITTED)
     if owner is None or emitted is None:
         return ()
     running = [i for i, module in enumerate(owner) if module is frame.get("module")]

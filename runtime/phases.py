@@ -64,6 +64,7 @@ class Phase:
         self.trainee, self.optimizer = learner.compiled, self.raw_optimizer
         if learner.wrapped:
             self.trainee, self.optimizer = learner.fabric.setup(learner.compiled, self.raw_optimizer)
+        self.watch: Callable[[list[nn.Parameter]], None] | None = None  # is shown what has a gradient, before an update
         self.augment = augmenter(plan.augment) if plan.augment else None
         balanced = plan.sampler == "balanced"
         whole = self.augment is not None
@@ -92,7 +93,9 @@ class Phase:
             fabric.backward(loss)
 
     def clip(self, learning: list[nn.Parameter]) -> None:
-        """Bounds the norm of these parameters' gradient, where the plan says so."""
+        """Bounds the norm of these parameters' gradient, where the plan says so; it is watched as it was before."""
+        if self.watch is not None:
+            self.watch(learning)
         bound = self.plan.clip
         if bound is None:
             return
@@ -141,7 +144,8 @@ def make_learner(
         import torch
 
         compiled = torch.compile(trainee)
-    return Learner(module, named, trainee, compiled, fabric, plan.precision == "fp16" or fabric.world_size > 1)
+    several = fabric.world_size > 1 and not hasattr(module, "play")  # the sides of a game average their own gradients
+    return Learner(module, named, trainee, compiled, fabric, plan.precision == "fp16" or several)
 
 
 def _resting(module: nn.Module, freeze: Freeze) -> list[nn.Module]:

@@ -24,6 +24,33 @@ class PhaseReport(BaseModel):
     rates: list[tuple[float, int]] = Field(description="Each learning rate, and how many numbers had it.")
 
 
+class AlarmReport(BaseModel):
+    """A sign that the run went wrong, when it started."""
+
+    code: str = Field(description="Its code: `archc explain` says what it means.")
+    epoch: int = Field(description="The epoch, counted from 1, after which it was said.")
+    message: str = Field(description="What was seen.")
+    place: dict[str, Any] | None = Field(description="Where in the spec: file, line, column; null where nowhere.")
+
+
+class LatentReport(BaseModel):
+    """A latent of a variational model over the validation part."""
+
+    dimensions: int = Field(description="How many dimensions it has.")
+    active: int = Field(description="How many are active: their posterior mean varies by more than 0.01 over examples.")
+    kl: float = Field(description="KL from the standard normal distribution, mean over examples, in nats.")
+    kl_by_dimension: list[float] = Field(description="The same for each dimension, the first 4096 of them.")
+    variances: list[float] = Field(description="Variance over examples of each dimension's posterior mean.")
+
+
+class HealthReport(BaseModel):
+    """How the network was after its last epoch."""
+
+    gradients: dict[str, float] = Field(description="Root mean square of the gradient in each layer, last update.")
+    dead: dict[str, float] = Field(description="Share of units that are zero for every example seen, by layer.")
+    latents: list[LatentReport] = Field(default_factory=list, description="Latents, in the order of the network.")
+
+
 class Report(BaseModel):
     """The outcome of `fit`. Written as JSON beside the weights."""
 
@@ -44,6 +71,8 @@ class Report(BaseModel):
     phases: list[PhaseReport] = Field(default_factory=list, description="The phases, in order.")
     files: list[str] = Field(description="What was written.")
     warnings: list[str] = Field(default_factory=list, description="What looked odd before training began.")
+    health: HealthReport | None = Field(None, description="Gradients, dead units and latents after the last epoch.")
+    alarms: list[AlarmReport] = Field(default_factory=list, description="Signs that it went wrong, each once.")
 
 
 def table(report: Report) -> Table:
@@ -92,13 +121,17 @@ def draw_curves(report: Report, path: Path) -> None:
     if not history:
         return
     epochs = [int(row["epoch"]) for row in history]
-    metrics = [key for key in history[-1] if key not in ("epoch", "phase", "lr", "loss", "validation loss")]
+    metrics = [key for key in history[-1] if key.startswith("validation ") and key != "validation loss"]
     panels = ["loss", *metrics[:1], "lr"]
     figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         lines: list[tuple[str, str, str]] = {
-            "loss": [("loss", "train", _TRAIN), ("validation loss", "validation", _VALIDATION)],
+            "loss": [
+                ("loss", "train", _TRAIN),
+                ("validation loss", "validation", _VALIDATION),
+                ("discriminator loss", "discriminator", _MUTED),
+            ],
             "lr": [("lr", "", _MUTED)],
         }.get(panel, [(panel, "validation", _VALIDATION)])
         for key, label, colour in lines:

@@ -1,0 +1,96 @@
+"""The steps of an epoch once more, carefully: to stop at the batch that spoilt a run, before its update."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..recurrence import using
+from ..seeding import random_state, restore_random_state
+from .blame import Fault, Tracer
+
+if TYPE_CHECKING:
+    from ..carry import Carried
+    from ..data.feed import Feed
+    from ..measure import Trainee
+    from ..phases import Phase
+    from ..steps import Batch, Steps
+
+
+class Spoilt(Exception):
+    """A batch whose values or gradients are not finite. fault: what made them, as far as was seen."""
+
+    def __init__(self, fault: Fault | None = None) -> None:
+        super().__init__()
+        self.fault = fault
+
+
+class CarefulSteps:
+    """Other steps, looked at one by one. A batch that spoils something is run again under a tracer, with the weights
+    and the random numbers that it met, and ends in `Spoilt`."""
+
+    def __init__(self, steps: Steps, phase: Phase, carried: Carried) -> None:
+        self.steps, self.phase, self.carried = steps, phase, carried
+        self.scaled = phase.plan.precision == "fp16"  # its gradients overflow now and then, and are then passed over
+
+    def begin(self) -> None:
+        self.steps.begin()
+
+    def learn(self, batch: Batch, group: int, closes: bool, update: int) -> dict[str, Tensor]:
+        values, generators = random_state()
+        states = dict(self.carried.states)
+        self.phase.watch = None if self.scaled else _refuse
+        try:
+            found = self.steps.learn(batch, group, closes, update)
+            if not all(bool(torch.isfinite(value).all()) for value in found.values()):
+                raise Spoilt
+            if not closes and not self.scaled:
+                _refuse(self.phase.learning)
+            return found
+        except Spoilt:
+            restore_random_state(values, generators)
+            self.carried.states = states
+            raise Spoilt(self._trace(batch, group, closes, update)) from None
+        finally:
+            self.phase.watch = None
+
+    def _trace(self, batch: Batch, group: int, closes: bool, update: int) -> Fault | None:
+        for parameter in self.phase.learning:
+            parameter.grad = None  # what former batches of the group left
+        tracer = Tracer(self.phase.learner.module)
+        found: dict[str, Tensor] = {}
+        try:
+            with using("plain"), torch.compiler.set_stance("force_eager"), tracer:
+                found = self.steps.learn(batch, group, closes, update)
+        except Spoilt:
+            pass
+        return tracer.fault(*found.values())
+
+
+def _refuse(learning: list[nn.Parameter]) -> None:
+    """Ends in Spoilt where a gradient is not finite."""
+    gradients = [p.grad for p in learning if p.grad is not None]
+    if gradients and not bool(torch.stack([torch.isfinite(g).all() for g in gradients]).all()):
+        raise Spoilt
+
+
+def measured_fault(trainee: Trainee, feed: Feed, carried: Carried, context: Any) -> Fault | None:
+    """What made the loss of a part of the data infinite or NaN; None where nothing does. context: of mixed
+    precision."""
+    trainee.eval()
+    try:
+        with torch.no_grad(), context:
+            for batch in feed.epoch(0):
+                whole = carried.into(batch)
+                outputs, _, total = trainee(*whole)
+                carried.keep(outputs)
+                if not bool(torch.isfinite(total).all()):
+                    tracer = Tracer(trainee.module)
+                    with using("plain"), tracer:
+                        total = trainee(*whole)[2]
+                    return tracer.fault(total)
+    finally:
+        trainee.train()
+    return None
