@@ -33,8 +33,6 @@ def load_images(path: Path, form: Form, corrupt: str, span: Span | None, *, clas
         raise _no_images(path, span)
     origin = f'images("{path.name}/")'
     good, notes = scan(found, origin, form, corrupt, span)
-    if not good:
-        raise _no_images(path, span)
     sorts = sorted({file.relative_to(path).parts[0] for file in found})
     labels = None
     if classes or all(file.parent != path for file in found):
@@ -65,9 +63,10 @@ def load_unpaired(
     notes = []
     for path in paths:
         _check_folder(path, span)
-        good, said = scan(find_images(path), f'"{path.name}/"', form, corrupt, span)
-        if not good:
+        found = find_images(path)
+        if not found:
             raise _no_images(path, span)
+        good, said = scan(found, f'"{path.name}/"', form, corrupt, span)
         sets.append(good)
         notes += said
     names = [path.name for path in paths]

@@ -151,12 +151,13 @@ def _deep(image: PILImage) -> PILImage:
     return Image.fromarray((pixels / top * 255).clip(0, 255).astype(np.uint8), "L")
 
 
-def unreadable(bad: Sequence[Unreadable], span: Span | None, of: int = 1) -> NoReturn:
-    """Raises the error that names pictures, of so many that were looked at."""
+def unreadable(bad: Sequence[Unreadable], span: Span | None, of: int | None = None) -> NoReturn:
+    """Raises the error that names pictures; `of` so many, where all of a folder were looked at."""
     message = f'"{bad[0].place}" can\'t be read as an image: {bad[0].short}'
-    if len(bad) > 1:
+    if of is not None and len(bad) > 1:
         message = f"{len(bad):,} of {of:,} files can't be read as images: {named(bad)}"
-    help = "repair it or take it out" + ("" if span is None else ', or write `corrupt="skip"`')
+    others = span is not None and len(bad) != of
+    help = "repair it or take it out" + (', or write `corrupt="skip"`' if others else "")
     raise error("A1015", message, span, help=help)
 
 

@@ -53,11 +53,11 @@ def scan(
     """The files that are pictures, and what there is to say of them, once.
 
     corrupt: `refuse` looks at headers, and raises A1015 with all that can't be read; `skip` reads every file whole, and
-    leaves those out (A1062, a warning). A1060 notes that pictures differ."""
+    leaves those out (A1062, a warning), unless none are left. A1060 notes that pictures differ."""
     looks = list(_looks(paths, whole=corrupt == "skip"))
     bad = [Unreadable(str(look.path), look.problem) for look in looks if look.problem]
     notes: list[Diagnostic] = []
-    if bad and corrupt == "refuse":
+    if bad and (corrupt == "refuse" or len(bad) == len(looks)):
         unreadable(bad, span, of=len(paths))
     if bad:
         message = f"{len(bad):,} of the {len(paths):,} images of {origin} can't be read and are left out: {named(bad)}"
