@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from .declared import Declared
 from .elaborate.indices import FUNCTIONS
 from .elaborate.values import show
+from .game import OBJECTIVES, Objective
 from .initialisers import read as read_init
 from .ops import get
 from .ops.base import Code, Init, Op
@@ -98,11 +100,11 @@ _TAGGED: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def settings_of(op: Op) -> dict[str, Any]:
-    """The settings in which an op differs from its defaults, as JSON data."""
+def settings_of(made: Declared) -> dict[str, Any]:
+    """The settings in which an op or an objective differs from its defaults, as JSON data."""
     found = {}
-    for name, info in type(op).model_fields.items():
-        value = getattr(op, name)
+    for name, info in type(made).model_fields.items():
+        value = getattr(made, name)
         default = info.default
         if info.is_required() or type(value) is not type(default) or value != default:
             found[name] = encode(value)
@@ -120,6 +122,23 @@ def make_op(name: str, settings: dict[str, Any]) -> Op:
         raise
     except (ValueError, TypeError) as failure:
         raise Undecodable(f"op `{name}` refuses its settings: {str(failure)[:300]}") from failure
+
+
+def make_objective(name: str, settings: dict[str, Any]) -> Objective:
+    """The objective of that name with these settings. Raises Undecodable."""
+    kind = OBJECTIVES.get(name)
+    if kind is None:
+        raise Undecodable(f"there is no objective `{name[:80]}`")
+    try:
+        made = kind(**{key: decode(value) for key, value in settings.items()})
+    except Undecodable:
+        raise
+    except (ValueError, TypeError) as failure:
+        raise Undecodable(f"objective `{name}` refuses its settings: {str(failure)[:300]}") from failure
+    problem = made.problem()
+    if problem:
+        raise Undecodable(f"objective `{name}` {problem}")
+    return made
 
 
 # All that the code of a fixed tensor is ever made of: whoever writes another text into a file gets no code from it.

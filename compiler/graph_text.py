@@ -152,6 +152,7 @@ def _extras(node: NodeModel) -> list[tuple[str, Any, Any]]:
         ("passing", node.bindings, {}),
         ("level", node.level, ""),
         ("times", node.loss_weight, 1.0),
+        ("players", list(node.over), []),
         ("over", node.scan.model_dump(mode="json", exclude_defaults=True) if node.scan else None, None),
     ]
 
@@ -186,6 +187,7 @@ _FIELDS = {
     "passing": "bindings",
     "level": "level",
     "times": "loss_weight",
+    "players": "over",
     "over": "scan",
 }
 

@@ -40,6 +40,8 @@ def verify(program: Program | Graph, *, spans: bool = False) -> None:
             if id(graph) not in done:
                 done.add(id(graph))
                 problems += (f"{graph.kind} {graph.name}: {problem}" for problem in _problems(graph, spans))
+    if isinstance(program, Program) and not problems:
+        problems += _game(program)
     if problems:
         raise BrokenGraph(problems)
 
@@ -83,6 +85,30 @@ def _problems(graph: Graph, spans: bool) -> Iterator[str]:
     for check, _ in graph.checks:
         if check.test not in _TESTS:
             yield f"a check asks for `{check.test}`"
+
+
+def _game(program: Program) -> Iterator[str]:
+    """Losses are those of players of one side, pairs play over what there is; in a network no loss is a player's."""
+    game, graph = program.game, program.graph
+    if game is None:
+        yield from (
+            f"loss %{n} is over {list(graph[n].over)}, and there is no game" for n in graph.losses if graph[n].over
+        )
+        return
+    for name, player in game.players.items():
+        if name != player.name or player.role not in ("generator", "discriminator"):
+            yield f"player `{name}` is called `{player.name}`, a {player.role}"
+    for n in graph.losses:
+        roles = {game.players[name].role if name in game.players else None for name in graph[n].over}
+        if len(roles) != 1 or None in roles:
+            yield f"loss %{n} is over {list(graph[n].over)}, which are no players of one side"
+    for pair in game.pairs:
+        for name, role in ((pair.generator, "generator"), (pair.discriminator, "discriminator")):
+            if name not in game.players or game.players[name].role != role:
+                yield f"a pair names `{name}`, which is no {role}"
+        for ref in (pair.real, pair.made, *pair.scores):
+            if not _exists(graph, ref) or graph.type(ref).dtype != "float":
+                yield f"a pair plays over {ref}, which is no tensor of real numbers"
 
 
 def _structure(graph: Graph) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from archlang.compiler import ops
@@ -20,11 +21,12 @@ from archlang.compiler.encoding import (
     settings_of,
 )
 from archlang.compiler.frontend import compile_program
-from archlang.compiler.graph import Instance
+from archlang.compiler.game import Player
+from archlang.compiler.graph import Instance, Ref
 from archlang.compiler.graph_text import parse_graph, print_graph, same
 from archlang.compiler.ops.base import Init
 from archlang.compiler.source import Source
-from archlang.compiler.verify import verify
+from archlang.compiler.verify import BrokenGraph, verify
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,13 +72,32 @@ network Tied(vocab: int = 50) {
   entry again { input z: [B, 8]  output z -> E }
 }
 """
+GAME = """
+block Gen { input z: [B, L]  output z -> fc: linear(4) }
+block Dis { input x: [B, L]  output x -> fc: linear(1) }
+adversarial Play {
+  input real: [B, 4]
+  sample z ~ normal(0, 1): [B, 3]
+  generator E = linear(5)
+  generator G = Gen
+  discriminator D = Dis
+  discriminator C = Dis
+  code = z -> E
+  fake = code -> G
+  pair G vs D on (real, fake) by wasserstein(gradient_penalty=10, critic_steps=2)
+  pair G vs C on (real, fake) by hinge(r1=0.5, pool=50, critic_steps=2)
+  loss near weight 0.5 over E, G = (fake, real) -> l1
+  output code
+}
+"""
 
 
 def programs():
-    return {name: compile_program(Source(text)) for name, text in (("resnet", RESNET), ("shared", SHARED))}
+    texts = {"resnet": RESNET, "shared": SHARED, "game": GAME}
+    return {name: compile_program(Source(text)) for name, text in texts.items()}
 
 
-@pytest.fixture(scope="module", params=["resnet", "shared"])
+@pytest.fixture(scope="module", params=["resnet", "shared", "game"])
 def program(request):
     return programs()[request.param]
 
@@ -104,6 +125,61 @@ def test_json_reads_back_to_the_same_program(program):
     assert all(entry.modules is again.graph.modules for entry in again.entries.values())
     assert (again.name, again.parameters.keys()) == (program.name, program.parameters.keys())
     assert [key for key, _ in again.graph.state()] == [key for key, _ in program.graph.state()]
+    assert to_json(again) == re.sub(r', "line": \d+', "", to_json(program))
+
+
+def test_json_has_the_game():
+    program = programs()["game"]
+    data = as_data(program)["game"]
+    assert [(p["name"], p["role"]) for p in data["players"]] == [
+        ("E", "generator"), ("G", "generator"), ("D", "discriminator"), ("C", "discriminator"),
+    ]  # fmt: skip
+    assert [(p["objective"], p["settings"]) for p in data["pairs"]] == [
+        ("wasserstein", {"critic_steps": 2, "gradient_penalty": 10}),
+        ("hinge", {"critic_steps": 2, "pool": 50, "r1": 0.5}),
+    ]
+    again = from_json(to_json(program)).game
+    assert again.players.keys() == program.game.players.keys()
+    assert [replace(pair, span=None) for pair in program.game.pairs] == again.pairs
+    assert again.losses(program.graph, "generator") == program.game.losses(program.graph, "generator")
+
+
+def changed_game(change):
+    program = programs()["game"]
+    change(program, program.game)
+    return program
+
+
+def over(number, *players):
+    def change(program, _):
+        node = program.graph[program.graph.losses[number]]
+        program.graph.nx.nodes[program.graph.losses[number]]["node"] = replace(node, over=players)
+
+    return change
+
+
+def other_pair(**values):
+    return lambda _, game: game.pairs.__setitem__(0, replace(game.pairs[0], **values))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (over(0), "which are no players of one side"),
+        (over(0, "G", "D"), "which are no players of one side"),
+        (over(0, "Nobody"), "which are no players of one side"),
+        (lambda program, _: setattr(program, "game", None), "there is no game"),
+        (lambda _, game: game.players.__setitem__("G", Player("H", "generator")), "is called `H`"),
+        (lambda _, game: game.players.__setitem__("G", Player("G", "judge")), "a judge"),
+        (other_pair(generator="D"), "`D`, which is no generator"),
+        (other_pair(discriminator="X"), "`X`, which is no discriminator"),
+        (other_pair(made=Ref(99)), "no tensor of real numbers"),
+        (other_pair(scores=(Ref(0), Ref(0, 1))), "no tensor of real numbers"),
+    ],
+)
+def test_a_broken_game_is_found(change, words):
+    with pytest.raises(BrokenGraph, match=re.escape(words)):
+        verify(changed_game(change))
 
 
 def test_forms_do_not_depend_on_the_run(program):
@@ -259,6 +335,12 @@ def set_path(path, value):
     return change
 
 
+def broken_game(path, value):
+    data = as_data(programs()["game"])
+    set_path(["game", *path], value)(data)
+    return json.dumps(data)
+
+
 def endless(data):
     """Blocks of two blocks of two blocks …: few bytes, a boundless module tree."""
     data["graphs"] = [
@@ -309,6 +391,14 @@ def deep(data):
         (broken(lambda d: d["graphs"].reverse()), "A0693"),
         (broken(lambda d: d["graphs"].append(d["graphs"][0])), "A0693"),
         (broken(deep), "A0693"),
+        (broken_game(["players", 0, "role"], "judge"), "A0692"),
+        (broken_game(["players", 1, "name"], "E"), "A0693"),
+        (broken_game(["pairs", 0, "objective"], "exec"), "A0693"),
+        (broken_game(["pairs", 0, "settings"], {"clip": -1.0}), "A0693"),
+        (broken_game(["pairs", 0, "settings"], {"clip": 1.0, "gradient_penalty": 1.0}), "A0693"),
+        (broken_game(["pairs", 0, "settings"], {"code": "x"}), "A0693"),
+        (broken_game(["pairs", 0, "made"], [99, 0]), "A0693"),
+        (broken_game(["pairs", 0, "generator"], "Nobody"), "A0693"),
     ],
 )
 def test_a_bad_file_ends_in_a_coded_message(text, code):

@@ -10,7 +10,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
-from ..encoding import Undecodable, decode, decode_code, encode, encode_code, make_op, settings_of
+from ..encoding import (
+    Undecodable,
+    decode,
+    decode_code,
+    encode,
+    encode_code,
+    make_objective,
+    make_op,
+    settings_of,
+)
+from ..game import Game, Pair, Player
 from ..graph import EdgeKind, Gated, Graph, Instance, Kind, Layer, Node, Program, Ref, Scan
 from ..initialisers import read as read_init
 from ..ops.base import Check, Code, WeightSpec
@@ -95,6 +105,7 @@ class NodeModel(_Model):
     bindings: dict[Name, Path] = {}
     level: MaybePath = ""
     loss_weight: float = 1.0
+    over: tuple[Name, ...] = ()
     scan: ScanModel | None = None
     line: int | None = None
 
@@ -136,6 +147,33 @@ class GraphModel(_Model):
     gates: tuple[GateModel, ...] = ()
 
 
+class PlayerModel(_Model):
+    """One side of a game; its weights are those at its name."""
+
+    name: Name
+    role: Literal["generator", "discriminator"]
+
+
+class PairModel(_Model):
+    """Who plays against whom over which values of the main graph, [node, result], for what. `scores`: what the
+    discriminator says of the real and of the made examples, as it learns from them."""
+
+    generator: Name
+    discriminator: Name
+    real: tuple[int, int]
+    made: tuple[int, int]
+    objective: Name
+    settings: dict[str, JsonValue] = {}
+    scores: tuple[tuple[int, int], tuple[int, int]]
+
+
+class GameModel(_Model):
+    """Who plays: losses of the main graph say whose they are (`over`)."""
+
+    players: tuple[PlayerModel, ...]
+    pairs: tuple[PairModel, ...]
+
+
 class ProgramModel(_Model):
     """A whole program. Contracts, training and checkpoint tables stay with the source text."""
 
@@ -146,6 +184,7 @@ class ProgramModel(_Model):
     source_name: str = ""
     graph: Text
     entries: dict[Name, Text] = {}
+    game: GameModel | None = None
     graphs: tuple[GraphModel, ...]
 
 
@@ -165,7 +204,26 @@ def program_model(program: Program) -> ProgramModel:
         source_name=program.source_name,
         graph=main,
         entries=entries,
+        game=_game_model(program.game) if program.game is not None else None,
         graphs=tuple(models.done),
+    )
+
+
+def _game_model(game: Game) -> GameModel:
+    return GameModel(
+        players=tuple(PlayerModel(name=p.name, role=p.role) for p in game.players.values()),
+        pairs=tuple(
+            PairModel(
+                generator=pair.generator,
+                discriminator=pair.discriminator,
+                real=(*pair.real,),
+                made=(*pair.made,),
+                objective=pair.objective.name,
+                settings=settings_of(pair.objective),
+                scores=((*pair.scores[0],), (*pair.scores[1],)),
+            )
+            for pair in game.pairs
+        ),
     )
 
 
@@ -251,6 +309,7 @@ class _Writer:
             bindings=dict(node.bindings),
             level=node.level,
             loss_weight=node.loss_weight,
+            over=node.over,
             scan=ScanModel(**node.scan._asdict()) if node.scan is not None else None,
             line=node.span.line if node.span is not None else None,
         )
@@ -282,7 +341,28 @@ def make_program(model: ProgramModel) -> Program:
     except KeyError as missing:
         raise Undecodable(f"there is no graph {missing}") from missing
     parameters = {name: decode(value) for name, value in model.parameters.items()}
-    return Program(model.name, main, entries, model.doc, parameters, source_name=model.source_name)
+    game = _make_game(model.game) if model.game is not None else None
+    return Program(model.name, main, entries, model.doc, parameters, game=game, source_name=model.source_name)
+
+
+def _make_game(model: GameModel) -> Game:
+    players = {p.name: Player(p.name, p.role) for p in model.players}
+    if len(players) != len(model.players):
+        raise Undecodable("two players have one name")
+    return Game(
+        players,
+        [
+            Pair(
+                p.generator,
+                p.discriminator,
+                Ref(*p.real),
+                Ref(*p.made),
+                make_objective(p.objective, p.settings),
+                (Ref(*p.scores[0]), Ref(*p.scores[1])),
+            )
+            for p in model.pairs
+        ],
+    )
 
 
 def make_graphs(models: tuple[GraphModel, ...]) -> dict[str, Graph]:
@@ -382,6 +462,7 @@ def _make_node(model: NodeModel, known: dict[str, Graph]) -> Node:
         tuple(model.bindings.items()),
         model.level,
         model.loss_weight,
+        model.over,
         scan=Scan(**dict(model.scan)) if model.scan is not None else None,
     )
 
