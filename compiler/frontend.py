@@ -155,14 +155,51 @@ class Frontend:
                     )
                 )
 
-    def trained(self, name: str) -> tuple[dict[str, Any], dict[str, Span]]:
-        """What the file's `train` blocks set the network's parameters to: `train ResNet18(classes=5) on …`. Blocks that
-        differ leave it open. Raises what is wrong with the arguments."""
-        found: list[tuple[dict[str, Any], dict[str, Span]]] = []
-        for train in self.scope.trains:
-            if trained_name(train) == name:
-                found.append(self.arguments(train))
-        return found[0] if found and all(values == found[0][0] for values, _ in found) else ({}, {})
+    def trained(self, target: Global, given: Mapping[str, Any]) -> Program:
+        """A network as the file's `train` blocks leave it: `train ResNet18(classes=5) on …`, and what the last phase
+        sets. Blocks that differ leave it open. `given` parameters win. Raises as `program` does, and what is wrong with
+        the arguments."""
+        blocks = [train for train in self.scope.trains if trained_name(train) == target.name]
+        found = [self.arguments(train) for train in blocks]
+        same = bool(found) and all(values == found[0][0] for values, _ in found)
+        sets = [self._last_set(train) for train in blocks]
+        values, spans = found[0] if same else ({}, {})
+        last, places = sets[0] if sets and all(one == sets[0][0] for one, _ in sets) else ({}, {})
+        return self._configured(target, {**values, **given}, {**last, **given}, {**spans, **places})
+
+    def trained_by(self, target: Global, train: ast.Train) -> Program:
+        """A network as one `train` block leaves it. Raises as `trained` does."""
+        values, spans = self.arguments(train)
+        last, places = self._last_set(train)
+        return self._configured(target, values, last, {**spans, **places})
+
+    def _last_set(self, train: ast.Train) -> tuple[dict[str, Any], dict[str, Span]]:
+        """What the last phase of a `train` block sets the network's parameters to, and where."""
+        phases = [item for item in train.body if isinstance(item, ast.Phase)]
+        values: dict[str, Any] = {}
+        spans: dict[str, Span] = {}
+        for item in phases[-1].body if phases else ():
+            for argument in item.assignments if item.key.text == "set" else ():
+                values[str(argument.name)] = Body(self.session, self.scope, Graph("train")).eval(argument.value)
+                spans[str(argument.name)] = argument.span
+        return values, spans
+
+    def _configured(
+        self, target: Global, base: Mapping[str, Any], last: Mapping[str, Any], spans: Mapping[str, Span]
+    ) -> Program:
+        program = self.program(target, {**base, **last}, spans)
+
+        def variant(changes: Mapping[str, Any]) -> Program:
+            try:
+                made = self.program(target, {**base, **changes}, spans)
+            except Poisoned:
+                self.sink.raise_if_failed()
+                raise
+            made.variant = variant
+            return made
+
+        program.variant = variant
+        return program
 
     def arguments(self, train: ast.Train) -> tuple[dict[str, Any], dict[str, Span]]:
         """The parameters that a `train` block gives its network, and where."""
@@ -215,18 +252,15 @@ def compile_program(
     front = Frontend(source, base)
     front.sink.raise_if_failed()
     program: Program | None = None
-    stated: dict[str, Any] = {}
     try:
-        target = front.choose(name)
-        stated, spans = front.trained(target.name)
-        program = front.program(target, {**stated, **(parameters or {})}, spans)
+        program = front.trained(front.choose(name), parameters or {})
     except ArchError as failure:
         front.sink.extend(failure)
     except Poisoned:
         pass
     front.sink.raise_if_failed()
     assert program is not None
-    _contracts(front, program, given=bool(parameters or stated))
+    _contracts(front, program, given=bool(parameters) or any(map(_changes, program.trains)))
     front.sink.raise_if_failed()
     return program
 
@@ -302,6 +336,12 @@ def trained_name(train: ast.Train) -> str | None:
     return target.text if isinstance(target, ast.Name) else None
 
 
+def _changes(train: ast.Train) -> bool:
+    """Does a `train` block configure its network?"""
+    sets = [s for phase in train.body if isinstance(phase, ast.Phase) for s in phase.body if s.key.text == "set"]
+    return bool(sets) or (isinstance(train.target, ast.Call) and bool(train.target.arguments))
+
+
 def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) -> None:
     if not front.scope.trains:
         return
@@ -317,10 +357,9 @@ def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) ->
             front.sink.extend(error("A0705", message, train.target.span, help=help))
             continue
         try:
-            arguments, spans = front.arguments(train)
             program = checked.programs.get(name)
-            if arguments:
-                program = front.program(networks[name], arguments, spans)
+            if _changes(train):
+                program = front.trained_by(networks[name], train)
                 _contracts(front, program, given=True)
             if program is not None:
                 for warning in contradictions(plan(train, program), program):

@@ -9,7 +9,7 @@ by path, so sharing is two nodes with one path.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -381,8 +381,9 @@ class Program:
 
     parameters: the static parameters, as resolved. pretrained: where weights are published, by name. names: tables that
     rename the keys of published weights. trains: the `train` blocks of the file that name this network. findings: what
-    came of the inductive biases that it and its blocks claim. game: its players, of an adversarial one. channels_last:
-    images and filters keep the channels of a position side by side in memory.
+    came of the inductive biases that it and its blocks claim. game: its players, of an adversarial one. variant:
+    makes the program that other values of some parameters give, as the phases of a `train` block have them.
+    channels_last: images and filters keep the channels of a position side by side in memory.
     """
 
     name: str
@@ -396,6 +397,7 @@ class Program:
     trains: list[ast.Train] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     game: Game | None = None
+    variant: Callable[[Mapping[str, Any]], Program] | None = None
     channels_last: bool = False
     source_text: str = ""
     source_name: str = ""
@@ -403,6 +405,10 @@ class Program:
 
     def input_nodes(self) -> list[int]:
         return [n for n in self.graph.inputs if self.graph[n].kind is Kind.INPUT]
+
+    def data_nodes(self) -> list[int]:
+        """The inputs that examples fill. One without axes is set by what runs the program: training fades it in."""
+        return [n for n in self.input_nodes() if self.graph[n].types[0].rank]
 
     def target_nodes(self) -> list[int]:
         return [n for n in self.graph.inputs if self.graph[n].kind is Kind.TARGET]

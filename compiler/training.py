@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, get_args
 
@@ -114,8 +114,8 @@ class _Reader(Values):
         stages = [self.made(block, phase) for phase in phases] if phases else [self.made(block)]
         found = [stage for stage in stages if stage is not None]
         if len(found) == len(stages):
-            for stage in found:
-                self.attempt(partial(self.checked, stage))
+            for stage, program in zip(found, stage_programs(self.program, found), strict=True):
+                self.attempt(partial(self.checked, stage, program))
             for problem in check_block(found[0], self.program, known=bool(said)):
                 self.sink.add(problem)
         self.sink.raise_if_failed()
@@ -131,8 +131,7 @@ class _Reader(Values):
             raise error("A1005", f"`{found.kind}` {problem}", e.span)  # type: ignore[attr-defined]
         return found
 
-    def checked(self, stage: TrainPlan) -> None:
-        program = configured(self.program, stage)
+    def checked(self, stage: TrainPlan, program: Program) -> None:
         for problem in check_stage(stage, program, Tree(program)):
             self.sink.add(problem)
         if stage.early_stop is not None and stage.early_stop.metric not in (None, "loss"):
@@ -345,12 +344,18 @@ class _Reader(Values):
         found[path] = float(value)
 
 
-def configured(program: Program, stage: TrainPlan) -> Program:
-    """The program as a phase has it. Raises what is wrong with it in that form."""
-    changes = dict(stage.set)
-    if program.variant is None or all(program.parameters.get(name) == value for name, value in changes.items()):
-        return program
-    return program.variant(changes)
+def stage_programs(program: Program, stages: Iterable[TrainPlan]) -> list[Program]:
+    """The program as each phase has it; the same object where they agree. Raises what is wrong with one."""
+    stages, known = list(stages), [program]
+    if program.variant is None or not any(stage.set for stage in stages):
+        return [program] * len(stages)
+    found = []
+    for stage in stages:
+        made = program.variant(dict(stage.set))
+        same = next((one for one in known if one.parameters == made.parameters), made)
+        known = known if same in known else [*known, same]
+        found.append(same)
+    return found
 
 
 def _fits(metric: str, task: Task, span: Span) -> None:
@@ -404,5 +409,8 @@ def _sample(key: str) -> str:
         "sampler": "balanced",
         "carry": "h, c",
         "init": '"weights.safetensors" except fc',
+        "ema": "0.999",
+        "set": "resolution=8",
+        "fade": "alpha=2",
     }
     return samples.get(key, "1")

@@ -91,6 +91,14 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor], *, excepted: Iterable[
                 value.copy_(tensors[key])
 
 
+def keep(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copies what the module has under the same keys in the same shapes; the rest stays fresh."""
+    with torch.no_grad():
+        for key, value in module.state_dict(keep_vars=True).items():
+            if key in tensors and tensors[key].shape == value.shape:
+                value.copy_(tensors[key])
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a checkpoint, on the CPU, and its metadata. Raises A1101 or A1102."""
     from safetensors import SafetensorError, safe_open

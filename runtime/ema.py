@@ -46,6 +46,12 @@ class Ema:
             live.copy_(kept)
             kept.copy_(before)
 
+    def keep(self, averaged: dict[str, Tensor]) -> None:
+        """Goes on from averages of the network in another configuration, where both have them."""
+        for key, kept in self.kept.items():
+            if key in averaged and averaged[key].shape == kept.shape:
+                kept.copy_(averaged[key])
+
     def restore(self, states: dict[str, Tensor]) -> None:
         """The averages of a run that was interrupted."""
         for key, kept in self.kept.items():

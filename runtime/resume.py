@@ -53,7 +53,7 @@ def save_resume(
 
 @dataclass
 class Resumed:
-    """What `save_resume` wrote, its weights in place. `finish` restores the rest once an optimizer can take it."""
+    """What `save_resume` wrote. `put` restores the weights, `finish` the rest once an optimizer can take it."""
 
     progress: dict[str, Any]
     tensors: dict[str, Tensor]
@@ -66,6 +66,12 @@ class Resumed:
         """What the last batch left to the next one."""
         return {k.removeprefix("carried."): v for k, v in self.tensors.items() if k.startswith("carried.")}
 
+    def put(self, module: nn.Module, path: Path) -> None:
+        """Restores the module's weights. Raises A1103."""
+        weights = {k.removeprefix("model."): v for k, v in self.tensors.items() if k.startswith("model.")}
+        check_keys(module, weights, path)
+        put(module, weights)
+
     def finish(self, optimizer: torch.optim.Optimizer) -> None:
         """Gives an optimizer of the same parameters its state, and brings back the generators of random numbers."""
         state = _optimizer_state(self.tensors, self.scalars)
@@ -74,8 +80,8 @@ class Resumed:
         restore_random_state(self.random, generators)
 
 
-def load_resume(path: Path, module: nn.Module, plan: TrainPlan) -> Resumed:
-    """Reads what `save_resume` wrote, and restores the module's weights. Raises A1101 to A1106."""
+def load_resume(path: Path, plan: TrainPlan) -> Resumed:
+    """Reads what `save_resume` wrote. Raises A1101 to A1106."""
     if not path.is_file():
         raise error(
             "A1105",
@@ -92,9 +98,6 @@ def load_resume(path: Path, module: nn.Module, plan: TrainPlan) -> Resumed:
     except (KeyError, TypeError, ValueError) as failure:
         raise error("A1102", f'"{path}" is damaged: {failure}', help="start anew") from None
     _same_plan(theirs, _comparable(plan), plan)
-    weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    check_keys(module, weights, path)
-    put(module, weights)
     return Resumed(progress, tensors, groups, scalars, values)
 
 

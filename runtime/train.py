@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +16,25 @@ from archlang.compiler.augmentations import Augmentation
 from archlang.compiler.diagnostics import ArchError, error, plain
 from archlang.compiler.graph import Program
 from archlang.compiler.task import TaskKind, find_task
+from archlang.compiler.training import stage_programs
 from archlang.compiler.training_plan import TrainPlan
 from torch import Tensor, nn
 
 from .carry import Carried
-from .checkpoint import load_weights, save_weights
+from .checkpoint import keep, load_weights, save_weights
 from .data import Data, Split, load
 from .data.augment import Augmenter
+from .data.fading import FadedFeed, Fades
 from .data.feed import Feed
 from .devices import make_fabric
 from .ema import Ema
 from .files import check_writable, write_text
 from .games import GameSteps, Pools
 from .games.measure import measure_game
+from .health import Alarms, CarefulSteps, Diverged, Fault, Health, Spoilt, explained, measured_fault
 from .measure import Trainee, measure
 from .metrics import better
+from .module import build
 from .phases import Phase, make_learner
 from .phases import report as phase_report
 from .progress import Board, Display
@@ -44,6 +49,8 @@ from .weighing import weighed_objective
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from rich.console import Console
+
+    from .health import Watched
 
 LAST, RESUME = "last.safetensors", "resume.safetensors"
 _TICK = 0.5  # seconds between two looks at the loss: each one waits for the device
@@ -87,11 +94,14 @@ def fit(
     plan = _changed(plan, {key: value for key, value in changes.items() if value is not None})
     fabric = make_fabric(device, plan.precision, processes, span=plan.place("precision") if precision is None else None)
     seed_all(plan.seed)
-    examples, parts, notes = load(program, plan, data)
+    first = stage_programs(program, plan.stages)[0]
+    examples, parts, notes = load(first, plan, data)
+    if first is not program:
+        module = build(first)
     built = module if isinstance(module, nn.Module) else module()
     if not resume:
         with fabric.rank_zero_first():  # one process fetches what the others then find
-            start_from(program, built, plan, init, init_except, progress=progress and fabric.is_global_zero)
+            start_from(first, built, plan, init, init_except, progress=progress and fabric.is_global_zero)
     run = _Run(
         program,
         built,
@@ -102,6 +112,7 @@ def fit(
         out=Path(out),
         compile=compile,
         metadata=metadata or {},
+        override=data,
     )
     with Display(console, progress and fabric.is_global_zero, run.epochs, run.phase.feed.steps) as display:
         for note in notes:
@@ -131,28 +142,15 @@ class _Run:
         out: Path,
         compile: bool,
         metadata: dict[str, str],
+        override: Path | None,
     ) -> None:
-        self.plan, self.fabric, self.data, self.parts, self.out = plan, fabric, data, parts, out
-        self.inputs = len(program.input_nodes())
-        self.task = find_task(program)
-        self.module = module.to(fabric.device)
-        self.metadata = {
-            "program": program.name,
-            "preprocessing": data.preprocessing.model_dump_json(),
-            "seed": str(plan.seed),
-            **metadata,
-        }
-        self.program = program
-        self.carried = Carried(data.carry)
-        self.pools = Pools(program.game, program.graph) if program.game is not None else None
-        objective = weighed_objective(program, self.module, plan, data, parts)
-        self.learner = make_learner(self.module, fabric, plan, compile=compile, objective=objective)
-        self.plain = Trainee(self.module) if objective is not None else self.learner.trainee
-        self.ema = Ema(self.module, plan.ema, program) if plan.ema is not None else None
-        held = max(plan.batch, 256) if data.tensors else plan.batch
-        self.checks = {
-            name: self._feed(name, held) for name in ("train", "validation", "test") if len(parts.part(name))
-        }
+        self.plan, self.fabric, self.out, self.compile = plan, fabric, out, compile
+        self.programs = stage_programs(program, plan.stages)
+        self.told = {"program": program.name, "seed": str(plan.seed), **metadata}
+        self.override = override
+        self.first = 0  # the epoch in which this phase began
+        self.alarms = Alarms()
+        self._configure(self.programs[0], module, data, parts)
         self.watched = plan.metric[0] if plan.metric and self.task.kind is not TaskKind.NONE else "loss"
         self.epoch = self.step = self.best_epoch = 0
         self.best: float | None = None
@@ -161,6 +159,38 @@ class _Run:
         self.history: list[dict[str, float]] = []
         self.lengths: list[int] = []  # epochs of the phases that are over
         self._enter(0)
+
+    def _configure(self, program: Program, module: nn.Module, data: Data, parts: Split) -> None:
+        """What a phase and those after it work with."""
+        self.program, self.data, self.parts = program, data, parts
+        self.inputs = len(program.input_nodes())
+        self.task = find_task(program)
+        self.module = module.to(self.fabric.device)
+        self.metadata = {**self.told, "preprocessing": data.preprocessing.model_dump_json()}
+        self.carried = Carried(data.carry)
+        self.pools = Pools(program.game, program.graph) if program.game is not None else None
+        objective = weighed_objective(program, self.module, self.plan, data, parts)
+        self.learner = make_learner(self.module, self.fabric, self.plan, compile=self.compile, objective=objective)
+        self.plain = Trainee(self.module) if objective is not None else self.learner.trainee
+        self.health = Health(program, self.learner, self.alarms)
+        self.ema = Ema(self.module, self.plan.ema, program) if self.plan.ema is not None else None
+        held = max(self.plan.batch, 256) if data.tensors else self.plan.batch
+        self.checks = {
+            name: self._feed(name, held) for name in ("train", "validation", "test") if len(parts.part(name))
+        }
+
+    def _grow(self, program: Program) -> None:
+        """Goes on with the network in another configuration: weights that both have carry over by their keys."""
+        with self.ema.used() if self.ema is not None else nullcontext():
+            averaged = {key: value.clone() for key, value in self.module.state_dict().items()}
+        before = self.module.state_dict()
+        module = build(program)
+        data, parts, _ = load(program, self.plan, self.override)
+        self._configure(program, module, data, parts)
+        keep(self.module, before)
+        self.best = self.best_loss = None  # what was best fits another configuration
+        if self.ema is not None:
+            self.ema.keep(averaged)
 
     @property
     def epochs(self) -> int:
@@ -174,7 +204,10 @@ class _Run:
         self.updates = self.waited = 0
         self.stop_best: float | None = None
         self.stopped = False
-        self.phase = Phase(self.plan.stages[number], self.learner, self._feed, self._augmenter)
+        if self.programs[number] is not self.program:
+            self._grow(self.programs[number])
+        stage = self.plan.stages[number]
+        self.phase = Phase(stage, self.learner, partial(self._feed, fades=stage.fade), self._augmenter)
         self.steps = self._steps()
 
     def _steps(self) -> Steps:
@@ -191,13 +224,16 @@ class _Run:
             prep,
             size=size,
             classes=self.task.classes or 0,
-            target=self.inputs + self.task.target,
+            target=len(self.program.data_nodes()) + self.task.target,
             images=self.data.domains,
         )
 
-    def _feed(self, part: str, batch: int, **how: Any) -> Feed:
+    def _feed(self, part: str, batch: int, fades: Fades = (), **how: Any) -> Feed:
         workers = self.plan.workers
-        return Feed(
+        return FadedFeed(
+            self.program,
+            self.first,
+            fades,
             self.data,
             self.parts.part(part),
             batch,
@@ -218,12 +254,16 @@ class _Run:
         if zero:
             check_writable(self.out)
         if resume:
-            self._restore(load_resume(self.out / RESUME, self.module, self.plan))
+            self._restore(load_resume(self.out / RESUME, self.plan))
+        else:
+            self._save_state()  # a run that fails at once is run again from here, to see why
         if self.fabric.global_rank:  # every process draws noise of its own
             seed_all(hash((self.plan.seed, self.fabric.global_rank, self.updates)) % 2**32)
         board = Board(self.out / "logs", zero)
         try:
             self._all(display, signals, board)
+        except Diverged as failure:
+            raise self._explained(failure, display, signals) from None
         except torch.cuda.OutOfMemoryError:
             raise error(
                 "A1041",
@@ -256,9 +296,13 @@ class _Run:
                 self._epoch_ended(display, board)
             if self.number + 1 == len(self.plan.stages):
                 return
-            self.lengths.append(self.epoch - self.first)
-            self._enter(self.number + 1)
+            self._go_on()
             display.total(self.epochs, self.phase.feed.steps)
+
+    def _go_on(self) -> None:
+        """To the next phase."""
+        self.lengths.append(self.epoch - self.first)
+        self._enter(self.number + 1)
 
     def _epoch(self, display: Display, signals: Signals) -> None:
         """The rest of an epoch, from `self.step` on."""
@@ -275,6 +319,7 @@ class _Run:
             if phase.augment is not None:
                 batch = phase.augment(batch)
             closes = (step + 1) % accumulate == 0 or step + 1 == steps
+            self.health.watch(phase, steps - step - 1)
             found = self.steps.learn(batch, accumulate if step < last else steps - last, closes, self.updates)
             pending.append(found)
             if not closes:
@@ -314,38 +359,63 @@ class _Run:
             for value in values:
                 trace.append(value)
                 if not math.isfinite(value):
-                    raise self._diverged(f"in epoch {self.epoch + 1}, batch {len(trace)}", f"the {name} became {value}")
+                    where = f"in epoch {self.epoch + 1}, batch {len(trace)}"
+                    raise Diverged(f"the {name} became {value}", where)
 
     def _followed(self) -> dict[str, float]:
         """Means over the epoch so far."""
         return {name: sum(values) / len(values) for name, values in self.trace.items() if values}
 
-    def _diverged(self, where: str, what: str) -> ArchError:
+    # -- runs that diverge
+
+    def _explained(self, failure: Diverged, display: Display, signals: Signals) -> ArchError:
+        """The error, with the layer that made the first value that was not finite."""
         kept = f'the last good weights are in "{self.out / LAST}"; ' if self.history else ""
-        return error(
-            "A1040",
-            f"{what} {where}",
-            self.phase.plan.place("optimizer") or self.plan.place("network"),
-            help=f"{kept}try a smaller `lr`, `clip 1.0`, or look for extreme values in the data",
-        )
+        span = self.phase.plan.place("optimizer") or self.plan.place("network")
+        try:
+            fault = self._measured_fault() if failure.measured else self._run_again(display, signals)
+        except (ArchError, Diverged, torch.cuda.OutOfMemoryError):
+            fault = None
+        return explained(failure, fault, span, kept)
+
+    def _measured_fault(self) -> Fault | None:
+        return measured_fault(self.plain, self.checks["validation"], Carried(self.data.carry), self.fabric.autocast())
+
+    def _run_again(self, display: Display, signals: Signals) -> Fault | None:
+        """Runs the epoch again from where it was last saved, and stops at the step that spoilt it."""
+        if self.fabric.world_size > 1:
+            return None  # processes would have to agree to
+        display.say("the run diverged; its last epoch is run again, to see where that began")
+        self._restore(load_resume(self.out / RESUME, self.plan))
+        if self.epoch - self.first >= self.phase.plan.epochs or self.stopped:
+            self._go_on()
+        self.steps = CarefulSteps(self.steps, self.phase, self.carried)
+        try:
+            self._epoch(display, signals)
+        except Spoilt as found:
+            return found.fault
+        return None
 
     # -- between epochs
 
     def _epoch_ended(self, display: Display, board: Board) -> None:
         where = f"after epoch {self.epoch + 1}"
         if not all(bool(torch.isfinite(p).all()) for p in self.phase.learning):
-            raise self._diverged(where, "a weight became infinite or not a number")
+            raise Diverged("a weight became infinite or not a number", where)
         row: dict[str, float] = {"epoch": self.epoch + 1}
+        watched: Watched | None = None
         if self.plan.phases:
             row["phase"] = self.number + 1
         row["lr"] = self.phase.raw_optimizer.param_groups[0]["lr"]
         row |= self._followed()
         if "validation" in self.checks and self.program.game is None:
-            found = self._measure("validation", self.plan.metric)
+            watched = self.health.watched()
+            found = self._measure("validation", self.plan.metric, watched)
             if not math.isfinite(found["loss"]):
-                raise self._diverged(where, f"the validation loss became {found['loss']}")
+                raise Diverged(f"the validation loss became {found['loss']}", where, measured=True)
             row |= {f"validation {name}": value for name, value in found.items()}
             self.phase.rate.epoch_ended(found["loss"])
+        alarms = self.health.epoch_ended(row, self.history, self.trace, watched, self.phase.plan.place)
         best = self._is_best(row)
         self._maybe_stop(row)
         self.history.append(row)
@@ -356,6 +426,8 @@ class _Run:
         self._save()
         board.add(row)
         display.epoch(row, best and "validation" in self.checks)
+        for alarm in alarms:
+            display.say(plain(alarm))
 
     def _is_best(self, row: dict[str, float]) -> bool:
         """By the first metric, and at a draw by the loss; without a validation part, the last epoch is the best."""
@@ -378,16 +450,21 @@ class _Run:
             self.waited += 1
         self.stopped = self.waited >= stop.patience
 
-    def _measure(self, part: str, names: tuple[str, ...]) -> dict[str, float]:
+    def _measure(self, part: str, names: tuple[str, ...], watched: Watched | None = None) -> dict[str, float]:
         if self.program.game is not None:
             return measure_game(self.module, self.checks[part], self.fabric)
         stop = self.phase.plan.early_stop
         extra = (stop.metric,) if stop is not None and stop.metric not in (None, "loss") else ()
         names = tuple(dict.fromkeys((*names, *extra)))
         feed = self.checks[part]
-        return measure(self.plain, feed, self.task, names, inputs=self.inputs, fabric=self.fabric)
+        return measure(self.plain, feed, self.task, names, inputs=self.inputs, fabric=self.fabric, watched=watched)
 
     def _save(self) -> None:
+        self._save_state()
+        if self.fabric.is_global_zero:
+            save_weights(self.module, self.out / LAST, self.metadata)
+
+    def _save_state(self) -> None:
         if not self.fabric.is_global_zero:
             return
         states = self.carried.states if self.step else {}
@@ -396,16 +473,19 @@ class _Run:
         if self.ema is not None:
             states = states | {f"ema.{name}": kept for name, kept in self.ema.kept.items()}
         save_resume(self.out / RESUME, self.module, self.phase.raw_optimizer, self.plan, self._progress(), states)
-        save_weights(self.module, self.out / LAST, self.metadata)
 
     def _progress(self) -> dict[str, Any]:
-        return {**{name: getattr(self, name) for name in _STATE}, "rate": self.phase.rate.state()}
+        states = {"rate": self.phase.rate.state(), "health": self.health.state()}
+        return {**{name: getattr(self, name) for name in _STATE}, **states}
 
     def _restore(self, resumed: Resumed) -> None:
         progress = resumed.progress
+        self.epoch = progress["first"]
         if progress["number"]:
             self._enter(progress["number"])
+        resumed.put(self.module, self.out / RESUME)
         self.phase.rate.restore(progress["rate"])
+        self.health.restore(progress["health"])
         for name in _STATE:
             setattr(self, name, progress[name])
         kept: dict[str, dict[str, Tensor]] = {"pool": {}, "ema": {}, "": {}}
@@ -438,4 +518,6 @@ class _Run:
             phases=[phase_report(s, self.learner, n) for n, s in zip(lengths, self.plan.stages, strict=True)],
             files=[str(self.out / name) for name in names],
             warnings=notes,
+            health=self.health.report(),
+            alarms=self.alarms.said,
         )

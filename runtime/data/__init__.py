@@ -46,7 +46,7 @@ def load(program: Program, plan: TrainPlan, override: Path | None = None) -> tup
     `override` replaces the file or folder that the plan names. Also returns warnings. Raises ArchError."""
     data = _read(program, plan, override)
     notes = match(program, plan, data)
-    data.arity = len(program.input_nodes()) + len(program.target_nodes())
+    data.arity = len(program.data_nodes()) + len(program.target_nodes())
     parts = data.parts or split(data.size, data.labels, plan.validation, plan.test, plan.split_seed)
     for name, share in (("train", 1.0), ("validation", plan.validation), ("test", plan.test)):
         if share > 0 and any(len(side) == 0 for side in data.sides(parts.part(name))):
@@ -96,7 +96,7 @@ def _read(program: Program, plan: TrainPlan, override: Path | None) -> Data:
 
 def _image_form(program: Program, source: Images | Unpaired, span: Span | None) -> images.Form:
     """Size and channels: as the source says, or else as the network's first input has them."""
-    axes = input_type(program, 0).axes if program.input_nodes() else ()
+    axes = input_type(program, 0).axes if program.data_nodes() else ()
     sizes = [program.graph.nominal.get(str(a.size), a.size) for a in axes]
     height = sizes[2] if len(sizes) == 4 and isinstance(sizes[2], int) else 224
     size, grey = source.size or height, len(sizes) == 4 and sizes[1] == 1
@@ -108,7 +108,7 @@ def _image_form(program: Program, source: Images | Unpaired, span: Span | None) 
 
 def _point_shape(program: Program) -> tuple[int, ...]:
     """The shape of a point's two numbers: that of the network's input, where it holds two, such as [B, 2, 1, 1]."""
-    shape = input_type(program, 0).shape[1:] if program.input_nodes() else ()
+    shape = input_type(program, 0).shape[1:] if program.data_nodes() else ()
     sizes = tuple(size for size in shape if isinstance(size, int))
     return sizes if len(sizes) == len(shape) and prod(sizes) == 2 else (2,)
 

@@ -44,7 +44,7 @@ def match(program: Program, plan: TrainPlan, data: Data) -> list[Diagnostic]:
 
 def _in_order(program: Program, data: Data, span: Span | None, sink: Sink) -> None:
     """The first input gets the first tensor, and so on. Where there is no target, an input may take the label."""
-    inputs, targets = program.input_nodes(), program.target_nodes()
+    inputs, targets = program.data_nodes(), program.target_nodes()
     told = not targets and label_node(program) is not None
     given = {"input": (*data.inputs, *data.targets) if told else data.inputs, "target": data.targets}
     for what, nodes in (("input", inputs), ("target", targets)):
@@ -64,7 +64,7 @@ def _in_order(program: Program, data: Data, span: Span | None, sink: Sink) -> No
 def _parts_help(program: Program, data: Data) -> str | None:
     if data.domains > 1:
         return "it is for a network that has two inputs, one for each domain, and no target"
-    if len(program.input_nodes()) == 2 and len(data.inputs[0].shape) == 3:
+    if len(program.data_nodes()) == 2 and len(data.inputs[0].shape) == 3:
         return 'pictures of two domains come from two folders: `unpaired("first/", "second/")`'
     return None
 
@@ -73,7 +73,7 @@ def _tables(program: Program, data: Data, span: Span | None, sink: Sink) -> None
     """Whole numbers that go into a network must be in the tables that look them up."""
     bounds = {
         node: (int(values.min()), int(values.max()))
-        for node, values in zip(program.input_nodes(), data.tensors, strict=False)
+        for node, values in zip(program.data_nodes(), data.tensors, strict=False)
         if values.dtype == torch.int64
     }
     check_tables(program, bounds, data.origin, span, sink)

@@ -25,7 +25,7 @@ class Roles:
 
 def roles(program: Program, kind: str, carried: tuple[str, ...]) -> Roles:
     """What each input of the network is given by a source of a kind. States that are carried over are given nothing."""
-    nodes = {program.graph[n].name or "": n for n in program.input_nodes()}
+    nodes = {program.graph[n].name or "": n for n in program.data_nodes()}
     free = {name: n for name, n in nodes.items() if name not in carried}
     columns = INPUTS.get(kind, ("values",))
     found = {name: free.pop(name) for name in (*columns, *EXTRAS.get(kind, ())) if name in free}
@@ -37,7 +37,7 @@ def roles(program: Program, kind: str, carried: tuple[str, ...]) -> Roles:
 def label_node(program: Program) -> int | None:
     """What takes the label of an example: the first target; in a network without one, a second input [B], as a
     generator has that is told the class. None where nothing does."""
-    targets, inputs = program.target_nodes(), program.input_nodes()
+    targets, inputs = program.target_nodes(), program.data_nodes()
     if targets:
         return targets[0]
     told = len(inputs) == 2 and program.graph[inputs[1]].types[0].rank == 1

@@ -1,6 +1,19 @@
 """How a run is while it trains: gradients, dead units, latents, games; and where a run that failed did so."""
 
+from .alarms import Alarms
+from .blame import Fault
+from .faults import Diverged, explained
 from .health import Health, Watched
 from .replay import CarefulSteps, Spoilt, measured_fault
 
-__all__ = ["CarefulSteps", "Health", "Spoilt", "Watched", "measured_fault"]
+__all__ = [
+    "Alarms",
+    "CarefulSteps",
+    "Diverged",
+    "Fault",
+    "Health",
+    "Spoilt",
+    "Watched",
+    "explained",
+    "measured_fault",
+]
