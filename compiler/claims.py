@@ -15,8 +15,9 @@ CLAIMS: dict[str, type[Claim]] = {}
 class Claim(Called):
     """Base of every claim: its fields are its settings, in positional order; its docstring says when it holds.
 
-    about: what it is said of: a `value` over `axes` of the inputs, a `value` alone, or the whole `program`. order: does
-    it suppose that the order of an axis' positions means something (True), or nothing (False)?"""
+    about: what it is said of: a `value` over `axes` of the inputs, a `value` alone, the whole `program`, or `either`
+    of these two. order: does it suppose that the order of an axis' positions means something (True), or nothing
+    (False)?"""
 
     about: ClassVar[str] = "axes"
     order: ClassVar[bool | None] = None
@@ -134,10 +135,11 @@ class Gating(Claim):
 
 
 class SmoothLatent(Claim):
-    """The value is drawn around a latent code, and a loss pulls its distribution to a prior."""
+    """A value is drawn around what the network computes, mean + deviation · noise, and a loss holds the divergence of
+    that distribution from a prior. On the way to the value; of all of the body where no value is named."""
 
     name = "smooth_latent"
-    about = "value"
+    about = "either"
 
 
 class Adversarial(Claim):

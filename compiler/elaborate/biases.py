@@ -38,6 +38,8 @@ def _value(s: ast.BiasStmt, claim: Claim, body: Body) -> tuple[str | None, Ref |
             raise error("A1304", f"`{claim.name}` is said of a whole program, not of a value", s.value.span)
         return None, None
     if s.value is None:
+        if claim.about == "either":
+            return None, None
         if len(graph.outputs) != 1:
             help = "name a value: `bias … on features`"
             raise error(

@@ -20,7 +20,7 @@ def prove(program: Program, receptive: Receptive | None = None) -> list[Finding]
     graphs = claiming(program)
     if not graphs:
         return []
-    from . import context, flow, order, sharing, space, time  # noqa: F401  (they register their provers)
+    from . import context, flow, latents, order, sharing, space, time  # noqa: F401  (they register their provers)
 
     receptive = receptive or Receptive()
     return [

@@ -1,15 +1,13 @@
-"""Claims about what flows to a value, whatever the axes: bottleneck, residual path, gates, latents, games."""
+"""Claims about what flows to a value, whatever the axes: bottleneck, residual path, gates, games."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...claims import Adversarial, Bottleneck, Gating, Residual, SmoothLatent
-from ...graph import Graph
-from ...ops.base import Glyph, Interval
+from ...claims import Adversarial, Bottleneck, Gating, Residual
+from ...ops.base import Interval
 from ..cut import Cut, Cutter, Detour, Member, called_sizes, members_as_json
 from ..gates import Gates, Product
-from ..labels import beneath, label
 from ..paths import ACTIVATION, FACTOR, MULTIPLIES, POOLING, PROJECTION, Step, identity_ways
 from .case import Case, prover
 from .findings import CAVEATS, Caveat, Culprit, Finding, Verdict
@@ -204,47 +202,6 @@ def _no_gate(case: Case, product: Product) -> Finding:
 def _interval(bounds: Interval) -> str:
     lo, hi = (f"{end:g}".replace("inf", "∞") for end in bounds)
     return f"[{lo}, {hi}]"
-
-
-@prover(SmoothLatent)
-def smooth_latent(case: Case) -> Finding:
-    """Noise is drawn on the way to the value, and a loss pulls the distribution to a prior."""
-    drawn = _drawn(case.graph, case.ref.node)
-    if drawn is None:
-        return case.finding(
-            Verdict.REFUTED,
-            "no noise is drawn on the way to it",
-            help="a smooth latent is drawn around a code, and a loss pulls its distribution to a prior; "
-            "`sample`, which draws, is not compiled yet",
-        )
-    return case.finding(
-        Verdict.UNKNOWN,
-        f"noise is drawn at `{drawn.path}`, but no loss is known to pull its distribution to a prior",
-        culprit=drawn,
-    )
-
-
-def _drawn(graph: Graph, goal: int) -> Culprit | None:
-    """The first step on the way to a node that draws from a distribution."""
-    if not any(_draws(inner) for inner in graph.graphs()):
-        return None
-    needed = graph.needed([goal])
-    for number in graph.order():
-        node = graph[number]
-        if number not in needed:
-            continue
-        if node.op is not None and node.op.glyph is Glyph.SAMPLE:
-            return Culprit(label(graph, number), "noise is drawn here", node.span)
-        if node.graph is not None:
-            inner = next((d for o in node.graph.outputs if (d := _drawn(node.graph, o)) is not None), None)
-            if inner is not None:
-                return Culprit(beneath(label(graph, number), inner.path), inner.what, inner.span, node.span)
-    return None
-
-
-def _draws(graph: Graph) -> bool:
-    nodes = (graph[number] for number in graph.nx.nodes)
-    return any(node.op is not None and node.op.glyph is Glyph.SAMPLE for node in nodes)
 
 
 @prover(Adversarial)
