@@ -68,6 +68,8 @@ class Case:
     def evaluate(self, text: str, tensors: Sequence[torch.Tensor], *, training: bool = False, **scope: int) -> tuple:
         scope |= {f"x{i}": t.clone() for i, t in enumerate(tensors)}
         scope |= {f"w_{name}": t.clone() for name, t in self.weights.items()}
+        if self.op.name == "input_gradient":  # its first operand must be made from the second
+            scope["x0"] = scores(scope["x1"].requires_grad_())
         torch.default_generator.manual_seed(0)  # quicker than torch.manual_seed, which looks for devices
         usual = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)  # for text that makes tensors of its own
@@ -76,7 +78,7 @@ class Case:
         finally:
             torch.set_default_dtype(usual)
         results = result if isinstance(result, tuple | list) else (result,)
-        return tuple(torch.as_tensor(r) for r in results)  # `scalar` is a plain number
+        return tuple(torch.as_tensor(r).detach() for r in results)  # `scalar` is a plain number
 
     def module(self) -> nn.Module | None:
         """The nn.Module, with the case's weights loaded; None for an op without."""
@@ -86,6 +88,11 @@ class Case:
         module = eval(render(code, 0), {"torch": torch, "nn": nn, "F": F, "math": math}).double()
         module.load_state_dict({k: v for k, v in self.weights.items() if k in module.state_dict()})
         return module
+
+
+def scores(x: torch.Tensor) -> torch.Tensor:
+    """A score for each example, [B, 1], whose slope depends on all of it."""
+    return x.flatten(1).pow(3).sum(1, keepdim=True).square()
 
 
 def concrete(types: Sequence[TensorType]) -> tuple[TensorType, ...]:

@@ -40,6 +40,7 @@ Size = int | Text
 Role = Annotated[str, StringConstraints(pattern=r"^(param|buffer|scratch)$")]
 Dtype = Annotated[str, StringConstraints(pattern=r"^(float|int|bool)$")]
 GraphKind = Annotated[str, StringConstraints(pattern=r"^(block|cell|network|entry)$")]
+PlayerRole = Annotated[str, StringConstraints(pattern=r"^(generator|discriminator)$")]
 Test = Annotated[str, StringConstraints(pattern=r"^(equal|divides|at_least)$")]
 
 
@@ -151,7 +152,7 @@ class PlayerModel(_Model):
     """One side of a game; its weights are those at its name."""
 
     name: Name
-    role: Literal["generator", "discriminator"]
+    role: PlayerRole
 
 
 class PairModel(_Model):
