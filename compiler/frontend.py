@@ -346,6 +346,7 @@ def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) ->
     if not front.scope.trains:
         return
     from .analysis.biases.data import contradictions
+    from .analysis.game_data import misfits
     from .training import plan
 
     networks = front.networks()
@@ -362,7 +363,8 @@ def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) ->
                 program = front.trained_by(networks[name], train)
                 _contracts(front, program, given=True)
             if program is not None:
-                for warning in contradictions(plan(train, program), program):
+                planned = plan(train, program)
+                for warning in (*contradictions(planned, program), *misfits(planned, program)):
                     front.sink.add(warning)
         except ArchError as failure:
             front.sink.extend(failure)
