@@ -124,7 +124,7 @@ def test_a_cell_that_only_remembers_sees_what_came_before() -> None:
 def test_states_weighed_by_gates_stay_within_bounds(cell: str, bounds: tuple[float, float]) -> None:
     made = program(f"input x: [B, T, D=3]  y, last = x -> scan {cell}(4) over T  h = last.h  output y  output h")
     found = Ranges().of(made.graph)
-    assert tuple(found[made.graph.values["h"]]) == bounds
+    assert found[made.graph.values["h"]].interval == bounds
     y = build(made)(torch.randn(4, 50, 3) * 100)[0]
     assert bounds[0] <= float(y.min().detach()) and float(y.max().detach()) <= bounds[1]
 
@@ -132,9 +132,9 @@ def test_states_weighed_by_gates_stay_within_bounds(cell: str, bounds: tuple[flo
 def test_sums_have_no_bounds() -> None:
     made = program("input x: [B, T, D=3]  y, last = x -> scan LSTM(4) over T  c = last.c  output y  output c")
     found = Ranges().of(made.graph)
-    lo, hi = found[made.graph.values["c"]]
+    lo, hi = found[made.graph.values["c"]].interval
     assert (lo, hi) == (float("-inf"), float("inf"))
-    assert tuple(found[made.graph.values["y"]]) == (-1, 1)
+    assert found[made.graph.values["y"]].interval == (-1, 1)
 
 
 def test_products_of_gates_are_marked() -> None:

@@ -141,7 +141,9 @@ def gates_of_cells(bench: Bench, product: Product, seed: int) -> Iterator[tuple[
         bounds = Ranges().entering(node, [known[ref] for ref in flat.operands(number)])
         state = None if bench.state is None else _below(bench.state, f"{node.module}.")
         stage = Bench(bench.program, cell, refs, state).stage({}, seed)
-        inputs = {i: x if not x.is_floating_point() else x.clamp(*bounds[i]) for i, x in stage.inputs(seed).items()}
+        inputs = {
+            i: x if not x.is_floating_point() else x.clamp(*bounds[i].interval) for i, x in stage.inputs(seed).items()
+        }
         for factor in stage.run(inputs):
             yield float(factor.min()), float(factor.max())
         return
