@@ -23,11 +23,12 @@ _NAMED = 3  # scans that a message names
 
 @dataclass(frozen=True)
 class Run:
-    """A scan on the way to a value. pairs: the axes of the inputs along which it runs; call: where it stands in a
-    block, the call that leads there."""
+    """A scan on the way to a value. pairs: the axes of the inputs along which it runs; perhaps: those along which it
+    may run, in some order; call: where it stands in a block, the call that leads there."""
 
     path: str
     pairs: frozenset[Pair]
+    perhaps: frozenset[Pair]
     reverse: bool
     span: Span | None
     call: Span | None
@@ -62,6 +63,16 @@ def _told(runs: Sequence[Run], axis: str) -> str:
 
 def _none(case: Case, pair: Pair, runs: Sequence[Run], figures: dict[str, object]) -> Finding:
     name = case.axis_name(*pair)
+    near = next((run for run in runs if pair in run.perhaps), None)
+    if near is not None:
+        return case.finding(
+            Verdict.UNKNOWN,
+            f"`{near.path}` may scan {axis_of(case, pair)} in some order: it is followed too roughly to tell",
+            culprit=Culprit(near.path, f"this scans what {name} was made into", near.span, near.call),
+            help=f"claim it where {name} enters the scan as it is (`reverse` scans from the last position on), or "
+            "vouch for it: `bias sequential … assumed`",
+            figures=figures,
+        )
     other = next((run for run in runs if run.pairs), None)
     culprit = None
     if other is not None:
@@ -95,9 +106,10 @@ def _runs(
         path, operands = beneath(within, label(graph, number)), [view(ref) for ref in graph.operands(number)]
         goals = _goals(graph, number, needed)
         if node.scan is not None:
-            pairs = (_pairs(operands[operand], axis) for operand, axis in runs_along(graph, number))
+            along = [_pairs(operands[operand], axis) for operand, axis in runs_along(graph, number)]
+            pairs, perhaps = (frozenset[Pair]().union(*found) for found in zip(*along, strict=True))
             span = call.span if call is not None else None
-            yield Run(path, frozenset[Pair]().union(*pairs), node.scan.reverse, node.span, span)
+            yield Run(path, pairs, perhaps, node.scan.reverse, node.span, span)
             operands = _of_one_step(node, operands)
             goals = reached_goals(node.graph, goals)
         inner = node.graph.needed([goal.node for goal in goals])
@@ -112,10 +124,11 @@ def _goals(graph: Graph, number: int, needed: Set[int]) -> set[Ref]:
     return {Ref(output) for i, output in enumerate(node.graph.outputs) if i in used or not used}
 
 
-def _pairs(view: View, axis: int) -> frozenset[Pair]:
-    """The axes of inputs that an axis of a value goes through position after position."""
-    found = ((key[1:], relation) for key, relation in view.relations.items() if key[0] == axis)
-    return frozenset(pair for pair, relation in found if not (relation.sees is Sees.ALL and relation.loose))
+def _pairs(view: View, axis: int) -> tuple[frozenset[Pair], frozenset[Pair]]:
+    """The axes of inputs that an axis of a value goes through position after position, and those which it may."""
+    found = {key[1:]: relation for key, relation in view.relations.items() if key[0] == axis}
+    rough = {pair for pair, relation in found.items() if relation.sees is Sees.ALL and relation.loose}
+    return frozenset(found.keys() - rough), frozenset(rough)
 
 
 def _of_one_step(node: Node, operands: list[View]) -> list[View]:
