@@ -12,7 +12,7 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 Shorter = Annotated[int, Field(ge=1, le=8192)]
 Corrupt = Literal["refuse", "skip"]
 
-_DIGITS = "Height and width in pixels; the originals are 8 by 8."
+_DIGITS = "Height and width in pixels; by default those of the network's input, or 8, as the originals have."
 _SIZE = "Height and width in pixels; by default what the network's input has."
 _GREY = "One channel instead of three; by default what the network's input has."
 _RESIZE = (
@@ -30,7 +30,7 @@ class Digits(DataSet):
 
     nature = Nature.IMAGES
 
-    size: int = Field(8, ge=4, le=512, description=_DIGITS)
+    size: Annotated[int, Field(ge=4, le=512)] | None = Field(None, description=_DIGITS)
     kind: Literal["digits"] = "digits"
 
 
@@ -42,7 +42,7 @@ class InvertedDigits(DataSet):
     nature = Nature.IMAGES
     usual = "symmetric"
 
-    size: int = Field(8, ge=4, le=512, description=_DIGITS)
+    size: Annotated[int, Field(ge=4, le=512)] | None = Field(None, description=_DIGITS)
     kind: Literal["inverted_digits"] = "inverted_digits"
 
 
@@ -75,6 +75,9 @@ class Unpaired(DataSet):
     resize: Shorter | None = Field(None, description=_RESIZE)
     corrupt: Corrupt = Field("refuse", description=_CORRUPT)
     kind: Literal["unpaired"] = "unpaired"
+
+    def problem(self) -> str | None:
+        return "needs two folders, one for each domain" if self.first == self.second else None
 
     @property
     def folders(self) -> tuple[str, str]:

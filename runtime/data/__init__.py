@@ -90,8 +90,17 @@ def _read(program: Program, plan: TrainPlan, override: Path | None) -> Data:
     if isinstance(source, Gaussians):
         return gaussians(source, _point_shape(program), seed)
     if isinstance(source, InvertedDigits):
-        return bundled.inverted_digits(source.size, shares, seed)
-    return bundled.digits(source.size) if isinstance(source, Digits) else bundled.table(source.kind)
+        return bundled.inverted_digits(_digit_size(program, source), shares, seed)
+    if isinstance(source, Digits):
+        return bundled.digits(_digit_size(program, source))
+    return bundled.table(source.kind)
+
+
+def _digit_size(program: Program, source: Digits | InvertedDigits) -> int:
+    """Height and width: as the source says, or else as the network's first input fixes them."""
+    shape = input_type(program, 0).shape if program.data_nodes() else ()
+    square = len(shape) == 4 and isinstance(shape[2], int) and shape[2] == shape[3] and 4 <= shape[2] <= 512
+    return source.size or (int(shape[2]) if square else 8)  # type: ignore[arg-type]
 
 
 def _image_form(program: Program, source: Images | Unpaired, span: Span | None) -> images.Form:
