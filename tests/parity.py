@@ -144,8 +144,13 @@ def trained(
 def difference(ours: Any, theirs: Any) -> float:
     """max |Δ| / max |theirs|."""
     assert ours.shape == theirs.shape
-    scale = theirs.abs().max().item()
-    return (ours - theirs).abs().max().item() / (scale or 1.0)
+    return largest(ours - theirs) / (largest(theirs) or 1.0)
+
+
+def largest(values: Tensor) -> float:
+    """max |values|, in one pass and without a second tensor; nan where one is."""
+    low, high = torch.aminmax(values.detach())
+    return max(-low.item(), high.item())
 
 
 def rows(text: str) -> dict[str, dict[str, str]]:

@@ -1,6 +1,6 @@
 """Recurrences as Triton against the plain loop: what tests run in a process whose Triton is interpreted.
 
-Run as a program: `python triton_harness.py interpret FORM CELL …`, `more FORM` or `compile CELL`.
+Run as a program: `python triton_harness.py interpret FORM` or `compile CELL`.
 """
 
 from __future__ import annotations
@@ -99,15 +99,11 @@ def compare(
         torch.testing.assert_close(mine.double(), wanted, rtol=10 * close, atol=10 * close)
 
 
-def interpret(form: str, names: list[str]) -> None:
-    for name in names:
+def interpret(form: str) -> None:
+    """Cells of every kind, random ones, half precision, and as modules run them."""
+    for name in ("lstm", "peepholes", "two"):
         for masked, reverse in ((False, False), (True, True)):
             compare(CELLS[name], form, masked, reverse)
-
-
-def more(form: str) -> None:
-    """Other cells, random ones, half precision, and as modules run them."""
-    interpret(form, ["peepholes", "two"])
     for at, name in enumerate(["gru", "wide", "minimal", "one", "reset", "no", "a", "states"]):
         compare(CELLS[name], form, bool(at & 1), bool(at & 2))
     for seed in (3, 8, 17):
@@ -161,8 +157,5 @@ def compiled(name: str) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore", RuntimeWarning)  # exp of what is masked, in numpy
-    what, *rest = sys.argv[1:]
-    if what == "interpret":
-        interpret(rest[0], rest[1:])
-    else:
-        {"more": more, "compile": compiled}[what](*rest)
+    what, argument = sys.argv[1:]
+    {"interpret": interpret, "compile": compiled}[what](argument)
