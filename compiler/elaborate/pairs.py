@@ -174,6 +174,7 @@ class _Played:
 
     def losses(self, real: Tensor, made: Tensor) -> Pair:
         """Adds the losses of both players. What reaches the discriminator sends the generator no gradient."""
+        before = len(self.body.graph.losses)
         still = self.op("stop_gradient", made)
         seen = self.op("leaf", real) if self.objective.r1 else real
         on_real, on_made = self.judge(seen), self.judge(still)
@@ -190,6 +191,7 @@ class _Played:
             made.ref,
             self.objective,
             (on_real.ref, on_made.ref),
+            tuple(self.body.graph[n].name for n in self.body.graph.losses[before:]),
             self.s.span,
         )
 
@@ -301,7 +303,7 @@ def close_game(item: ast.Definition, body: Body) -> None:
     graph.outputs += declared.values()
     for number in made:
         entry = _made_alone(graph, number)
-        if len(made) == 1 and not entry.inputs:
+        if len(made) == 1 and not any(entry[n].types[0].rank for n in entry.inputs):
             entry.name = "generate"
         if entry.name not in body.entries:
             body.entries[entry.name] = entry
