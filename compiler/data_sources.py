@@ -114,7 +114,7 @@ def value_range(plan: TrainPlan, program: Program) -> Interval | None:
     read: for `symmetric`, and for pictures that are left as they are. None where it is not, or they are no floats."""
     from .ops.base import Interval
 
-    nodes, how = program.input_nodes(), normalization(plan)
+    nodes, how = program.data_nodes(), normalization(plan)
     if not nodes or program.graph[nodes[0]].types[0].dtype != "float":
         return None
     if how == "symmetric":

@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from training_harness import PICTURES, classifier, compiled, picture_folder, refused
 
 CPU = torch.device("cpu")
+IMAGES, UNPAIRED = 'images("few/")', 'unpaired("few/", "many/")'
 
 
 def one(shape: str) -> str:
@@ -46,7 +47,7 @@ def greys(folder: Path, values: range) -> None:
         Image.new("L", (4, 4), value).save(folder / f"{value:03}.png")
 
 
-def domains(tmp_path: Path, body: str = "", data: str = 'unpaired("few/", "many/")', sizes: tuple[int, int] = (12, 40)):
+def domains(tmp_path: Path, body: str = "", data: str = UNPAIRED, sizes: tuple[int, int] = (12, 40)):
     greys(tmp_path / "few", range(sizes[0]))
     greys(tmp_path / "many", range(100, 100 + sizes[1]))
     program, plan = compiled(two("1, 4, 4"), data, f"workers 0 normalize none {body}", tmp_path)
@@ -183,7 +184,7 @@ def test_processes_share_unpaired_batches(tmp_path):
 def test_statistics_are_of_both_folders(tmp_path):
     greys(tmp_path / "few", range(12))
     greys(tmp_path / "many", range(100, 140))
-    program, plan = compiled(two("1, 4, 4"), 'unpaired("few/", "many/")', "workers 0 normalize standard", tmp_path)
+    program, plan = compiled(two("1, 4, 4"), UNPAIRED, "workers 0 normalize standard", tmp_path)
     data, parts, _ = load(program, plan)
     first, second = data.sides(parts.train)
     values = np.concatenate([first, second + 100]) / 255
@@ -209,13 +210,13 @@ def test_the_folder_of_both_is_named_on_the_command_line(tmp_path):
     (tmp_path / "near").mkdir()
     greys(tmp_path / "far" / "few", range(12))
     greys(tmp_path / "far" / "many", range(100, 140))
-    program, plan = compiled(two("1, 4, 4"), 'unpaired("few/", "many/")', "workers 0", tmp_path / "near")
+    program, plan = compiled(two("1, 4, 4"), UNPAIRED, "workers 0", tmp_path / "near")
     assert load(program, plan, tmp_path / "far")[0].size == 52
     assert refused(lambda: load(program, plan))[0].code == "A1010"
     assert refused(lambda: load(program, plan, tmp_path / "near"))[0].code == "A1010"
 
 
-UNPAIRED = [
+MISFITS = [
     (one("1, 4, 4"), "", "A1025", "two inputs"),
     (two("3, 4, 4"), "validation 0.01", "A1027", "validation"),
     (two("1, 4, 4"), "sampler balanced", "A1038", "no class"),
@@ -223,13 +224,18 @@ UNPAIRED = [
 ]
 
 
-@pytest.mark.parametrize(("network", "body", "code", "says"), UNPAIRED, ids=[case[2] for case in UNPAIRED])
+@pytest.mark.parametrize(("network", "body", "code", "says"), MISFITS, ids=[case[2] for case in MISFITS])
 def test_domains_that_do_not_fit(network, body, code, says, tmp_path):
     greys(tmp_path / "few", range(12))
     greys(tmp_path / "many", range(100, 140))
-    program, plan = compiled(network, 'unpaired("few/", "many/")', body, tmp_path)
+    program, plan = compiled(network, UNPAIRED, body, tmp_path)
     (found, *_) = refused(lambda: load(program, plan))
     assert (found.code, says in f"{found.message} {found.help}") == (code, True)
+
+
+def test_one_folder_is_one_domain(tmp_path):
+    (found,) = refused(lambda: compiled(two("1, 4, 4"), 'unpaired("a/", "a/")', "", tmp_path))
+    assert (found.code, "two folders" in found.message) == ("A1005", True)
 
 
 def test_two_inputs_of_pictures_call_for_two_folders(tmp_path):
@@ -239,6 +245,41 @@ def test_two_inputs_of_pictures_call_for_two_folders(tmp_path):
 
 
 # -- labels that nobody takes
+
+
+GAME = """
+block Gen {{ input z: [B, C, H, W]  output z -> conv(1, kernel=1) }}
+block Dis {{ input x: [B, C, H, W]  output x -> conv(1, kernel=1) }}
+adversarial Net {{
+  {inputs}
+  generator G = Gen
+  discriminator D = Dis
+  made = {start} -> G
+  pair G vs D on ({real}, made) by least_squares
+}}
+"""
+ONE = GAME.format(inputs="input real: [B, 1, 8, 8]  sample z ~ normal(0, 1): [B, 1, 8, 8]", start="z", real="real")
+TWO = GAME.format(inputs="input a: [B, 1, 8, 8]  input b: [B, 1, 8, 8]", start="a", real="b")
+
+
+@pytest.mark.parametrize(
+    ("game", "data", "size"),
+    [
+        (ONE, "digits", 1),
+        (ONE, 'images("few/")', 1),
+        (TWO, "inverted_digits", 2),
+        (TWO, UNPAIRED, 2),
+    ],
+    ids=["digits", "images", "inverted_digits", "unpaired"],
+)
+def test_games_take_what_they_play_with(game, data, size, tmp_path):
+    greys(tmp_path / "few", range(12))
+    greys(tmp_path / "many", range(100, 140))
+    program, plan = compiled(game, data, "workers 0 normalize symmetric", tmp_path)
+    assert value_range(plan, program) == (-1.0, 1.0)
+    examples, parts, _ = load(program, plan)
+    batch = next(iter(Feed(examples, parts.train, 6, CPU, shuffle=True).epoch(0)))
+    assert [x.shape for x in batch] == [(6, 1, 8, 8)] * size
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,17 @@ def test_classes_that_nobody_takes_still_divide_the_split(tmp_path):
     assert np.bincount(data.labels[parts.test]).tolist() == [4, 4]
 
 
+def test_a_class_may_lie_elsewhere(tmp_path):
+    picture_folder(tmp_path / "far", per_class=10)
+    (tmp_path / "pics").mkdir()
+    for name in ("dark", "light"):
+        (tmp_path / "pics" / name).symlink_to(tmp_path / "far" / name)
+    faces(tmp_path / "pics" / "stray", 1).joinpath("00.png").rename(tmp_path / "pics" / "stray.png")
+    (tmp_path / "pics" / "stray").rmdir()
+    data, _, _ = read(tmp_path, 'images("pics/")', PICTURES)
+    assert (data.classes, np.bincount(data.labels).tolist()) == (("dark", "light"), [10, 10])
+
+
 def test_every_kind_of_image_in_one_folder(tmp_path):
     folder = faces(tmp_path / "faces", 10)
     ramp = np.tile(np.linspace(0, 255, 40), (30, 1))

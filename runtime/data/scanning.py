@@ -37,13 +37,16 @@ class Look:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Every file below a folder that is called like a picture, in order, but names that begin with a dot."""
+    """Every file below a folder that is called like a picture, in order, but names that begin with a dot. What lies at
+    the top may be a link, as a class's folder often is."""
+    tops = [top for top in folder.iterdir() if not top.name.startswith(".")]
+    files = (file for top in tops for file in (top.rglob("*") if top.is_dir() else (top,)))
     return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        file
+        for file in files
+        if file.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
     )
 
 
