@@ -17,7 +17,7 @@ from math import prod
 
 import networkx as nx
 
-from ..graph import Graph, Kind, Program, Ref
+from ..graph import Graph, Kind, Node, Program, Ref
 from ..sizes import Dim, bounds, substitute
 from ..source import Span
 from .cost import nominal_sizes
@@ -26,6 +26,7 @@ from .scans import steps
 
 Sizes = Mapping[str, int | Dim]
 _UNBOUNDED = 1 << 62
+_MOST_UNROLLED = 128  # vertices of a cell's steps that are laid out one by one
 _SOURCE = -1
 Vertex = int
 
@@ -76,7 +77,21 @@ class _Inside:
     path: str
     members: tuple[Member | _Inside, ...]
     call: Span | None
-    times: int = 1
+    times: int | Dim = 1
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a block is called, and how many copies of it stand side by side there: by how much they count, and the
+    number to show."""
+
+    path: str
+    call: Span | None
+    count: int = 1
+    shown: int | Dim = 1
+
+    def times(self, count: int, shown: int | Dim) -> _Place:
+        return replace(self, count=min(count, _UNBOUNDED), shown=shown)
 
 
 @dataclass
@@ -102,13 +117,100 @@ class _Layout:
         return number
 
 
+@dataclass
+class _Unrolled:
+    """A cell being put in where it is scanned, step by step."""
+
+    layout: _Layout
+    inner: _Layout
+    node: Node
+    operands: Sequence[Vertex | None]
+    place: _Place
+
+    def __post_init__(self) -> None:
+        graph, scan = self.node.graph, self.node.scan
+        assert graph is not None and scan is not None
+        self.outputs = len(graph.outputs) - len(graph.states)
+        self.entries = self.inner.inputs[: len(graph.inputs) - len(graph.states)]
+        self.states = self.inner.inputs[len(self.entries) :]
+        fed: dict[int | None, Vertex | None] = dict(zip(scan.entries, self.operands, strict=True))
+        self.given = [fed.get(at) for at in range(len(self.inner.inputs))]
+        self.masked, self.mask = scan.masked, fed.get(None)
+
+    def all(self, count: int, begun: bool) -> list[Vertex | None]:
+        """Every step. begun: do the states know their starts?"""
+        held: list[Vertex | None] = self._starts(self.place) if begun else [None] * len(self.states)
+        return self._stacked(*self._steps(count, self.place, held), count)
+
+    def few(self, count: int, most: int) -> list[Vertex | None]:
+        """A part of many steps, `most` in a row: each row knows nothing of what came before it."""
+        nothing: list[Vertex | None] = [None] * len(self.states)
+        rows = count // most - 1
+        earlier = self._steps(most, self.place.times(rows, rows), nothing)[0] if rows else []
+        found, last = self._steps(most, self.place, nothing)
+        return self._stacked([*earlier, *found], last, count)
+
+    def folded(self, count: int, shown: int | Dim) -> list[Vertex | None]:
+        """Many steps as one, in which what is cut is cut at each; and another, the last, for the final states."""
+        place = self.place.times(count, shown)
+        held = [_repeated(self.layout, self.inner, state, place) for state in self.states]
+        found, after = self._steps(1, place, held)
+        begun = self.given[len(self.entries) :]
+        for before in (begun, after):
+            edges = zip(before, held, strict=True)
+            self.layout.flow.add_edges_from((u, v) for u, v in edges if u is not None and u != v)
+        once = [self._held(at, self.place, {state}) for at, state in enumerate(held)]
+        return self._stacked(found, self._steps(1, self.place, once)[1], shown)
+
+    def _starts(self, place: _Place) -> list[Vertex | None]:
+        return [self._held(at, place, {start}) for at, start in enumerate(self.given[len(self.entries) :])]
+
+    def _held(self, at: int, place: _Place, before: Collection[Vertex | None]) -> Vertex | None:
+        """A state between two steps."""
+        return _repeated(self.layout, self.inner, self.states[at], place, before)
+
+    def _steps(
+        self, count: int, place: _Place, held: list[Vertex | None]
+    ) -> tuple[list[list[Vertex | None]], list[Vertex | None]]:
+        """Some steps one after another: what each puts out, and the states that they end with."""
+        found = []
+        entries = list(zip(self.entries, self.given, strict=False))
+        for _ in range(count):
+            fed = [_repeated(self.layout, self.inner, entry, place, {given}) for entry, given in entries]
+            results = _copied(self.layout, self.inner, [*fed, *held], place)
+            found.append(results[: self.outputs])
+            after = results[self.outputs :]
+            if self.masked:
+                held = [self._held(at, place, {new, held[at], self.mask}) for at, new in enumerate(after)]
+            else:
+                held = after
+        return found, held
+
+    def _stacked(
+        self, steps: Sequence[Sequence[Vertex | None]], last: list[Vertex | None], shown: int | Dim
+    ) -> list[Vertex | None]:
+        """What a scan gives: each output at all steps, and the final states."""
+        found: list[Vertex | None] = []
+        for at in range(self.outputs):
+            before = {vertex for vertex in (*(step[at] for step in steps), self.mask) if vertex is not None}
+            result = self.inner.results[at]
+            if len(before) < 2 or result is None:
+                found.append(next(iter(before), None))
+                continue
+            members = self.inner.flow.nodes[result]["members"]
+            inside = _Inside(self.place.path, members, self.place.call, shown)
+            found.append(self.layout.vertex(_UNBOUNDED, (inside,), before))
+        return [*found, *last]
+
+
 class Cutter:
     """Minimum cuts of graphs; each block is cut once for each combination of sizes that it is called with.
 
-    least: count axes of open size by their least size in place of their largest."""
+    least: count axes of open size by their least size in place of their largest. fold: take all steps of a scan as
+    one, whose vertices hold what they do at all."""
 
-    def __init__(self, *, least: bool = False) -> None:
-        self._least = least
+    def __init__(self, *, least: bool = False, fold: bool = False) -> None:
+        self._least, self._fold = least, fold
         self._done: dict[tuple[int, tuple[tuple[str, int | Dim], ...]], tuple[Graph, _Layout]] = {}
 
     def cut(self, graph: Graph, ref: Ref, sizes: Sizes | None = None) -> Cut:
@@ -121,12 +223,13 @@ class Cutter:
         if goal is None:
             return Cut(0, ())
         capacity, members = _minimum(layout, goal)
-        return Cut(capacity if capacity < _UNBOUNDED else None, tuple(_flat(members)))
+        return Cut(capacity if capacity < _UNBOUNDED else None, tuple(_together(_flat(members))))
 
     def detour(self, graph: Graph, ref: Ref, sizes: Sizes, most: int) -> Detour | None:
         """What leads to a value around the widest value before it that holds no more than `most` elements; None where
         no value on the way is so narrow."""
-        layout = self._lay_out(graph, [ref], sizes, [n for n in graph.inputs if graph[n].kind is Kind.INPUT])
+        sources = [n for n in graph.inputs if graph[n].kind is Kind.INPUT]
+        layout = Cutter(least=self._least, fold=True)._lay_out(graph, [ref], sizes, sources)
         (goal,) = layout.results
         flow = layout.flow
         narrow = [v for v in nx.ancestors(flow, goal) if flow.nodes[v]["capacity"] <= most] if goal is not None else []
@@ -185,7 +288,7 @@ class Cutter:
                 where |= {Ref(number, i): vertex for i, vertex in enumerate(results) if vertex is not None}
             elif node.graph is not None:
                 inner = self._block(node.graph, {name: substitute(size, sizes) for name, size in node.sizes})
-                results = _copied(layout, inner, operands, (label(graph, number), node.span))
+                results = _copied(layout, inner, operands, _Place(label(graph, number), node.span))
                 where |= {Ref(number, i): vertex for i, vertex in enumerate(results) if vertex is not None}
             elif node.kind is Kind.OUTPUT and before:
                 (where[Ref(number)],) = before
@@ -198,18 +301,17 @@ class Cutter:
     def _scan(
         self, layout: _Layout, graph: Graph, number: int, operands: Sequence[Vertex | None], sizes: Sizes
     ) -> list[Vertex | None]:
-        """Puts a cell in: its last step, through which final states come, and all its steps side by side, through which
-        outputs come. Its states may know all that enters."""
-        node, before = graph[number], {vertex for vertex in operands if vertex is not None}
-        assert node.graph is not None
+        """Puts a cell in: all its steps where they are few; else what no minimum cut of them exceeds, or, of the least,
+        falls below."""
+        node = graph[number]
+        assert node.graph is not None and node.scan is not None
         inner = self._block(node.graph, {name: substitute(size, sizes) for name, size in node.sizes})
-        length = self._counted([substitute(steps(graph, number), sizes)])
-        place, first = (label(graph, number), node.span), len(node.graph.outputs) - len(node.graph.states)
-        found: list[Vertex | None] = []
-        for times, results in ((length, slice(0, first)), (1, slice(first, None))):
-            fed = [_repeated(layout, inner, entry, place, times, before) for entry in inner.inputs]
-            found += _copied(layout, inner, fed, place, times)[results]
-        return found
+        length = substitute(steps(graph, number), sizes)
+        unrolled = _Unrolled(layout, inner, node, operands, _Place(label(graph, number), node.span))
+        count, most = self._counted([length]), max(1, _MOST_UNROLLED // len(inner.flow))
+        if self._fold or (not self._least and (count > most or not isinstance(length, int))):
+            return unrolled.folded(count, length)
+        return unrolled.all(count, isinstance(length, int)) if count <= most else unrolled.few(count, most)
 
     def _counted(self, shape: Sequence[int | Dim]) -> int:
         """By how much a tensor of this shape counts."""
@@ -230,30 +332,30 @@ def _product(shape: Sequence[int | Dim]) -> int | Dim:
     return total
 
 
-def _copied(
-    layout: _Layout,
-    inner: _Layout,
-    operands: Sequence[Vertex | None],
-    place: tuple[str, Span | None],
-    times: int = 1,
-) -> list[Vertex | None]:
-    """Puts a block's layout in where it is called (path and span), perhaps several `times` side by side. Returns where
-    its results went."""
+def _copied(layout: _Layout, inner: _Layout, operands: Sequence[Vertex | None], place: _Place) -> list[Vertex | None]:
+    """Puts a block's layout in where it is called. Returns where its results went."""
     where: dict[Vertex, Vertex | None] = dict(zip(inner.inputs, operands, strict=True))
-    for vertex in inner.flow:  # in an order in which what comes before is there
-        if vertex not in where:
-            before = {where[v] for v in inner.flow.pred[vertex]} - {None}
-            where[vertex] = _repeated(layout, inner, vertex, place, times, {v for v in before if v is not None})
-    return [None if vertex is None else where[vertex] for vertex in inner.results]
+    fed = [entry for entry, operand in where.items() if operand is not None]
+    live = {vertex for entry in fed for vertex in nx.descendants(inner.flow, entry)}
+    new = [vertex for vertex in inner.flow if vertex in live and vertex not in where]
+    for vertex in new:
+        where[vertex] = _repeated(layout, inner, vertex, place)
+    for vertex in new:
+        before = (where.get(other) for other in inner.flow.pred[vertex])
+        layout.flow.add_edges_from((other, where[vertex]) for other in before if other is not None)
+    return [None if vertex is None else where.get(vertex) for vertex in inner.results]
 
 
 def _repeated(
-    layout: _Layout, inner: _Layout, vertex: Vertex, place: tuple[str, Span | None], times: int, before: set[Vertex]
+    layout: _Layout, inner: _Layout, vertex: Vertex, place: _Place, before: Collection[Vertex | None] | None = None
 ) -> Vertex | None:
-    """A vertex of a block's layout where it is called; None where nothing leads to it."""
+    """A vertex of a block's layout where it is called; None where nothing leads to it, of what is said to."""
     data = inner.flow.nodes[vertex]
-    members = (_Inside(place[0], data["members"], place[1], times),)
-    return layout.vertex(min(data["capacity"] * times, _UNBOUNDED), members, before) if before else None
+    leading = {other for other in before or () if other is not None}
+    if before is not None and not leading:
+        return None
+    members = (_Inside(place.path, data["members"], place.call, place.shown),)
+    return layout.vertex(min(data["capacity"] * place.count, _UNBOUNDED), members, leading)
 
 
 def _narrowed(layout: _Layout) -> _Layout:
@@ -284,7 +386,7 @@ def _reduce(flow: nx.DiGraph, keep: set[Vertex | None]) -> None:
             spare = flow.nodes[after[0]]["capacity"] < capacity + shared
         if spare:
             flow.remove_node(vertex)
-            flow.add_edges_from((u, v) for u in before for v in after)
+            flow.add_edges_from((u, v) for u in before for v in after if u != v)
             waiting |= dict.fromkeys(v for v in (*before, *after) if v in flow)
 
 
@@ -310,7 +412,7 @@ def _minimum(layout: _Layout, goal: Vertex) -> tuple[int, tuple[Member | _Inside
 
 
 def _flat(
-    members: Iterable[Member | _Inside], prefix: str = "", call: Span | None = None, times: int = 1
+    members: Iterable[Member | _Inside], prefix: str = "", call: Span | None = None, times: int | Dim = 1
 ) -> Iterable[Member]:
     for member in members:
         path = beneath(prefix, member.path)
@@ -318,6 +420,16 @@ def _flat(
             yield from _flat(member.members, path, call or member.call, times * member.times)
         else:
             yield replace(member, path=path, call=call, elements=member.elements * times)
+
+
+def _together(members: Iterable[Member]) -> Iterable[Member]:
+    """A value that is cut at several steps of a scan once, with all its elements."""
+    found: dict[tuple[str, Ref], Member] = {}
+    for member in members:
+        key = member.path, member.ref
+        held = found[key].elements + member.elements if key in found else member.elements
+        found[key] = replace(member, elements=held)
+    return found.values()
 
 
 def called_sizes(program: Program, graph: Graph) -> list[Sizes]:
