@@ -354,6 +354,11 @@ class Search:
             for x in operands:
                 yield from self._parts(x, None, depth + 1)
 
+    def fits(self, latent: Latent, divergence: Divergence) -> bool:
+        """Is the divergence of the very distribution that the latent is drawn from?"""
+        fits = same(self.total(divergence.mean), latent.mean)
+        return fits and same(self.total(divergence.variance), latent.variance)
+
     def reaches(self, value: Value, around: Value) -> bool:
         """Does a way lead from a value to a loss, past another value? True where that takes too long to find out."""
         goal, blocked = self.origin(value), self.origin(around)

@@ -16,6 +16,7 @@ from archlang.compiler.types import TensorType
 from torch import Tensor, nn
 
 from ..module import build
+from ..seeding import fixed_noise
 from .results import Costly, Untestable
 
 Pair = tuple[int, int]
@@ -162,8 +163,9 @@ class Stage:
             return self.values(inputs)
 
     def values(self, inputs: Mapping[int, Tensor]) -> list[Tensor]:
-        """The values, with gradients."""
-        found = self.module(*(inputs[i] for i in self.shapes))
+        """The values, with gradients. Noise that the network draws is the same each time."""
+        with fixed_noise(torch.device("cpu")):
+            found = self.module(*(inputs[i] for i in self.shapes))
         found = list(found) if isinstance(found, tuple) else [found]
         if not all(bool(torch.isfinite(v).all()) for v in found):
             raise Untestable("the values are not finite")

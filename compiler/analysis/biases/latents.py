@@ -50,7 +50,7 @@ def _of_use(case: Case, search: Search, frame: Frame) -> Finding:
         latents = search.latents(draw, goal) if _normal(draw) else []
         for deviation in dict.fromkeys(latent.deviation for latent in latents):
             alike = [latent for latent in latents if latent.deviation == deviation]
-            pairs = [(latent, d) for latent in alike for d in divergences if _fit(search, latent, d)]
+            pairs = [(latent, d) for latent in alike for d in divergences if search.fits(latent, d)]
             pair = max(pairs, key=lambda pair: pair[1].weight or 0, default=None)
             if pair is None or not (pair[1].weight or 0) > 0:
                 return _not_pulled(case, search, alike[0], divergences, pair)
@@ -67,12 +67,6 @@ def _of_use(case: Case, search: Search, frame: Frame) -> Finding:
 def _normal(draw: Value) -> bool:
     op = draw.frame.graph[draw.ref.node].op
     return isinstance(op, Noise) and op.distribution == "normal" and op.values[0] == 0
-
-
-def _fit(search: Search, latent: Latent, divergence: Divergence) -> bool:
-    """Is the divergence of that very distribution?"""
-    fits = same(search.total(divergence.mean), latent.mean)
-    return fits and same(search.total(divergence.variance), latent.variance)
 
 
 def _drawn(latent: Latent) -> str:
