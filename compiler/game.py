@@ -101,7 +101,8 @@ class Player:
 @dataclass(frozen=True)
 class Pair:
     """A generator against a discriminator: over which tensors of the game's graph, and by which objective. scores: the
-    discriminator's scores of real and of made examples, as it learns from them."""
+    discriminator's scores of real and of made examples, as it learns from them. losses: names of what the objective
+    became, the generator's last."""
 
     generator: str
     discriminator: str
@@ -109,6 +110,7 @@ class Pair:
     made: Ref
     objective: Objective
     scores: tuple[Ref, Ref]
+    losses: tuple[str, ...]
     span: Span | None = None
 
 

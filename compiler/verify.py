@@ -106,6 +106,9 @@ def _game(program: Program) -> Iterator[str]:
         for name, role in ((pair.generator, "generator"), (pair.discriminator, "discriminator")):
             if name not in game.players or game.players[name].role != role:
                 yield f"a pair names `{name}`, which is no {role}"
+        unknown = set(pair.losses) - {graph[n].name for n in graph.losses}
+        if unknown:
+            yield f"a pair has the losses {sorted(unknown)}, which do not exist"
         for ref in (pair.real, pair.made, *pair.scores):
             if not _exists(graph, ref) or graph.type(ref).dtype != "float":
                 yield f"a pair plays over {ref}, which is no tensor of real numbers"

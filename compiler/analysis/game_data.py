@@ -45,8 +45,8 @@ def _warning(plan: TrainPlan, program: Program, pair: Pair, made: Interval, data
     player = program.game.players[pair.generator]
     said, given = _interval(made), _interval(data)
     labels = tuple(Label(span, f"makes values in {said}") for span in [player.span] if span is not None)
-    fixes = [f"end `{player.name}` with `{_ENDS[tuple(data)]}`"] if tuple(data) in _ENDS else []
-    fixes += [f"scale the data with `normalize {_SCALED[tuple(made)]}`"] if tuple(made) in _SCALED else []
+    fixes = [f"end `{player.name}` with `{_ENDS[data]}`"] if data in _ENDS else []
+    fixes += [f"scale the data with `normalize {_SCALED[made]}`"] if made in _SCALED else []
     return Diagnostic(
         "A0560",
         f"`{player.name}` makes values in {said}, and `{plan.data.kind}` gives values in {given}",
@@ -57,10 +57,10 @@ def _warning(plan: TrainPlan, program: Program, pair: Pair, made: Interval, data
     )
 
 
-_ENDS = {(0.0, 1.0): "sigmoid", (-1.0, 1.0): "tanh"}
+_ENDS = {Interval(0, 1): "sigmoid", Interval(-1, 1): "tanh"}
 """What ends in these bounds."""
 
-_SCALED = {(0.0, 1.0): "none", (-1.0, 1.0): "symmetric"}
+_SCALED = {Interval(0, 1): "none", Interval(-1, 1): "symmetric"}
 """What brings pictures into them."""
 
 

@@ -42,7 +42,10 @@ def dot(figure: Figure, theme: Theme) -> str:
     if insets:
         main = [child for child in children["root"] if child not in insets]
         parts: list[Sequence[Item | Group]] = [main, *([inset] for inset in insets)]
-        for number, part in enumerate(parts):  # clusters touch; frames that are not seen keep them apart
+        order = list(enumerate(parts))
+        if figure.direction == "LR":
+            order.reverse()  # what is written first stands below
+        for number, part in order:  # clusters touch; frames that are not seen keep them apart
             inside = number > 0 or "root" not in bare
             lines += [f'  subgraph cluster_part{number} {{ style=invis margin=10 label=""'] if inside else []
             write(part, "    ", 0)
@@ -54,7 +57,7 @@ def dot(figure: Figure, theme: Theme) -> str:
     shortcuts = _shortcuts(figure)
     places = {name: (i, at) for i, row in enumerate(figure.rows) if row.ordered for at, name in enumerate(row.items)}
     lines += [f"  {_link(link, figure, theme, shortcuts, places)}" for link in figure.links]
-    lines += _columns(figure, insets)
+    lines += _columns(figure, insets) if figure.direction == "TB" else []
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -86,7 +89,7 @@ def _globals(figure: Figure, theme: Theme) -> list[str]:
     graph = _attributes(
         label=f"<{title}>",
         labelloc="t",
-        rankdir="TB",
+        rankdir=figure.direction,
         bgcolor=theme.background,
         fontname=FONT,
         fontcolor=theme.text,
@@ -222,7 +225,7 @@ def _plain(stripe: Stripe, theme: Theme, size: float) -> str:
 def _table(item: Item, theme: Theme) -> str:
     """The stripes of a box, one under the other; repeated boxes have a double frame and a badge."""
     rows = []
-    loss = item.role is Glyph.LOSS
+    loss = any(stripe.role is Glyph.LOSS for stripe in item.stripes)
     for stripe in item.stripes:
         small = (stripe.role in SMALL or stripe.role is Glyph.SHAPE) and len(item.stripes) > 1
         size, above = (9.5, 2) if small else (11, 4)

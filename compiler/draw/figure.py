@@ -103,7 +103,7 @@ class Figure:
     """Items and groups by id, in the order in which they are met; the group `root` is the figure.
 
     rows: items of one group that stand side by side. forks: items whose targets do. unrolled: how many scans are drawn
-    step by step."""
+    step by step. direction: where data goes, from the top (TB) or from the left (LR)."""
 
     title: str
     subtitle: str
@@ -113,6 +113,7 @@ class Figure:
     rows: list[Row] = field(default_factory=list)
     forks: list[str] = field(default_factory=list)
     unrolled: int = 0
+    direction: str = "TB"
 
     def children(self) -> dict[str, list[Item | Group]]:
         """What stands directly in each group, in order of first appearance."""

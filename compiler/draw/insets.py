@@ -13,6 +13,7 @@ from ..sizes import substitute
 from . import words
 from .cells import loop_of
 from .figure import Figure, Group, Item, Link, Shape, Stripe
+from .games import of_game
 from .levels import local_name, within
 from .outline import Builder, drawn
 from .scope import End, Scope, TooLarge
@@ -28,6 +29,8 @@ _NODES = 40  # what an inset shows has at most so many
 def automatic(program: Program, graph: Graph, parameters: bool, most: int, unroll: int | None = None) -> Figure:
     """The most detailed figure that is still readable (the least detailed one when none is), with insets. unroll: how
     many steps of scans stand side by side, their cells closed."""
+    if program.game is not None and graph is program.graph:
+        return of_game(program, parameters, most, insets=True)
     draw = partial(drawn, program, graph, parameters=parameters, most=most, repeats={}, unroll=unroll)
     builder = draw(_depth(draw, least=0 if unroll is None else 1))
     with suppress(TooLarge):
@@ -38,7 +41,10 @@ def automatic(program: Program, graph: Graph, parameters: bool, most: int, unrol
 def of_depth(
     program: Program, graph: Graph, depth: int, parameters: bool, most: int, unroll: int | None = None
 ) -> Figure:
-    """The figure with so many levels and blocks opened. Cells that are unrolled are opened beside it, each once."""
+    """The figure with so many levels and blocks opened. Cells that are unrolled are opened beside it, each once. Of a
+    game, 0 is as papers have it; a depth shows all that its objectives add."""
+    if program.game is not None and graph is program.graph and not depth:
+        return of_game(program, parameters, most, insets=False)
     builder = drawn(program, graph, depth, parameters, most, unroll=unroll)
     builder.unroll = None
     shown: set[str] = set()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ..analysis.scans import axis_name
 from ..graph import Graph, Kind, Layer, Node
 from ..ops.base import Glyph
+from ..ops.noise import Noise
 from ..sizes import Dim
 from ..types import TensorType
 from . import words
@@ -90,6 +91,9 @@ def _op_look(node: Node, inputs: tuple[TensorType, ...], numbers: Mapping[int, s
         return Shape.CIRCLE if len(sign) == 1 else Shape.PILL, Stripe(node.op.glyph, elementwise)
     if sign is not None and len(inputs) == 2 and numbers:
         return Shape.PILL, Stripe(node.op.glyph, words.with_numbers(sign, numbers))
+    if isinstance(node.op, Noise):
+        drawn = f"{node.op.distribution.replace('_', ' ')}({', '.join(map(words.value_text, node.op.values))})"
+        return Shape.PILL, Stripe(Glyph.SAMPLE, f"~ {drawn}" if node.name else drawn, words.clean(node.name, 40))
     if node.op.glyph is Glyph.CONSTANT and node.name:
         return Shape.PILL, Stripe(Glyph.CONSTANT, "", words.clean(node.name, 40))
     tree: tuple[object, ...] = getattr(node.op, "tree", ())

@@ -19,7 +19,7 @@ def mermaid(figure: Figure, theme: Theme) -> str:
     title = json.dumps(
         clean(f"{figure.title} · {figure.subtitle}" if figure.subtitle else figure.title, 200), ensure_ascii=False
     )
-    lines = ["---", f"title: {title}", "---", "flowchart TB"]
+    lines = ["---", f"title: {title}", "---", f"flowchart {figure.direction}"]
     children = figure.children()
 
     def write(group: Group, indent: str) -> None:

@@ -19,6 +19,8 @@ class Extra(StrEnum):
     BLOCK = "block"
     LEVEL = "level"
     STATE = "state"
+    GENERATOR = "generator"
+    DISCRIMINATOR = "discriminator"
 
 
 Role = Glyph | Extra
@@ -89,6 +91,8 @@ _LIGHT = Theme(
         block="#d3ddf2",
         level="#e4e9f3",
         state="#d5efe9",
+        generator="#cdeac0",
+        discriminator="#ffd6a5",
     ),
     clusters=("#f4f6fa", "#eaeef5"),
     cluster_border="#9aa4b5",
@@ -131,6 +135,8 @@ _DARK = Theme(
         block="#33415f",
         level="#2a3244",
         state="#14443e",
+        generator="#2f5226",
+        discriminator="#6b4413",
     ),
     clusters=("#1b1f26", "#232831"),
     cluster_border="#5d6878",
@@ -173,6 +179,8 @@ _PRINT = Theme(
         block="#e9e9e9",
         level="#f2f2f2",
         state="#ffffff",
+        generator="#f0f0f0",
+        discriminator="#d0d0d0",
     ),
     clusters=("#ffffff", "#f7f7f7"),
     cluster_border="#8a8a8a",

@@ -157,7 +157,8 @@ class PlayerModel(_Model):
 
 class PairModel(_Model):
     """Who plays against whom over which values of the main graph, [node, result], for what. `scores`: what the
-    discriminator says of the real and of the made examples, as it learns from them."""
+    discriminator says of the real and of the made examples, as it learns from them. `losses`: what the objective
+    became, the generator's last."""
 
     generator: Name
     discriminator: Name
@@ -166,6 +167,7 @@ class PairModel(_Model):
     objective: Name
     settings: dict[str, JsonValue] = {}
     scores: tuple[tuple[int, int], tuple[int, int]]
+    losses: tuple[MaybePath, ...]
 
 
 class GameModel(_Model):
@@ -222,6 +224,7 @@ def _game_model(game: Game) -> GameModel:
                 objective=pair.objective.name,
                 settings=settings_of(pair.objective),
                 scores=((*pair.scores[0],), (*pair.scores[1],)),
+                losses=pair.losses,
             )
             for pair in game.pairs
         ),
@@ -360,6 +363,7 @@ def _make_game(model: GameModel) -> Game:
                 Ref(*p.made),
                 make_objective(p.objective, p.settings),
                 (Ref(*p.scores[0]), Ref(*p.scores[1])),
+                p.losses,
             )
             for p in model.pairs
         ],
