@@ -226,7 +226,7 @@ class Compiled:
         weights: Path_,
         *,
         length: int = 200,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
         beams: int | None = None,
@@ -235,9 +235,9 @@ class Compiled:
         device: str = "auto",
     ) -> list[str]:
         """`count` texts, with weights (as in `module`): what follows the prompt, of a network trained on `text`; what
-        becomes of it, of one trained on `pairs`. temperature 0 takes the likeliest token; `beams` follows
-        so many texts at once and draws nothing."""
-        from archlang.runtime.decode import Sampling
+        becomes of it, of one trained on `pairs`. temperature 0 takes the likeliest token; without one it is 1, but 0 in
+        a translation for which neither top_k nor top_p is given. `beams` follows so many texts at once and draws
+        nothing."""
         from archlang.runtime.generate import Search, generate
         from archlang.runtime.inference import for_inference
 
@@ -249,7 +249,7 @@ class Compiled:
             preprocessing,
             prompt,
             length=length,
-            search=Search(Sampling(temperature, top_k, top_p), beams),
+            search=Search(temperature, top_k, top_p, beams),
             count=count,
             seed=seed,
             device=device,

@@ -67,6 +67,10 @@ def place_of(span: Span | None) -> dict | None:
     return {"file": span.source.name, "line": line, "column": column, "end_line": end_line, "end_column": end_column}
 
 
+class Notice(UserWarning):
+    """Nothing is wrong, and the user may want to know: a warning in a program, a line of `archc` on stderr."""
+
+
 class ArchError(Exception):
     """One or more errors that end the work. Carries every diagnostic found, warnings included."""
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from archlang.compiler.analysis.cost import nominal_sizes
-from archlang.compiler.diagnostics import ArchError, error
+from archlang.compiler.analysis.scans import steps
+from archlang.compiler.diagnostics import ArchError, Notice, error
 from archlang.compiler.emit.scans import scanned
-from archlang.compiler.graph import Program
+from archlang.compiler.graph import Graph, Kind, Program
 from archlang.compiler.passes import PORTABLE
-from archlang.compiler.sizes import evaluate, symbols
+from archlang.compiler.sizes import Dim as Size
+from archlang.compiler.sizes import evaluate, substitute, symbols
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -73,10 +75,13 @@ def save_program(program: Program, trained: nn.Module, path: Path) -> dict[str, 
 
 def trace(program: Program, trained: nn.Module) -> tuple[ExportedProgram, dict[str, str], dict[str, int]]:
     """The network as torch.export sees it, the spec's names of its symbols, and the symbols that it fixed. A scan is
-    unrolled, which fixes its length: to the nominal one (`T~64`).
+    unrolled, which fixes its length: to the nominal one (`T~64`), and takes its time: a `Notice` says how many steps.
 
     Raises A1237."""
     unrolled = _unrolled(program)
+    if held := unrolled_steps(program):
+        text = f"scans are unrolled: the file holds {held:,} steps of `{program.name}`, which can take long to write"
+        warnings.warn(text, Notice, stacklevel=3)
     module = for_inference(program, trained, passes=PORTABLE, standalone=True).cpu()
     types = [program.graph[n].types[0] for n in program.input_nodes()]
     nominal = nominal_sizes(program.graph)
@@ -119,6 +124,26 @@ def _unrolled(program: Program) -> frozenset[str]:
                 help=f"give it a length: `{name}=64`, or `{name}~64` to fix it in such files alone",
             )
     return frozenset(found)
+
+
+def unrolled_steps(program: Program) -> int:
+    """How many steps of cells run one after another, of all scans of a network together, in its nominal sizes."""
+    return _steps(program.graph, nominal_sizes(program.graph), {})
+
+
+def _steps(graph: Graph, sizes: Mapping[str, int | Size], known: dict[tuple, int]) -> int:
+    key = (id(graph), tuple(sorted((name, str(size)) for name, size in sizes.items())))
+    if key not in known:
+        total = 0
+        for number in graph.order():
+            node = graph[number]
+            if node.graph is None:
+                continue
+            inner = _steps(node.graph, {name: substitute(size, sizes) for name, size in node.sizes}, known)
+            length = substitute(steps(graph, number), sizes) if node.kind is Kind.SCAN else None
+            total += inner if length is None else max(inner, 1) * (length if isinstance(length, int) else 1)
+        known[key] = total
+    return known[key]
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from archlang.compiler.carrying import inputs_by_name, outputs_by_name, slots
@@ -33,10 +33,21 @@ class Generated:
 
 @dataclass(frozen=True)
 class Search:
-    """How to choose: `beams` sequences at once, or tokens drawn one by one; see `Sampling`."""
+    """How to choose: `beams` sequences at once, or tokens drawn one by one; the rest is as in `Sampling`.
 
-    sampling: Sampling = field(default_factory=Sampling)
+    Without a temperature the likeliest token is taken in a translation, unless top_k or top_p say to draw; in a text
+    that is gone on with, tokens are drawn with temperature 1."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
     beams: int | None = None
+
+    def sampling(self, usual: float) -> Sampling:
+        """How to draw. usual: the temperature where neither it nor a choice to draw is given."""
+        drawn = self.top_k is not None or self.top_p is not None
+        given = self.temperature if self.temperature is not None else 1.0 if drawn else usual
+        return Sampling(given, self.top_k, self.top_p)
 
 
 def generate(
@@ -79,10 +90,11 @@ def generate(
 
 
 class _Task:
-    """A network and what it reads and writes. `stop`: the token that ends a text."""
+    """A network and what it reads and writes. `stop`: the token that ends a text. `temperature`: the usual one."""
 
     kind = "text"
     stop: int | None = None
+    temperature = 1.0
 
     def __init__(
         self, program: Program, module: nn.Module, vocabularies: dict[str, Vocabulary], device: torch.device
@@ -138,7 +150,12 @@ class _Task:
             return [Generated(written.decode(f.tokens), f.tokens, f.score) for f in found[:count]]
         generator = torch.Generator(self.device).manual_seed(seed)
         rows = sample(
-            reader(count), begin.expand(count, -1), length, search.sampling, stop=self.stop, generator=generator
+            reader(count),
+            begin.expand(count, -1),
+            length,
+            search.sampling(self.temperature),
+            stop=self.stop,
+            generator=generator,
         )
         return [Generated(written.decode(row), tuple(row)) for row in rows]
 
@@ -185,6 +202,8 @@ class _Continuation(_Task):
 
 class _Translation(_Task):
     """Sequence to sequence: it reads a source, and writes token after token what becomes of it."""
+
+    temperature = 0.0
 
     def run(self, prompt: str, length: int, search: Search, count: int, seed: int) -> list[Generated]:
         read, written = self.vocabularies["source"], self.vocabularies["target"]

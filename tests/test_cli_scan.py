@@ -74,7 +74,24 @@ def test_a_whole_round(run, tmp_path):
     for ending in ("onnx", "program"):
         done = run("export", "rows.arch", "-w", "run", f"--{ending}", f"net.{ending}")
         assert done.code == 0, done.err
-        assert done.err == f"wrote net.{ending}\n"
+        said = "note: scans are unrolled: the file holds 8 steps of `Rows`, which can take long to write"
+        assert done.err == f"{said}\nwrote net.{ending}\n"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_without_a_compiler_a_note_says_once_that_it_takes_longer(run, monkeypatch, quiet):
+    from archlang.runtime import recurrence
+    from archlang.runtime.recurrence import build, compiled
+
+    def refuse(*args):
+        raise build.NoCompiler("there is no C compiler")
+
+    monkeypatch.setattr(compiled, "run", refuse)
+    recurrence._say.cache_clear()
+    done = run("train", "rows.arch", "-o", "run", "--device", "cpu", *(["--quiet"] if quiet else []))
+    recurrence._say.cache_clear()
+    said = "note: recurrences run as loops of tensor operations, which takes longer: there is no C compiler\n"
+    assert (done.code, done.err) == (0, "" if quiet else said)
 
 
 def test_an_open_length_is_refused_by_export(run, tmp_path):

@@ -54,7 +54,7 @@ def ready(text: str, seed: int = 0, **vocabularies: tuple[str, ...]):
 @pytest.mark.parametrize("text", [CARRYING, WHOLE])
 def test_greedy_text_is_what_the_network_says_of_each_beginning(text: str) -> None:
     program, module, prep = ready(text, tokens=tuple("abcdef"))
-    (made,) = generate(program, module, prep, "ab", length=12, search=Search(Sampling(0)))
+    (made,) = generate(program, module, prep, "ab", length=12, search=Search(temperature=0))
     tokens = [0, 1]
     for _ in range(12):
         x = torch.tensor([tokens])
@@ -98,15 +98,26 @@ def test_a_translation_is_what_the_greedy_entry_decodes(network: str) -> None:
     known = {n: Vocabulary(tokens=t) for n, t in (("source", source), ("previous", WRITTEN), ("target", WRITTEN))}
     for text in ("abc", "cab", "bb"):
         found = generate(
-            compiled.program, module, Preprocessing(vocabularies=known), text, length=9, search=Search(Sampling(0))
+            compiled.program, module, Preprocessing(vocabularies=known), text, length=9, search=Search(temperature=0)
         )
         expected = module.greedy(torch.tensor([[source.index(c) for c in text]]))[0].tolist()
         expected = expected[: expected.index(2)] if 2 in expected else expected
         assert list(found[0].tokens) == expected
+        usual = generate(compiled.program, module, Preprocessing(vocabularies=known), text, length=9, seed=5)
+        assert usual == found
         best = generate(
             compiled.program, module, Preprocessing(vocabularies=known), text, length=9, search=Search(beams=3)
         )
         assert best[0].score is not None
+
+
+def test_translations_are_greedy_unless_something_says_to_draw() -> None:
+    for usual in (0.0, 1.0):
+        assert Search().sampling(usual) == Sampling(usual)
+        assert Search(temperature=0.5).sampling(usual) == Sampling(0.5)
+        assert Search(top_k=3).sampling(usual) == Sampling(1.0, top_k=3)
+        assert Search(top_p=0.5).sampling(usual) == Sampling(1.0, top_p=0.5)
+        assert Search(temperature=0, top_k=3).sampling(usual) == Sampling(0, top_k=3)
 
 
 def refused(text: str, prompt: str = "a", **vocabularies: tuple[str, ...]) -> ArchError:

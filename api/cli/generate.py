@@ -29,7 +29,8 @@ Examples:
     "--temperature",
     type=click.FloatRange(0),
     default=None,
-    help="How much chance there is; 0 always takes the likeliest token. [default: 1; for translations 0]",
+    help="How much chance there is; 0 always takes the likeliest token. "
+    "[default: 1; for translations 0, unless --top-k or --top-p is given]",
 )
 @click.option("--top-k", type=click.IntRange(1), metavar="K", help="Draw among the K likeliest tokens only.")
 @click.option(
@@ -71,13 +72,11 @@ def command(
     _, program = load_program(target, parameters)
     module, preprocessing = restore(program, weights)
 
-    from archlang.runtime.decode import Sampling
     from archlang.runtime.generate import Search, generate
     from archlang.runtime.inference import for_inference
 
     translating = preprocessing is not None and "source" in preprocessing.vocabularies
-    chance = temperature if temperature is not None else 0.0 if translating and not (top_k or top_p) else 1.0
-    search = Search(Sampling(chance, top_k, top_p), beams)
+    search = Search(temperature, top_k, top_p, beams)
     made = generate(
         program,
         for_inference(program, module),

@@ -127,7 +127,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows another
     try:
-        code = cli.main(list(arguments) if arguments is not None else None, prog_name="archc", standalone_mode=False)
+        with terminal.notices():
+            code = cli.main(
+                list(arguments) if arguments is not None else None, prog_name="archc", standalone_mode=False
+            )
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as stop:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
-from archlang.compiler.diagnostics import Diagnostic, Severity, plain
+from archlang.compiler.diagnostics import Diagnostic, Notice, Severity, plain
 
-_HEAD = re.compile(r"(error|warning|note)(\[A\d{4}\])(: .*)")
+_HEAD = re.compile(r"(error|warning|note)(\[A\d{4}\]|)(: .*)")
 _GUTTER = re.compile(r"( *\d* \|)(.*)")
 _MARKS = re.compile(r"( *)([\^]+|-+)(?=\s|$)(.*)")
 _COLOURS = {"error": "1;31", "warning": "1;33", "note": "1;36"}
@@ -66,6 +68,36 @@ def show(diagnostics: Iterable[Diagnostic], stream: TextIO | None = None) -> Non
     print("\n\n".join(draw(d, colour) for d in found), file=out)
     if summary := count(found):
         print(f"\n{summary}", file=out)
+
+
+@contextmanager
+def notices() -> Iterator[None]:
+    """Inside, a `Notice` becomes one line on stderr, each once; other warnings stay what they are."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def say(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not issubclass(category, Notice):
+                shown(message, category, filename, lineno, file, line)
+                return
+            text = harmless(f"note: {' '.join(str(message).split())}")
+            print(_paint(text) if coloured(sys.stderr) else text, file=sys.stderr)
+
+        warnings.showwarning = say
+        warnings.simplefilter("default", Notice)
+        yield
+
+
+def quiet() -> None:
+    """No notices for the rest of the command."""
+    warnings.simplefilter("ignore", Notice)
 
 
 def count(found: list[Diagnostic]) -> str:

@@ -68,6 +68,8 @@ def command(
 
     if resume and output is None:
         raise click.UsageError("`--resume` needs the folder of the run: `-o FOLDER`.")
+    if quiet:
+        terminal.quiet()
     _, program = load_program(target, parameters)
     plan = plan_for(program, on)
     terminal.show(contradictions(plan, program))

@@ -26,6 +26,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
+from archlang.compiler.diagnostics import Notice
 from archlang.compiler.recurrent.equations import read
 from torch import Tensor
 
@@ -162,8 +163,8 @@ def _compiled(of: Recurrence, call: _Call) -> tuple[Tensor, ...]:
 
 @cache
 def _say(text: str) -> None:
-    """A warning, once."""
-    warnings.warn(text, stacklevel=2)
+    """A notice, once."""
+    warnings.warn(text, Notice, stacklevel=2)
 
 
 def _fused(of: Recurrence, call: _Call) -> tuple[Tensor, ...]:
