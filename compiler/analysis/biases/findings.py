@@ -34,7 +34,7 @@ class Caveat:
 CAVEATS = {
     "zero padding": "padding at the border is no data: the claim holds for places whose window lies inside",
     "stride": "only moves by a multiple of the stride are followed",
-    "batch statistics": "in training, a norm takes its statistics over the batch and all positions",
+    "batch statistics": "in training, a norm takes statistics over the batch and all positions, in a cell of a step",
     "global statistics": "a global reduction joins in: exact where what enters the axis equals what leaves it",
     "activation on the path": "the path passes through an activation, which lets the gradient through in part",
     "pooling on the path": "the path passes through a pooling or resampling, which mixes neighbours",

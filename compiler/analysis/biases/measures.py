@@ -168,44 +168,46 @@ def batch_statistics(case: Case) -> Iterator[Caveat]:
     """The caveat of norms that take statistics over the batch, of values that have a claimed axis."""
     graph, claimed = case.graph, frozenset(case.axes)
     views, norms = case.receptive.views(graph), case.receptive.kept(_Norms, case.receptive.alike)
-    needed, count, found = case.needed, 0, ""
-    for number, refs, more, path in sorted(norms.of(graph)):
-        if number in needed and any(
+    told: dict[bool, tuple[int, str]] = {}
+    for number, refs, more, path, stepwise in sorted(norms.of(graph)):
+        if number in case.needed and any(
             key[0] is not None and key[1:] in claimed for ref in refs for key in views[ref].relations
         ):
-            found = found or path
-            count += more
-    if count:
+            count, first = told.get(stepwise, (0, path))
+            told[stepwise] = count + more, first
+    for stepwise, (count, first) in sorted(told.items()):
         others = f" and {count - 1} more" if count > 1 else ""
         verb = "take" if count > 1 else "takes"
-        text = f"in training, `{found}`{others} {verb} statistics over the batch and all positions"
-        yield Caveat("batch statistics", text)
+        where = "all positions within a step: other steps have no part in them" if stepwise else "all positions"
+        yield Caveat("batch statistics", f"in training, `{first}`{others} {verb} statistics over the batch and {where}")
 
 
 class _Norms:
-    """The steps of graphs that run norms with batch statistics: how many, and which is the first."""
+    """The steps of graphs that run norms with batch statistics: how many, which is the first, and whether they stand in
+    a cell, where each step has statistics of its own."""
 
     def __init__(self, alike: Alike) -> None:
         self._alike = alike
-        self._done: dict[int, list[tuple[int, list[Ref], int, str]]] = {}
+        self._done: dict[int, list[tuple[int, list[Ref], int, str, bool]]] = {}
 
-    def of(self, graph: Graph) -> list[tuple[int, list[Ref], int, str]]:
-        """Each such step in order: the node, its operands, how many norms, the path of the first."""
+    def of(self, graph: Graph) -> list[tuple[int, list[Ref], int, str, bool]]:
+        """Each such step in order: the node, its operands, how many norms, the path of the first, in a scan or not."""
         graph = self._alike.first(graph)
         if id(graph) not in self._done:
             self._done[id(graph)] = [
-                (number, operands, count, path)
+                (number, operands, *found)
                 for number, node, operands in self._alike.walk(graph)
-                for count, path in [self._at(graph, number, node)]
-                if count
+                for found in self._at(graph, number, node)
             ]
         return self._done[id(graph)]
 
-    def _at(self, graph: Graph, number: int, node: Node) -> tuple[int, str]:
-        if node.graph is not None:
-            inside = self.of(node.graph)
-            if not inside:
-                return 0, ""
-            return sum(count for _, _, count, _ in inside), beneath(label(graph, number), inside[0][3])
-        norm = node.op is not None and node.op.stateful and node.op.glyph is Glyph.NORM
-        return (1, label(graph, number)) if norm else (0, "")
+    def _at(self, graph: Graph, number: int, node: Node) -> Iterator[tuple[int, str, bool]]:
+        if node.graph is None:
+            if node.op is not None and node.op.stateful and node.op.glyph is Glyph.NORM:
+                yield 1, label(graph, number), False
+            return
+        inside: dict[bool, list[tuple[int, str]]] = {}
+        for _, _, count, path, stepwise in self.of(node.graph):
+            inside.setdefault(stepwise or node.scan is not None, []).append((count, path))
+        for stepwise, found in sorted(inside.items()):
+            yield sum(count for count, _ in found), beneath(label(graph, number), found[0][1]), stepwise
