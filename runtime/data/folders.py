@@ -33,11 +33,11 @@ def load_images(path: Path, form: Form, corrupt: str, span: Span | None, *, clas
         raise _no_images(path, span)
     origin = f'images("{path.name}/")'
     good, notes = scan(found, origin, form, corrupt, span)
-    sorts = sorted({file.relative_to(path).parts[0] for file in found})
+    sorts = sorted({_top(file, path) for file in found})
     labels = None
     if classes or all(file.parent != path for file in found):
         numbers = {name: number for number, name in enumerate(sorts)}
-        labels = np.asarray([numbers[file.relative_to(path).parts[0]] for file in good], dtype=np.int64)
+        labels = np.asarray([numbers[_top(file, path)] for file in good], dtype=np.int64)
         if classes:
             _check_left(labels, sorts, span)
     known = torch.from_numpy(labels) if labels is not None else None
@@ -92,6 +92,11 @@ def _preprocessing(form: Form, **more: Any) -> Preprocessing:
     return Preprocessing(size=form.size, resize=form.resize, grey=form.grey, scale=1 / 255, **more)
 
 
+def _top(file: Path, folder: Path) -> str:
+    """The name at the top of a folder below which a file lies."""
+    return file.parts[len(folder.parts)]
+
+
 def _check_folder(path: Path, span: Span | None) -> None:
     if not path.is_dir():
         raise error("A1012", f'"{path.name}" is a file; images come in a folder', span)
@@ -105,8 +110,9 @@ def _check_classes(path: Path, found: list[Path], span: Span | None) -> None:
     if not folders:
         message = f'"{path.name}" has no subfolders: its {len(found):,} images lie in the folder itself'
         raise error("A1013", message, span, help="put each class's images into a folder of its name")
+    filled = {_top(file, path) for file in found}
     for folder in folders:
-        if not any(folder in file.parents for file in found):
+        if folder.name not in filled:
             raise error("A1014", f'class "{folder.name}" has no images', span, help=_ENDINGS)
 
 

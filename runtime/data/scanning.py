@@ -40,14 +40,17 @@ def find_images(folder: Path) -> list[Path]:
     """Every file below a folder that is called like a picture, in order, but names that begin with a dot. What lies at
     the top may be a link, as a class's folder often is."""
     tops = [top for top in folder.iterdir() if not top.name.startswith(".")]
-    files = (file for top in tops for file in (top.rglob("*") if top.is_dir() else (top,)))
-    return sorted(
-        file
-        for file in files
-        if file.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
-    )
+    found = [top for top in tops if _named_like_one(top.name) and top.is_file()]
+    for top in tops:
+        for here, below, names in os.walk(top):  # nothing, where the top is a file
+            below[:] = [name for name in below if not name.startswith(".")]
+            files = (Path(here, name) for name in names if _named_like_one(name))
+            found += [file for file in files if file.is_file()]
+    return sorted(found, key=lambda file: file.parts)
+
+
+def _named_like_one(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def scan(
