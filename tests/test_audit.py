@@ -102,6 +102,13 @@ FALSE = {
         {},
         (0, 1),
     ),
+    "causality of a fixed range": (
+        claims.Causality(),
+        ROWS.format(body='x + (x[T=0] -> rearrange("b d -> b 1 d"))'),
+        ROWS.format(body='x + (x[T=1] -> rearrange("b d -> b 1 d"))'),
+        window(along=1),
+        (0, 1),
+    ),
     "causality of a scan": (
         claims.Causality(),
         CELL + ROWS.format(body="x -> scan Sum over T"),

@@ -23,6 +23,7 @@ from .blame import Pair
 from .case import Case, prover
 from .findings import Culprit, Finding, Verdict
 from .measures import axes_of, axis_of, vacuous, value_name, windows
+from .parts import Parts
 from .words import listed, positions
 
 Sizes = Mapping[str, "int | Dim"]
@@ -51,6 +52,14 @@ def global_context(case: Case) -> Finding:
         whole = [way for way in _Context(case, pair).ways() if way.missed is None]
         if not whole:
             return _unseen(case, pair, figures)
+        if case.receptive.kept(Parts, case.receptive).lose(case.graph, case.ref, frozenset({pair})):
+            return case.finding(
+                Verdict.UNKNOWN,
+                f"{axis_of(case, pair)} is split on the way, and some of a part may be left out: it can't be told what "
+                f"a place of {value_name(case)} sees",
+                help="let a layer that sees everything come before the axis is split",
+                figures=figures,
+            )
         ways.append((pair, min(whole, key=lambda way: way.layers)))
     most = max(way.layers for _, way in ways)
     figures["layers"] = most
