@@ -11,6 +11,7 @@ from .data_sources import SOURCES, Iris
 from .declared import Declared, Invalid
 from .diagnostics import Label, did_you_mean, error
 from .elaborate.values import Poisoned
+from .game_training import DEFAULTS as GAME_DEFAULTS
 from .graph import Program
 from .learning import Freeze, Tree
 from .source import Span
@@ -109,7 +110,8 @@ class _Reader(Values):
         for item in self.train.body:
             if isinstance(item, ast.Setting):
                 self.attempt(partial(self.setting, item, block))
-        block.values.setdefault("metric", find_task(self.program).metrics[:1])
+        defaults = {"metric": find_task(self.program).metrics[:1]} if self.program.game is None else GAME_DEFAULTS
+        block.values = {**defaults, **block.values}
         phases = list(self.phases())
         stages = [self.made(block, phase) for phase in phases] if phases else [self.made(block)]
         found = [stage for stage in stages if stage is not None]

@@ -8,10 +8,11 @@ from .augmentations import CutMix, Mixup
 from .carrying import check_carry
 from .data_sources import Csv
 from .diagnostics import Diagnostic, Label
+from .game_training import check_game
 from .graph import Program
 from .learning import Freeze, Tree, within
 from .task import TaskKind, find_task
-from .training_plan import Plateau, TrainPlan
+from .training_plan import Constant, Plateau, TrainPlan
 from .weighing import class_losses, takes_shares
 
 
@@ -25,7 +26,7 @@ def check_block(found: TrainPlan, program: Program, *, known: bool = True) -> It
             f"validation and test together take {held:g} of the examples: nothing is left to learn from",
             found.place("test") or found.place("validation"),
         )
-    if found.class_weights != "none":
+    if found.class_weights != "none" and program.game is None:
         yield from _class_weights(found, program)
     if found.carry:
         yield from check_carry(found, program, known)
@@ -45,6 +46,9 @@ def check_block(found: TrainPlan, program: Program, *, known: bool = True) -> It
 
 def check_stage(stage: TrainPlan, program: Program, tree: Tree) -> Iterator[Diagnostic]:
     """What is wrong with the settings of a phase, those that it shares included."""
+    if program.game is not None:
+        yield from check_game(stage, program)
+        stage = stage.replace(early_stop=None, schedule=Constant())
     watching = {"early_stop": stage.early_stop is not None, "schedule": isinstance(stage.schedule, Plateau)}
     for key, on in watching.items():
         if stage.validation == 0 and on:

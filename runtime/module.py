@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from archlang.compiler.emit.body import Step
+from archlang.compiler.emit.games import LOSSES, PLAY
 from archlang.compiler.emit.python import Emitted, emit
 from archlang.compiler.graph import Program
 from torch import nn
@@ -67,7 +68,8 @@ def module_class(program: Program, emitted: Emitted) -> type[nn.Module]:
 def _annotating(base: type[nn.Module], program: Program, emitted: Emitted) -> type[nn.Module]:
     """The class, with its entry points saying where in the spec an error arose. Nothing changes while torch traces
     it."""
-    methods = ["__call__", *(m for m in ("objective", *emitted.entries.values()) if m in vars(base))]
+    ways = ("objective", PLAY, *LOSSES.values(), *emitted.entries.values())
+    methods = ["__call__", *(m for m in ways if m in vars(base))]
     namespace: dict[str, Any] = {m: _annotated(getattr(base, m)) for m in methods}
     namespace |= {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     return type(base.__name__, (base,), {**namespace, "program": program, "source": emitted.text})

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from archlang.compiler.diagnostics import Label, error
+from archlang.compiler.diagnostics import ArchError, Label, error
 from archlang.compiler.graph import Program
 from archlang.compiler.sizes import Verdict, compare
 from archlang.compiler.task import Task, TaskKind, find_task, input_type
@@ -22,6 +22,7 @@ from .data.images import SUFFIXES, Unreadable, center, read_image, unreadable
 from .data.scanning import find_images
 from .data.tables import numbers, read_table
 from .devices import make_fabric
+from .games import measure_game
 from .measure import Trainee, measure
 from .seeding import fixed_noise
 
@@ -37,7 +38,8 @@ def evaluate(
     device: str = "auto",
     data: Path | None = None,
 ) -> dict[str, float]:
-    """Loss and metrics of one part (`train`, `validation` or `test`), cut exactly as `fit` cut it. Raises ArchError."""
+    """Loss and metrics of one part (`train`, `validation` or `test`), cut exactly as `fit` cut it; of a game the losses
+    of both sides. Raises ArchError."""
     examples, parts, _ = load(program, plan, data)
     rows = parts.part(split)
     if len(rows) == 0:
@@ -45,8 +47,11 @@ def evaluate(
             "A1043", f"the {split} part is empty", plan.place(split), help=f"give `{split}` a share, such as 0.2"
         )
     fabric = make_fabric(device, plan.precision)
-    trainee = Trainee(module.to(fabric.device))
+    module = module.to(fabric.device)
     feed = Feed(examples, rows, _BATCH if examples.tensors else plan.batch, fabric.device, span=plan.place("data"))
+    if program.game is not None:
+        return measure_game(module, feed, fabric)
+    trainee = Trainee(module)
     inputs = len(program.input_nodes())
     return measure(trainee, feed, find_task(program), plan.metric, inputs=inputs, fabric=fabric)
 
@@ -63,8 +68,11 @@ def predict(
 
     preprocessing: what training did to its inputs; `load_weights` returns it as JSON under `preprocessing`. A row has
     `input` (a file's name, or file:line), and `class`, `probability` and `probabilities` (classification) or `value`;
-    of a network that restores its input, `value` is in the units of the data. Noise is the same each time.
+    of a network that restores its input, `value` is in the units of the data. Noise is the same each time. Raises
+    ArchError: for a game A1081.
     """
+    if program.game is not None:
+        raise _no_answer(program)
     prep = preprocessing or Preprocessing()
     paths = [inputs] if isinstance(inputs, Path) else list(inputs)
     fabric = make_fabric(device)
@@ -83,6 +91,20 @@ def predict(
             rows += [{"input": n, **_row(a, task, prep)} for n, a in zip(names, answer.cpu(), strict=True)]
     module.train(was_training)
     return rows
+
+
+def _no_answer(program: Program) -> ArchError:
+    """A game is not asked about examples: its players are."""
+    calls = [
+        f"`model.{entry.name}({', '.join(entry[n].name for n in entry.inputs) or 'b=16'})`"
+        for entry in program.entries.values()
+    ]
+    return error(
+        "A1081",
+        f"`{program.name}` is a game, which makes examples and answers nothing about them",
+        program.span,
+        help=f"in Python, `model = archlang.load(…, weights=…)` has {' and '.join(calls)}",
+    )
 
 
 def _row(answer: Tensor, task: Task, prep: Preprocessing) -> dict[str, Any]:

@@ -53,14 +53,10 @@ class NetworkSteps:
         return found
 
 
-def drain(pending: list[dict[str, Tensor]]) -> dict[str, list[float]]:
-    """The values of several steps, by name: the one place where a step waits for the device."""
-    if not any(pending):
-        pending.clear()
-        return {}
-    values = torch.stack([value.float() for row in pending for value in row.values()]).tolist()
-    found: dict[str, list[float]] = {}
-    for name, value in zip((name for row in pending for name in row), values, strict=True):
-        found.setdefault(name, []).append(value)
+def drain(pending: list[dict[str, Tensor]]) -> list[dict[str, float]]:
+    """What several steps gave, as numbers: the one place where a step waits for the device."""
+    tensors = [value.float() for row in pending for value in row.values()]
+    values = iter(torch.stack(tensors).tolist() if tensors else ())
+    found = [{name: next(values) for name in row} for row in pending]
     pending.clear()
     return found

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from archlang.compiler.augmentations import Augmentation
 from archlang.compiler.diagnostics import ArchError, error, plain
+from archlang.compiler.game_training import check_game
 from archlang.compiler.graph import Program
 from archlang.compiler.task import TaskKind, find_task
 from archlang.compiler.training import stage_programs
@@ -29,8 +30,7 @@ from .data.feed import Feed
 from .devices import make_fabric
 from .ema import Ema
 from .files import check_writable, write_text
-from .games import GameSteps, Pools
-from .games.measure import measure_game
+from .games import DISCRIMINATOR, SIDES, GameSteps, Pools, measure_game
 from .health import Alarms, CarefulSteps, Diverged, Fault, Health, Spoilt, explained, measured_fault
 from .measure import Trainee, measure
 from .metrics import better
@@ -92,6 +92,9 @@ def fit(
     """
     changes = {"precision": precision, "seed": seed, "epochs": epochs}
     plan = _changed(plan, {key: value for key, value in changes.items() if value is not None})
+    refused = [problem for stage in plan.stages for problem in check_game(stage, program)]
+    if refused:
+        raise ArchError(*refused)
     fabric = make_fabric(device, plan.precision, processes, span=plan.place("precision") if precision is None else None)
     seed_all(plan.seed)
     first = stage_programs(program, plan.stages)[0]
@@ -181,7 +184,7 @@ class _Run:
 
     def _grow(self, program: Program) -> None:
         """Goes on with the network in another configuration: weights that both have carry over by their keys."""
-        with self.ema.used() if self.ema is not None else nullcontext():
+        with self._averaged():
             averaged = {key: value.clone() for key, value in self.module.state_dict().items()}
         before = self.module.state_dict()
         module = build(program)
@@ -264,6 +267,8 @@ class _Run:
             self._all(display, signals, board)
         except Diverged as failure:
             raise self._explained(failure, display, signals) from None
+        except ValueError as failure:
+            raise self._alone(failure) or failure from None
         except torch.cuda.OutOfMemoryError:
             raise error(
                 "A1041",
@@ -332,16 +337,16 @@ class _Run:
             if signals.number or self.fabric.world_size > 1:
                 number = self._told_to_stop(signals, step)
                 if number:
-                    self._drain(pending)
+                    self._drain(pending, step + 1)
                     self.step = step + 1
                     self._save()
                     raise Interrupted(number, self.out, self.epoch, step + 1)
             now = time.perf_counter()
             if now > due:
-                self._drain(pending)
+                self._drain(pending, step + 1)
                 display.step(self.epoch, step + 1, self._followed())
                 due = time.perf_counter() + _TICK
-        self._drain(pending)
+        self._drain(pending, steps)
 
     def _told_to_stop(self, signals: Signals, step: int) -> int:
         """The signal's number; processes ask one another now and then, so that all stop at the same step."""
@@ -352,15 +357,20 @@ class _Run:
         flag = torch.tensor(float(signals.number), device=self.fabric.device)
         return int(self.fabric.all_reduce(flag, reduce_op="max"))  # type: ignore[arg-type]
 
-    def _drain(self, pending: list[dict[str, Tensor]]) -> None:
-        """Reads what was followed since the last time; ends the run at the first that is not a number."""
-        for name, values in drain(pending).items():
-            trace = self.trace.setdefault(name, [])
-            for value in values:
-                trace.append(value)
+    def _drain(self, pending: list[dict[str, Tensor]], done: int) -> None:
+        """Reads what was followed since the last time; ends the run at the first that is not a number. done: how many
+        batches of the epoch are over."""
+        before = done - len(pending)
+        for batch, row in enumerate(drain(pending), before + 1):
+            for name, value in row.items():
+                self.trace.setdefault(name, []).append(value)
                 if not math.isfinite(value):
-                    where = f"in epoch {self.epoch + 1}, batch {len(trace)}"
-                    raise Diverged(f"the {name} became {value}", where)
+                    where = f"in epoch {self.epoch + 1}, batch {batch}"
+                    raise Diverged(f"the {self._said(name)} became {value}", where)
+
+    def _said(self, loss: str) -> str:
+        """What a message calls a loss."""
+        return loss if self.program.game is None else SIDES[loss]
 
     def _followed(self) -> dict[str, float]:
         """Means over the epoch so far."""
@@ -396,6 +406,18 @@ class _Run:
             return found.fault
         return None
 
+    def _alone(self, failure: ValueError) -> ArchError | None:
+        """The error, where a norm had one number to take the mean of."""
+        if "more than 1 value per channel" not in str(failure):
+            return None
+        places = getattr(failure, "__notes__", ["in a norm"])
+        return error(
+            "A1082",
+            f"a batch of one example leaves `batchnorm` one number a channel, and no deviation ({places[0]})",
+            self.phase.plan.place("batch") or self.plan.place("network"),
+            help="make `batch` larger, or use a norm that looks at one example, such as `layernorm` or `instancenorm`",
+        )
+
     # -- between epochs
 
     def _epoch_ended(self, display: Display, board: Board) -> None:
@@ -408,11 +430,14 @@ class _Run:
             row["phase"] = self.number + 1
         row["lr"] = self.phase.raw_optimizer.param_groups[0]["lr"]
         row |= self._followed()
-        if "validation" in self.checks and self.program.game is None:
-            watched = self.health.watched()
-            found = self._measure("validation", self.plan.metric, watched)
-            if not math.isfinite(found["loss"]):
-                raise Diverged(f"the validation loss became {found['loss']}", where, measured=True)
+        if "validation" in self.checks:
+            watched = self.health.watched() if self.program.game is None else None
+            with self._averaged():
+                found = self._measure("validation", self.plan.metric, watched)
+            for name in ("loss", DISCRIMINATOR):
+                if not math.isfinite(found.get(name, 0.0)):
+                    what = f"the validation {self._said(name)} became {found[name]}"
+                    raise Diverged(what, where, measured=watched is not None)
             row |= {f"validation {name}": value for name, value in found.items()}
             self.phase.rate.epoch_ended(found["loss"])
         alarms = self.health.epoch_ended(row, self.history, self.trace, watched, self.phase.plan.place)
@@ -421,17 +446,24 @@ class _Run:
         self.history.append(row)
         self.epoch, self.step, self.trace = self.epoch + 1, 0, {}
         if best and self.fabric.is_global_zero:
-            with self.ema.used() if self.ema is not None else nullcontext():
+            with self._averaged():
                 save_weights(self.module, self.out / BEST, self.metadata)
         self._save()
         board.add(row)
-        display.epoch(row, best and "validation" in self.checks)
+        display.epoch(row, best and self.best is not None)
         for alarm in alarms:
             display.say(plain(alarm))
 
+    def _averaged(self) -> AbstractContextManager[None]:
+        """The module with the averages that are kept in place of its weights."""
+        return self.ema.used() if self.ema is not None else nullcontext()
+
     def _is_best(self, row: dict[str, float]) -> bool:
-        """By the first metric, and at a draw by the loss; without a validation part, the last epoch is the best."""
+        """By the first metric, and at a draw by the loss; of a game, and without a validation part, the last epoch is
+        the best."""
         value, loss = row.get(f"validation {self.watched}"), row.get("validation loss")
+        if self.program.game is not None:
+            value = None  # a loss says as much about the other side
         drawn = value == self.best and better("loss", loss, self.best_loss)
         if value is None or drawn or better(self.watched, value, self.best):
             self.best, self.best_loss, self.best_epoch = value, loss, self.epoch + 1

@@ -48,9 +48,10 @@ def optimise(
 ) -> Program:
     """The program after passes, for evaluation only. `watch` sees each pass with what it made.
 
-    A checkpoint of the program loads into what this makes: see `Graph.folds`. checked: raises `BrokenPass` where a pass
+    A game stays as it is: its losses take gradients, and its pairs point into its graph. A checkpoint of the program
+    loads into what this makes: see `Graph.folds`. checked: raises `BrokenPass` where a pass
     loses a place in the text, a key of a checkpoint or a proof, or leaves a graph out of order; takes a while."""
-    for step in passes:
+    for step in passes if program.game is None else ():
         before, program = program, step.run(program)
         if checked:
             from .check import check

@@ -41,9 +41,10 @@ class Feed:
         workers: int = 0,
         span: Span | None = None,
     ) -> None:
-        """`even`: every process gets the same number of examples of every batch, and a last batch of one is left out,
-        so that gradients can be averaged and batch statistics exist. `balanced`: every class is drawn equally often,
-        with repetition. `whole`: pictures come as large as they were read, for what varies them to cut from."""
+        """`even`: every process gets the same number of examples of every batch, and a last batch of one is left out
+        where others are larger, so that gradients can be averaged and batch statistics exist. `balanced`: every class is
+        drawn equally often, with repetition. `whole`: pictures come as large as they were read, for what varies them to
+        cut from."""
         self.data, self.batch, self.device, self.span = data, batch, device, span
         self.shuffle, self.seed, self.rank, self.world, self.even = shuffle, seed, rank, world, even
         self.sides = [torch.from_numpy(np.asarray(side, dtype=np.int64)) for side in data.sides(rows)]
@@ -53,7 +54,7 @@ class Feed:
         sizes = [min(batch, count - i) for i in range(0, count, batch)]
         if even:
             sizes = [s - s % world for s in sizes]
-            least = 2 * world if len(sizes) > 1 else world
+            least = world if len(sizes) == 1 or batch < 2 * world else 2 * world
             sizes = [s for s in sizes if s >= least]
         self.sizes = sizes
         self.loader = self._loader(workers) if data.pictures is not None else None

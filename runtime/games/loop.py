@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GENERATOR, DISCRIMINATOR = "loss", "discriminator loss"
 """What the objectives of the two sides are called in a report."""
+SIDES = {GENERATOR: "generators' loss", DISCRIMINATOR: "discriminators' loss"}
 
 
 class GameSteps:
