@@ -9,7 +9,7 @@ from collections.abc import Callable
 import onnxruntime
 import pytest
 import torch
-from archlang.compiler.diagnostics import ArchError
+from archlang.compiler.diagnostics import ArchError, Notice
 from archlang.compiler.emit.python import emit_python
 from archlang.runtime.export import save_onnx, save_program
 from archlang.runtime.module import build
@@ -332,6 +332,37 @@ def test_leading_axes_and_masks_of_any_rank(axes, mask):
     check(text, expected, torch.randn([sizes[a] for a in axes.split(", ")]), torch.randn(2, 3, 4), real)
 
 
+@pytest.mark.parametrize(
+    ("axes", "mask"), [("B, N, T, 3", "B, T"), ("B, T, N, 3", "B, N, T"), ("B, N, 3, T", "B, T"), ("T, B, N, 3", "T")]
+)
+def test_padding_that_is_no_number_reaches_nothing(axes, mask):
+    """In loops as where equations run: outputs and gradients are those of padding with zeros."""
+    program = compiled(LEADING.replace("AXES", f"[{axes}]").replace("MASK", mask))
+    names: dict = {}
+    exec(emit_python(program, standalone=True), names)
+    module = build(program)
+    loops = names["Net"]()
+    loops.load_state_dict(module.state_dict())
+    sizes = {"B": 2, "N": 3, "T": 5, "3": 3}
+    generator = torch.Generator().manual_seed(1)
+    real = torch.rand([sizes[a] for a in mask.split(", ")], generator=generator) > 0.4
+    x, c = (torch.randn(shape, generator=generator) for shape in ([sizes[a] for a in axes.split(", ")], (2, 3, 4)))
+    whole = (
+        real.view([sizes[a] if a in mask.split(", ") else 1 for a in axes.split(", ")])
+        if "N, T" not in mask
+        else (real.movedim(-1, 1)[..., None])
+    )
+    found = []
+    for net, padding in ((module, 0.0), (module, float("nan")), (loops, float("nan"))):
+        given = torch.where(whole, x, padding).requires_grad_()
+        outputs = net(given, c, real)
+        net.zero_grad()
+        sum(y.square().sum() for y in outputs).backward()
+        found.append([*outputs, given.grad, *(p.grad.clone() for p in net.parameters())])
+    for tensors in found[1:]:
+        torch.testing.assert_close(tensors, found[0])
+
+
 def test_a_bidirectional_stack_is_that_of_pytorch():
     text = (
         std("LSTM")
@@ -503,7 +534,8 @@ def test_a_file_with_every_step_needs_a_length(tmp_path):
     with pytest.raises(ArchError, match=r"A1237.*open length `T`") as failure:
         save_program(open_, build(open_), tmp_path / "net.pt2")
     assert failure.value.diagnostics[0].span.line == 6
-    assert save_program(nominal, build(nominal), tmp_path / "net.pt2") == {"T": 7}
+    with pytest.warns(Notice, match="the file holds 14 steps of"):
+        assert save_program(nominal, build(nominal), tmp_path / "net.pt2") == {"T": 7}
 
 
 def test_every_form_reads_well():

@@ -250,6 +250,8 @@ class _Loop:
         from .body import mark
 
         body = self.body
+        if mask is not None:
+            items = [self._real(position, item, mask) for position, item in enumerate(items)]
         axis = (body.graph.type(self.data[0]).axes[self.scan.axis].name or "t").lower()
         made = {i: self._fresh(f"{self._wish(i)}_{axis}") for i in lists}
         following = [self._fresh(f"{state}_next") for state in states] if mask is not None else states
@@ -263,6 +265,13 @@ class _Loop:
         for i, variable in lists.items():
             append = call(attribute(name(variable), "append"), name(made[i]))
             body.lines.add(statement(append, _INNER), self._origins(append))
+
+    def _real(self, position: int, item: ast.expr, mask: ast.expr) -> ast.expr:
+        """What enters at a step, zero where the mask is false: what is no number there would be none in gradients."""
+        entering = self.body.graph.type(self.data[position])
+        if self.scan.axes[position] is None or entering.dtype != "float":
+            return item
+        return call("torch.where", self._aligned(mask, entering.rank - 1), item, constant(0))
 
     def _aligned(self, mask: ast.expr, rank: int) -> ast.expr:
         """The mask of one step, with axes of size 1 where it has none and a state does."""
