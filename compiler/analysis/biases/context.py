@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import pairwise
 
 from ...claims import GlobalContext, Hierarchy
 from ...graph import Graph, Kind, Node, Ref
 from ...relations import POINTWISE, Exact, Relation, Sees, union
-from ...sizes import Dim, at_least, substitute
-from ...sizes import Verdict as Answer
+from ...sizes import Dim, substitute
 from ...source import Span
 from ..alike import Alike
 from ..cost import is_weight_layer, nominal_sizes
@@ -23,7 +21,7 @@ from .blame import Pair
 from .case import Case, prover
 from .findings import Culprit, Finding, Verdict
 from .measures import axes_of, axis_of, vacuous, value_name, windows
-from .parts import Parts
+from .parts import Parts, left_out
 from .words import listed, positions
 
 Sizes = Mapping[str, "int | Dim"]
@@ -55,9 +53,9 @@ def global_context(case: Case) -> Finding:
         if case.receptive.kept(Parts, case.receptive).lose(case.graph, case.ref, frozenset({pair})):
             return case.finding(
                 Verdict.UNKNOWN,
-                f"{axis_of(case, pair)} is split on the way, and some of a part may be left out: it can't be told what "
-                f"a place of {value_name(case)} sees",
-                help="let a layer that sees everything come before the axis is split",
+                f"{axis_of(case, pair)} is split or turned on the way, and some of it may be left out: it can't be "
+                f"told what a place of {value_name(case)} sees",
+                help="let a layer that sees everything come before",
                 figures=figures,
             )
         ways.append((pair, min(whole, key=lambda way: way.layers)))
@@ -200,7 +198,7 @@ class _Context:
             for (axis, *source), relation in view.relations.items():
                 if tuple(source) == self.pair and axis is not None:
                     size = substitute(graph.type(ref).shape[axis], sizes)
-                    found.append(_left_out(relation, size, self.size))
+                    found.append(left_out(relation, size, self.size))
         return None if None in found else min((text for text in found if text is not None), default=None)
 
 
@@ -217,25 +215,6 @@ def _entries(graph: Graph, goal: Ref, pair: Pair, view: Callable[[Ref], View]) -
         if not before:
             found.append((here, operands))
     return found
-
-
-def _left_out(relation: Relation, size: int | Dim, whole: int | Dim) -> str | None:
-    """What an axis of `size` places that sees another of `whole` positions like this leaves out of that."""
-    if relation.sees is not Sees.WINDOW:
-        return None
-    if relation is POINTWISE and size == whole:
-        return None  # as mostly
-    if relation.stride > (relation.width or 0):
-        return f"only {positions(relation.width)} in {relation.stride} are seen"
-    if relation.lo > 0:
-        return f"the first {positions(int(relation.lo))} are never seen"
-    if isinstance(size, int) and isinstance(whole, int):
-        rest = whole - 1 - (relation.stride * (size - 1) + relation.hi)
-        return f"the last {positions(-int(-rest // 1))} are never seen" if rest > 0 else None
-    if isinstance(relation.stride, Fraction) or isinstance(relation.hi, Fraction):
-        return ""
-    short = (size - 1) * relation.stride + relation.hi - (whole - 1)
-    return None if at_least(short, 0) is Answer.PROVED else ""
 
 
 class _Crossings:
