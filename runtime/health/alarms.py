@@ -66,8 +66,12 @@ class Alarms:
 
 def through_depth(even: Mapping[str, float], place: Place) -> list[Alarm]:
     """even: root mean squares of the gradient by layer, from the inputs on. place: where a layer stands."""
-    if not even or not all(map(math.isfinite, even.values())):
+    if not even:
         return []
+    endless = [layer for layer, size in even.items() if not math.isfinite(size)]
+    if endless:
+        help = "try `clip 1.0`, a smaller `lr`, or `precision bf16` in place of fp16"
+        return [Alarm("A1070", f"the gradient in `{endless[0]}` is not finite", help, place(endless[0]))]
     most = max(even, key=lambda layer: even[layer])
     order = list(even)
     faint = [layer for layer in order if even[layer] <= FAINT * even[most]]

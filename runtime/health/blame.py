@@ -132,17 +132,18 @@ class Tracer(Observer):
     # -- gradients
 
     def _backward(self) -> Fault | None:
-        """The last event that got finite gradients and passed on others."""
+        """The last function that got finite gradients and passed on others, which reached a weight."""
         broken = {key for key, p in self.module.named_parameters() if _broken(p)}
-        reached = [[bool(flag) for flag in event.finite] for event in self.events]
-        for at in reversed(range(len(self.events))):
-            event, here = self.events[at], reached[at]
-            if not here or not all(here):
-                continue
-            passed = [s for s in event.sources if s.event is not None and not all(reached[s.event])]
-            if passed or any(s.key in broken for s in event.sources):
-                return _fault(event, gradient=True)
-        return None
+        reached = [all(map(bool, event.finite)) for event in self.events]
+        spoils: set[int] = (
+            set()
+        )  # events whose own derivatives, or those of what comes after, spoilt a weight's gradient
+        for at, event in enumerate(self.events):
+            own = any(s.key in broken for s in event.sources)
+            if own or any(s.event in spoils and not reached[s.event] for s in event.sources if s.event is not None):
+                spoils.add(at)
+        guilty = [at for at in spoils if reached[at] and self.events[at].finite]
+        return _fault(self.events[max(guilty)], gradient=True) if guilty else None
 
 
 def _broken(parameter: nn.Parameter) -> bool:

@@ -20,7 +20,9 @@ class Gradients:
         """Takes the gradients that these parameters have now. Does not wait for the device."""
         for parameter in learning:
             if parameter.grad is not None:
-                norm = torch.linalg.vector_norm(parameter.grad.detach(), dtype=torch.float32)
+                # In single precision the squares of what explodes would overflow.
+                wide = torch.float32 if parameter.device.type == "mps" else torch.float64
+                norm = torch.linalg.vector_norm(parameter.grad.detach(), dtype=wide)
                 self._kept[self._keys[id(parameter)]] = norm
 
     def read(self, scale: float = 1.0) -> dict[str, float]:

@@ -19,7 +19,7 @@ _CHANNELS = (
 )
 _FEATURES = ("linear", "layer_norm", "rms_norm", "embedding", "matmul", "__matmul__")
 
-LEAST = 16
+LEAST = 10
 """Units are judged from so many values of each on."""
 
 

@@ -1,0 +1,490 @@
+"""What is seen of a run while it trains, and what is said about one that goes wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from archlang.compiler.diagnostics import Diagnostic
+from archlang.compiler.frontend import compile_program
+from archlang.compiler.graph import Program, Ref
+from archlang.compiler.source import Source
+from archlang.runtime import train as training
+from archlang.runtime.audit.results import Untestable
+from archlang.runtime.checkpoint import load_weights
+from archlang.runtime.health import Alarms
+from archlang.runtime.health.alarms import over_time, stuck, through_depth
+from archlang.runtime.health.blame import Tracer
+from archlang.runtime.health.latents import Latents, divergence_terms
+from archlang.runtime.health.units import Units
+from archlang.runtime.measure import Trainee
+from archlang.runtime.module import build
+from archlang.runtime.observing import observing
+from archlang.runtime.report import Report
+from archlang.runtime.train import LAST, RESUME, fit
+from rich.console import Console
+from torch import nn
+from training_harness import compiled, interrupted_at, mlp, refused
+
+TABLE = """
+network Net {{
+  input  x: [B, 4]
+  target y: int[B]
+{body}
+  output out
+  loss fit = (out, y) -> cross_entropy
+}}
+"""
+VAE = """
+network Net(latent: int = 4) {{
+  input x: [B, 2]
+  h = x -> encoder: linear(32) -> relu
+  mean = h -> mean: linear(latent)
+  log_variance = h -> log_variance: linear(latent)
+  sample eps ~ normal(0, 1): [B, latent]
+  deviation = 0.5 * log_variance -> exp
+  z = mean + deviation * eps
+  out = z -> d1: linear(32) -> relu -> d2: linear(2)
+  output out
+  loss rest weight 10 = (out, x) -> mse(reduction="batchmean")
+  loss kl weight {weight} = (mean, log_variance) -> kl_standard_normal
+}}
+"""
+POINTS = "gaussians(modes=8, examples=400)"
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch):
+    """Drawing takes longer than these runs."""
+    monkeypatch.setattr(training, "draw_curves", lambda report, path: None)
+
+
+def program(text: str) -> Program:
+    return compile_program(Source(text, "net.arch"))
+
+
+def trained(folder: Path, network: str, how: str, data: str = "iris", console: Console | None = None, **more) -> Report:
+    made, plan = compiled(network, data, how, folder)
+    return fit(
+        made,
+        lambda: build(made),
+        plan,
+        out=folder / "run",
+        device="cpu",
+        console=console,
+        progress=bool(console),
+        **more,
+    )
+
+
+def blamed(folder: Path, body: str, how: str = "epochs 2 batch 16") -> tuple[Diagnostic, str]:
+    """The error of a run that diverges, and the text that it points to."""
+    (found,) = refused(lambda: trained(folder, TABLE.format(body=body), how))
+    assert found.code == "A1040"
+    assert found.span is not None
+    return found, found.span.text
+
+
+# -- which layer made the first value that is not finite
+
+
+def test_the_logarithm_of_a_negative_number(tmp_path):
+    found, text = blamed(tmp_path, "  out = x -> fc: linear(8) -> log -> linear(3)")
+    assert text == "log"
+    assert found.span.line == 5
+    assert "the loss became nan in epoch 1, batch 1: `log` made the first value" in found.message
+    assert "took values from -" in found.underline
+    assert "softplus" in found.help
+    assert LAST not in found.help  # no epoch was sound
+
+
+def test_an_exponential_that_overflows(tmp_path):
+    body = "  e = 1000 * x -> exp\n  out = e / e -> linear(3)"  # inf / inf is where the NaN begins, but not its cause
+    found, text = blamed(tmp_path, body)
+    assert text == "exp"
+    assert "infinite above 88" in found.help
+
+
+def test_a_division_by_zero(tmp_path):
+    found, text = blamed(tmp_path, "  z = x -> relu\n  ratio = x / z\n  out = ratio -> linear(3)")
+    assert text == "x / z"
+    assert "divided by 0" in found.help
+    assert "from 0 to" in found.underline
+
+
+def test_a_learning_rate_that_is_too_large(tmp_path):
+    body = "  out = x -> a: linear(8) -> relu -> b: linear(8) -> relu -> c: linear(3)"
+    found, text = blamed(tmp_path, body, "epochs 4 batch 16 optimizer sgd(1e12)")
+    assert text.startswith(("linear", "cross_entropy"))
+    assert "smaller `lr`" in found.help
+
+
+def test_a_derivative_that_is_infinite(tmp_path):
+    body = "  init linear.weight = zeros\n  init linear.bias = zeros\n  h = x -> a: linear(8)\n  r = h * h -> sqrt"
+    found, text = blamed(
+        tmp_path, body + "\n  g = h -> relu -> sqrt\n  out = r + g -> linear(3)"
+    )  # relu stops what `g` gets
+    assert text == "sqrt"
+    assert "derivative" in found.message
+    assert "derivative at 0 is infinite" in found.help
+
+
+def test_a_fault_inside_a_block_names_the_layer_and_who_called(tmp_path):
+    block = "block Part(n: int) {\n  input x: [B, D]\n  y = x -> linear(n)\n  output y -> log\n}\n"
+    (found,) = refused(
+        lambda: trained(
+            tmp_path, block + TABLE.format(body="  out = x -> p: Part(8) -> linear(3)"), "epochs 1 batch 16"
+        )
+    )
+    assert found.span.text == "log"
+    assert [label.span.text for label in found.labels] == ["Part(8)"]
+    assert "in `p`" in found.underline
+
+
+def test_a_fault_in_a_recurrence_names_its_scan(tmp_path):
+    cell = (
+        "cell Root(n: int) {\n  input x: [B, I]\n  state h: [B, n]\n  h' = (h, x) -> linear(n) -> log\n  output h'\n}\n"
+    )
+    network = """
+network Net {
+  input values: [B, T, 1]
+  target next: [B, 2, 1]
+  y, last = values -> s: scan Root(4) over T
+  out = last.h -> linear(2) -> rearrange("b n -> b n 1")
+  output out
+  loss fit = (out, next) -> mse
+}
+"""
+    network = cell + network
+    (found,) = refused(lambda: trained(tmp_path, network, "epochs 1 batch 64", "sunspots(window=8, horizon=2)"))
+    assert found.code == "A1040"
+    assert "scan Root(4)" in found.span.text or found.span.text == "log"
+
+
+def test_a_later_epoch_is_run_again_to_the_batch_and_its_checkpoint_stays(tmp_path):
+    body = "  out = x -> linear(8) -> square -> linear(8) -> square -> linear(8) -> exp -> linear(3)"
+    found, text = blamed(tmp_path, body, "epochs 30 batch 16 optimizer sgd(1e-1)")
+    assert "in epoch 1" not in found.message
+    assert text in ("exp", "square")
+    assert LAST in found.help
+    kept = build(program(TABLE.format(body=body)))
+    load_weights(kept, tmp_path / "run" / LAST)
+    assert all(bool(torch.isfinite(p).all()) for p in kept.parameters())
+
+
+def test_what_was_said_is_the_same_for_groups_of_batches_and_clipped_gradients(tmp_path):
+    _, text = blamed(tmp_path, "  out = x -> linear(8) -> log -> linear(3)", "epochs 1 batch 8 accumulate 3 clip 1.0")
+    assert text == "log"
+
+
+def test_a_validation_part_that_is_not_finite(tmp_path):
+    class Spoilt(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = build(program(TABLE.format(body="  out = x -> log -> linear(3)")))
+            self.loss_weights = {"fit": 1.0}
+
+        def objective(self, x, y):
+            out = self.inner(x.abs() + 1 if self.training else x)
+            return out, {"fit": nn.functional.cross_entropy(out, y)}
+
+    made, plan = compiled(TABLE.format(body="  out = x -> linear(3)"), "iris", "epochs 1 batch 16", tmp_path)
+    (found,) = refused(lambda: fit(made, Spoilt(), plan, out=tmp_path / "run", device="cpu", progress=False))
+    assert "the validation loss became nan after epoch 1: `log` made the first value" in found.message
+    assert found.span.text == "log"
+
+
+def test_masks_are_infinite_on_purpose():
+    """Attention: a row that a mask covers whole is blamed on the softmax, not on the mask."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.proj = nn.Linear(3, 3)
+
+        def forward(self, x, mask):
+            return torch.softmax(self.proj(x).masked_fill(mask, float("-inf")), -1).sum()
+
+    module = Attention()
+    mask = torch.tensor([[True, False, False], [True, True, True]])
+    tracer = Tracer(module)
+    with tracer:
+        loss = module(torch.ones(2, 3), mask)
+    fault = tracer.fault(loss)
+    assert fault is not None
+    assert fault.spot.function == "softmax"
+    mask[1, 0] = False
+    tracer = Tracer(module)
+    with tracer:
+        loss = module(torch.ones(2, 3), mask)
+        loss.backward()
+    assert tracer.fault(loss) is None
+
+
+def test_weights_and_data_that_are_not_finite_are_named():
+    made = build(program(TABLE.format(body="  out = x -> a: linear(8) -> relu -> b: linear(3)")))
+    batch = torch.ones(5, 4), torch.zeros(5, dtype=torch.long)
+
+    def fault(*tensors):
+        tracer = Tracer(made)
+        with tracer:
+            total = Trainee(made)(*tensors)[2]
+        found = tracer.fault(total)
+        assert found is not None
+        return found
+
+    poisoned = batch[0].clone()
+    poisoned[2, 1] = float("nan")
+    found = fault(poisoned, batch[1])
+    assert (found.data, found.weights, found.spot.layer) == (True, (), "a")
+    with torch.no_grad():
+        made.b.weight[0, 0] = float("inf")
+    found = fault(*batch)
+    assert (found.data, found.weights, found.spot.layer) == (False, ("b.weight",), "b")
+
+
+# -- dead units
+
+
+def test_units_are_channels_of_convolutions_and_features_of_linear_layers():
+    text = """
+network Net {
+  input x: [B, 3, 8, 8]
+  h = x -> c1: conv(4, kernel=3, pad=1) -> relu -> global_avgpool -> flatten
+  out = h -> fc: linear(6) -> act: relu -> linear(2)
+  output out
+}
+"""
+    made = build(program(text))
+    with torch.no_grad():
+        made.c1.bias[:3] = -100.0
+        made.fc.bias[:] = -100.0
+        made.fc.bias[0] = 100.0
+    units = Units(made)
+    with torch.no_grad(), units:
+        made(torch.randn(20, 3, 8, 8))
+    found = units.read()
+    assert {name: (dead.share, dead.units) for name, dead in found.items()} == {
+        "c1": (0.75, 4),
+        "act": (pytest.approx(5 / 6), 6),
+    }
+    assert [dead.span.text for dead in found.values()] == ["relu", "relu"]
+
+
+def test_a_unit_that_fires_in_one_batch_is_alive():
+    module = mlp().body
+    with torch.no_grad():
+        module[0].weight.zero_()
+        module[0].bias.zero_()
+        module[0].weight[0, 0] = 1.0
+    units = Units(module)
+    with units:
+        module(torch.full((16, 4), -1.0))
+        module(torch.full((16, 4), 1.0))
+    assert {name: dead.share for name, dead in units.read().items()} == {"1": 15 / 16}
+    few = Units(module)
+    with few:
+        module(torch.ones(4, 4))
+    assert few.read() == {}  # too few to judge by
+
+
+def test_observing_nothing_changes_nothing():
+    module = mlp().body
+    x = torch.randn(32, 4)
+    before = module(x)
+    with Units(module), Tracer(module):
+        assert torch.equal(module(x), before)
+
+
+# -- what a run reports
+
+
+def test_a_healthy_run_reports_its_gradients_and_units_and_says_nothing(tmp_path):
+    body = "  out = x -> a: linear(16) -> relu -> b: linear(3)"
+    report = trained(tmp_path, TABLE.format(body=body), "epochs 12 batch 16 optimizer adamw(1e-2)")
+    assert report.alarms == []
+    row = report.history[-1]
+    assert row["gradient"] == pytest.approx((row["gradient a"] ** 2 + row["gradient b"] ** 2) ** 0.5)
+    assert 0 <= row["dead"] == row["dead a"] < 0.5
+    assert list(report.health.gradients) == ["a", "b"]
+    assert report.health.dead == {"a": row["dead a"]}
+    stored = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert stored["health"]["dead"] == {"a": row["dead a"]}
+    assert stored["alarms"] == []
+
+
+def test_gradients_are_those_of_the_last_update_before_they_are_clipped(tmp_path):
+    body = "  out = x -> a: linear(16) -> relu -> b: linear(3)"
+    free = trained(tmp_path, TABLE.format(body=body), "epochs 1 batch 1000 optimizer sgd(1e-2)")
+    (tmp_path / "again").mkdir()
+    clipped = trained(tmp_path / "again", TABLE.format(body=body), "epochs 1 batch 1000 clip 1e-3 optimizer sgd(1e-2)")
+    assert free.history[0]["gradient"] > 0.1
+    assert free.history[0]["gradient"] == clipped.history[0]["gradient"]
+
+
+@pytest.mark.parametrize(
+    ("start", "how"),
+    [("", "epochs 3 batch 16 optimizer sgd(10)"), ("  init linear.bias = constant(-30)\n", "epochs 2 batch 16")],
+    ids=["a huge step", "negative biases"],
+)
+def test_units_that_die(start, how, tmp_path, capsys):
+    body = start + "  out = x -> a: linear(16) -> relu -> b: linear(3)"
+    report = trained(tmp_path, TABLE.format(body=body), how, console=Console(width=200))
+    (alarm,) = [a for a in report.alarms if a.code == "A1072"]
+    assert "of the 16 units after `a` are zero for every example" in alarm.message
+    assert alarm.place["line"] == 5 + bool(start)
+    assert capsys.readouterr().out.count("note[A1072]") == 1  # said once, though every epoch has them
+    assert report.history[-1]["dead a"] > 0.5
+
+
+def test_gradients_that_vanish(tmp_path):
+    body = "  out = x -> first: linear(8) -> repeat 30 { linear(8) -> sigmoid } -> last: linear(3)"
+    report = trained(tmp_path, TABLE.format(body=body), "epochs 2 batch 16")
+    (alarm,) = [a for a in report.alarms if a.code == "A1071"]
+    assert "`first`" in alarm.message
+    assert alarm.epoch == 1
+    assert alarm.place["line"] == 5
+    small = "  out = x -> first: linear(8) -> repeat 3 { linear(8) -> sigmoid } -> last: linear(3)"
+    (tmp_path / "small").mkdir()
+    assert trained(tmp_path / "small", TABLE.format(body=small), "epochs 2 batch 16").alarms == []
+
+
+def test_gradients_that_explode(tmp_path):
+    body = "  init linear.weight = normal(0, 3)\n  out = x -> first: linear(8) -> repeat 30 { linear(8) -> sin }"
+    report = trained(
+        tmp_path, TABLE.format(body=body + " -> last: linear(3)"), "epochs 1 batch 16 optimizer sgd(1e-30)"
+    )
+    (alarm,) = report.alarms
+    assert alarm.code == "A1070"
+    assert "towards the inputs" in alarm.message
+
+
+def test_a_loss_that_does_not_move(tmp_path):
+    body = "  out = x -> a: linear(16) -> relu -> b: linear(3)"
+    report = trained(tmp_path, TABLE.format(body=body), "epochs 7 batch 16 optimizer sgd(1e-9)")
+    (alarm,) = report.alarms
+    assert (alarm.code, alarm.epoch) == ("A1073", 5)
+    assert "the loss does not move" in alarm.message
+
+
+def test_thresholds():
+    def nowhere(layer):
+        return None
+
+    assert through_depth({"a": 1e-5, "b": 1.0}, nowhere) == []
+    assert [a.code for a in through_depth({"a": 1e-7, "b": 1.0}, nowhere)] == ["A1071"]
+    assert [a.code for a in through_depth({"a": 0.0, "b": 1.0}, nowhere)] == ["A1071"]
+    assert [a.code for a in through_depth({"a": 1.0, "b": 1e-7}, nowhere)] == ["A1070"]
+    assert [a.code for a in through_depth({"a": 0.0}, nowhere)] == ["A1071"]
+    assert [a.code for a in through_depth({"a": float("inf"), "b": 1.0}, nowhere)] == ["A1070"]
+    assert over_time([1.0, 1.0, 900.0], None) == []
+    assert over_time([1.0, 1.0, 1.0, 900.0], None) == []
+    assert [a.code for a in over_time([1.0, 1.0, 1.0, 1100.0], None)] == ["A1070"]
+    still = [1.0, 1.005, 0.995, 1.0, 1.0]
+    assert [a.code for a in stuck(1.0, 10, still, [1.0, 1.0], None)] == ["A1073"]
+    assert stuck(1.0, 10, still[:4], [1.0, 1.0], None) == []
+    assert stuck(1.0, 10, [1.0, 0.9, 0.8, 0.8, 0.8], [0.8, 0.8], None) == []
+    assert stuck(1.0, 4, [1.1] * 5, [1.0, 1.4, 0.9, 1.2], None) != []  # within what batches vary by
+
+
+def test_an_alarm_is_said_once():
+    alarms = Alarms()
+    found = over_time([1.0, 1.0, 1.0, 1e4], None)
+    assert [note.code for note in alarms.start(4, found)] == ["A1070"]
+    assert alarms.start(5, found) == []
+    again = Alarms()
+    again.restore(json.loads(json.dumps(alarms.state())))
+    assert again.start(6, found) == []
+    assert [(a.code, a.epoch) for a in again.said] == [("A1070", 4)]
+
+
+@pytest.mark.parametrize("step", [4, 7, 12])
+def test_an_interrupted_run_reports_the_same(step, tmp_path, monkeypatch):
+    """With 105 examples in batches of 16 an epoch has 7 steps: in an epoch, at its end, in the next."""
+    network, how = TABLE.format(body="  out = x -> a: linear(16) -> relu -> b: linear(3)"), "epochs 3 batch 16"
+    whole = trained(tmp_path, network, how)
+    other = tmp_path / "other"
+    other.mkdir()
+    with interrupted_at(step, monkeypatch):
+        trained(other, network, how)
+    rest = trained(other, network, how, resume=True)
+    assert rest.history == whole.history
+    assert rest.health == whole.health
+
+
+def test_a_run_can_be_run_again_from_its_very_start(tmp_path):
+    blamed(tmp_path, "  out = x -> linear(8) -> log -> linear(3)")
+    assert (tmp_path / "run" / RESUME).is_file()
+    assert not (tmp_path / "run" / LAST).exists()
+
+
+# -- latents
+
+
+def test_observing_shares_weights():
+    text = VAE.format(weight=1)
+    made = program(text)
+    module = build(made)
+    flat = made.graph.flatten()
+    refs = [Ref(n) for n in flat.order() if flat[n].module in ("mean", "encoder")]
+    inner = observing(made, flat, refs, module)
+    x = torch.randn(6, 2)
+    h = module.encoder(x)
+    for _ in range(2):
+        found = inner(x)
+        assert torch.equal(found[0], module.encoder(x))
+        assert torch.equal(found[1], module.mean(module.encoder(x).relu()))
+        with torch.no_grad():
+            module.encoder.weight.mul_(2.0)  # as an optimizer does, in place
+    assert not torch.equal(h, module.encoder(x))
+    assert inner.encoder.weight is module.encoder.weight
+    table = program(TABLE.format(body="  out = x -> linear(3)"))
+    loss = table.graph.operands(table.graph.losses[0])[0]
+    with pytest.raises(Untestable):
+        observing(table, table.graph, [loss], build(table))
+
+
+def test_latents_are_measured_as_the_papers_do():
+    made = program(VAE.format(weight=1))
+    module = build(made)
+    latents = Latents.of(made, module)
+    assert latents is not None
+    assert divergence_terms(made) == ["kl"]
+    x = torch.randn(300, 2)
+    with torch.no_grad():
+        module.mean.weight[2:] = 0.0  # these dimensions say the same of all
+        module.mean.weight[:2] *= 10
+        mean = module.mean(module.encoder(x).relu())
+        logvar = module.log_variance(module.encoder(x).relu())
+        q = torch.distributions.Normal(mean, (0.5 * logvar).exp())
+        kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).mean(0)
+    latents.add([x[:200]])
+    latents.add([x[200:]])
+    (found,) = latents.read()
+    assert found.kl == pytest.approx(kl.tolist(), rel=1e-4)
+    assert found.variances == pytest.approx(mean.var(0, unbiased=False).tolist(), rel=1e-3, abs=1e-6)
+    assert found.active == 2
+    assert found.total == pytest.approx(float(module.objective(x)[1]["kl"]), rel=1e-4)
+    assert latents.read() == []
+    assert Latents.of(program(TABLE.format(body="  out = x -> linear(3)")), module) is None
+
+
+def test_a_posterior_that_collapses(tmp_path):
+    report = trained(tmp_path, VAE.format(weight=1000), "epochs 6 batch 32 optimizer adam(1e-2)", POINTS)
+    (alarm,) = [a for a in report.alarms if a.code == "A1074"]
+    assert "0 of 4 dimensions" in alarm.message
+    assert "kl_standard_normal" in Path(tmp_path / "net.arch").read_text().splitlines()[alarm.place["line"] - 1]
+
+
+def test_a_posterior_that_does_not(tmp_path):
+    report = trained(tmp_path, VAE.format(weight=0.1), "epochs 6 batch 32 optimizer adam(1e-2)", POINTS)
+    assert report.alarms == []
+    (latent,) = report.health.latents
+    row = report.history[-1]
+    assert latent.active == row["active"] >= 1
+    assert latent.kl == row["kl"] == pytest.approx(sum(latent.kl_by_dimension))
+    assert row["kl"] == pytest.approx(row["validation kl"], rel=1e-4)
+    assert row["reconstruction"] == pytest.approx(10 * row["validation rest"])
+    assert row["validation loss"] == pytest.approx(row["reconstruction"] + 0.1 * row["kl"], rel=1e-4)
