@@ -57,7 +57,7 @@ demo: $(VENV)/.installed graphviz ## Check, compile, draw and train LeNet-5 (abo
 	@echo; echo "The source:  demo/lenet5.py"; echo "The figure:  demo/lenet5.svg"
 
 test: $(VENV)/.dev graphviz ## Run the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.dev ## Check style: ruff check, ruff format
 	$(BIN)/ruff check .

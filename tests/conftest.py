@@ -64,7 +64,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 def pytest_collection_finish() -> None:
     """What imports and collection left behind stays to the end: the collector of cycles need not go through it with
-    every test's garbage, which took a third of the time."""
+    every test's garbage, which took longer than tests that make many small objects."""
     gc.collect()
     gc.freeze()
 
