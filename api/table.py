@@ -10,6 +10,7 @@ from archlang.compiler.analysis.biases.findings import distinct
 from archlang.compiler.analysis.cost import at_nominal, cost
 from archlang.compiler.analysis.derived import Derived
 from archlang.compiler.analysis.paths import ACTIVATION, FACTOR, POOLING, PROJECTION
+from archlang.compiler.analysis.players import share
 from archlang.compiler.analysis.table import Row, TableLimit, summary
 from archlang.compiler.diagnostics import error
 from archlang.compiler.elaborate.values import show
@@ -19,6 +20,7 @@ from .claims import lines, tally
 if TYPE_CHECKING:
     from archlang.compiler.analysis.cut import Cut
     from archlang.compiler.analysis.paths import Step
+    from archlang.compiler.game import Objective
     from archlang.compiler.graph import Program, Ref
     from rich.console import RenderableType
 
@@ -54,6 +56,7 @@ def as_json(program: Program, depth: int | None) -> dict[str, Any]:
         "outputs": {name: found.as_json(ref) for name, ref, found in _outputs(program)},
         "claims": [finding.as_json() for finding in distinct(program.findings)],
         "pretrained": {name: str(place) for name, place in program.pretrained.items()},
+        "game": _game(program),
         "rows": [row.as_json() for row in rows_of(program, depth)],
     }
 
@@ -94,9 +97,68 @@ def rich_table(program: Program, depth: int | None) -> RenderableType:
     return table
 
 
+def _game(program: Program) -> dict[str, Any] | None:
+    """The players of a game, what each costs and minimises, and who plays whom."""
+    game = program.game
+    if game is None:
+        return None
+    shares = [share(program, name) for name in game.players]
+    return {
+        "players": [
+            {
+                "name": s.name,
+                "role": s.role,
+                "parameters": s.parameters,
+                "flops": _nominal(s.flops, program),
+                "losses": s.losses,
+            }
+            for s in shares
+        ],
+        "pairs": [
+            {
+                "generator": pair.generator,
+                "discriminator": pair.discriminator,
+                "objective": pair.objective.name,
+                "settings": {name: _plain(value) for name, value in pair.objective.as_dict().items()},
+            }
+            for pair in game.pairs
+        ],
+    }
+
+
+def _players(program: Program) -> Iterator[str]:
+    """A line for each player: what it costs, and what it minimises."""
+    game = program.game
+    if game is None:
+        return
+    rows = [("player", "", "parameters", "FLOPs", "minimises")]
+    for found in (share(program, name) for name in game.players):
+        terms = [name if weight == 1 else f"{weight:g} × {name}" for name, weight in found.losses.items()]
+        flops = human(_nominal(found.flops, program))
+        rows.append((found.name, found.role, f"{found.parameters:,}", flops, " + ".join(terms)))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for name, role, parameters, flops, losses in rows:
+        left = f"{name:<{widths[0]}}  {role:<{widths[1]}}  {parameters:>{widths[2]}}  {flops:>{widths[3]}}"
+        yield f"{left}  {losses}".rstrip()
+    for pair in game.pairs:
+        yield f"{pair.generator} plays against {pair.discriminator} by {_objective(pair.objective)}"
+
+
+def _objective(objective: Objective) -> str:
+    """`wasserstein(gradient_penalty=10)`: what differs from the defaults."""
+    said = [
+        f"{name}={getattr(objective, name):g}"
+        for name, info in type(objective).model_fields.items()
+        if getattr(objective, name) != info.default
+    ]
+    return f"{objective.name}({', '.join(said)})" if said else objective.name
+
+
 def notes(program: Program) -> Iterator[str]:
-    """What stands below the table: of each output its bottleneck and paths, and every claim with its verdict."""
+    """What stands below the table: the players of a game, of each output its bottleneck and paths, and every claim with
+    its verdict."""
     total = cost(program)
+    yield from _players(program)
     for name, ref, found in _outputs(program):
         cut, gradient, identity = found.bottleneck(ref), found.gradient_path(ref), found.identity_path(ref)
         yield f"output {name}"

@@ -173,6 +173,7 @@ def other_pair(**values):
         (lambda _, game: game.players.__setitem__("G", Player("G", "judge")), "a judge"),
         (other_pair(generator="D"), "`D`, which is no generator"),
         (other_pair(discriminator="X"), "`X`, which is no discriminator"),
+        (other_pair(losses=("nothing",)), "which do not exist"),
         (other_pair(made=Ref(99)), "no tensor of real numbers"),
         (other_pair(scores=(Ref(0), Ref(0, 1))), "no tensor of real numbers"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..game import Pair
+from ..game import Game, Pair
 from ..graph import Graph, Program
 from .cost import Amount, Counter
 
@@ -41,5 +41,31 @@ def share(program: Program, player: str) -> Share:
 
 
 def _one_pass(graph: Graph, player: str, counter: Counter) -> Amount | None:
-    first = next((n for n in graph.order() if graph[n].module == player), None)
-    return 0 if first is None else counter.node(graph, first, "flops")
+    return counter.node(graph, first_use(graph, player), "flops") if player in graph.modules else 0
+
+
+def own_losses(graph: Graph, game: Game) -> list[int]:
+    """The losses that no pair made."""
+    made = {name for pair in game.pairs for name in pair.losses}
+    return [n for n in graph.losses if graph[n].name not in made]
+
+
+def own_outputs(graph: Graph, game: Game) -> list[int]:
+    """The outputs that are more than what a pair judges."""
+    made = {pair.made for pair in game.pairs}
+    return [n for n in graph.outputs if graph.operands(n)[0] not in made]
+
+
+def first_use(graph: Graph, player: str) -> int:
+    """The first step that sends something through a player. Raises StopIteration when there is none."""
+    return next(n for n in graph.order() if graph[n].module == player)
+
+
+def on_stage(graph: Graph, game: Game) -> set[int]:
+    """The steps of a game but for those that its pairs add: what is made and judged, what comes with it, losses and
+    outputs of its own."""
+    shown = [*own_losses(graph, game), *own_outputs(graph, game)]
+    for pair in game.pairs:
+        shown += [pair.real.node, pair.made.node]
+        shown += [ref.node for ref in graph.operands(first_use(graph, pair.discriminator))[1:]]
+    return graph.needed(shown)

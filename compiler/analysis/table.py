@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..sizes import Dim, SizeLimit, substitute
 from ..types import TensorType
 from .cost import Counter, Owned
 from .derived import centre, plain
+from .players import first_use, on_stage
 from .receptive import Reach, Receptive, positional_axes, reach
 from .scans import axis_name, steps
 from .views import View, after, whole
@@ -60,9 +61,15 @@ class Row:
 
 def summary(program: Program | Graph, depth: int | None = None) -> list[Row]:
     """The rows of a program's main graph, from top to bottom; a block's own row comes before those inside it. `depth`:
-    how many levels of blocks to open, 0 for the network's own body only, None for all. Raises TableLimit."""
-    graph = program.graph if isinstance(program, Program) else program
-    return _Tabulator(graph, depth).rows()
+    how many levels of blocks to open, 0 for the network's own body only, None for all. Of a game, what its pairs add is
+    left out, and a discriminator stands once. Raises TableLimit."""
+    if not isinstance(program, Program):
+        return _Tabulator(program, depth).rows()
+    hidden: set[int] = set()
+    if program.game is not None:  # what pairs add is said by player
+        judges = {first_use(program.graph, pair.discriminator) for pair in program.game.pairs}
+        hidden = set(program.graph) - on_stage(program.graph, program.game) - judges
+    return _Tabulator(program.graph, depth, hidden).rows()
 
 
 @dataclass
@@ -82,8 +89,8 @@ class _Place:
 
 
 class _Tabulator:
-    def __init__(self, graph: Graph, depth: int | None) -> None:
-        self.graph, self.depth = graph, depth
+    def __init__(self, graph: Graph, depth: int | None, hidden: Set[int] = frozenset()) -> None:
+        self.graph, self.depth, self.hidden = graph, depth, hidden
         self.counter, self.receptive = Counter(), Receptive()
         self.axes = positional_axes(graph, self.receptive)
         self.counted: set[str] = set()
@@ -97,6 +104,8 @@ class _Tabulator:
     def _graph(self, place: _Place) -> int:
         """Adds the rows of a graph; returns how many stand directly in it."""
         shown = [number for number in place.graph.order() if _has_row(place.graph[number], place.level)]
+        if not place.level:
+            shown = [number for number in shown if number not in self.hidden]
         for number in shown:
             node = place.graph[number]
             results = self._seen(place, [Ref(number, i) for i in range(len(node.types))])

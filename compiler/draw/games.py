@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..analysis.players import first_use, on_stage
 from ..game import Game, Objective, Pair, Wasserstein
 from ..graph import EdgeKind, Graph, Kind, Node, Program, Ref
 from ..ops.base import Glyph
@@ -28,11 +29,8 @@ class Sketch:
         self.placed: dict[int, int] = {}
         self.judges: dict[str, int] = {}
         judges = [pair.discriminator for pair in self.game.pairs]
-        firsts = {n: self.first(n) for n in dict.fromkeys(judges)}
-        shown = [*self.own_losses(), *self.own_outputs()]
-        shown += [ref.node for pair in self.game.pairs for ref in (pair.real, pair.made)]
-        shown += [ref.node for first in firsts.values() for ref in self.whole.operands(first)[1:]]
-        needed = self.whole.needed(shown)
+        firsts = {name: first_use(self.whole, name) for name in dict.fromkeys(judges)}
+        needed = on_stage(self.whole, self.game)
         for number in self.whole.order():
             if number in needed:
                 kinds = self.whole.operand_kinds(number)
@@ -45,20 +43,6 @@ class Sketch:
 
     def pairs(self, discriminator: str) -> list[Pair]:
         return [pair for pair in self.game.pairs if pair.discriminator == discriminator]
-
-    def first(self, player: str) -> int:
-        """The first use of a player."""
-        return next(n for n in self.whole.order() if self.whole[n].module == player)
-
-    def own_losses(self) -> list[int]:
-        """Those that no pair made."""
-        made = {name for pair in self.game.pairs for name in pair.losses}
-        return [n for n in self.whole.losses if self.whole[n].name not in made]
-
-    def own_outputs(self) -> list[int]:
-        """Those that are not what a pair judges, which is seen anyway."""
-        made = {pair.made for pair in self.game.pairs}
-        return [n for n in self.whole.outputs if self.whole.operands(n)[0] not in made]
 
     def moved(self, refs: list[Ref]) -> list[Ref]:
         return [Ref(self.placed[ref.node], ref.result) for ref in refs]
