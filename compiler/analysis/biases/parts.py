@@ -1,5 +1,5 @@
 """What of an axis is left out on the way. Of an axis that is split, relations tell of the outermost part only; of one
-that is turned around or rolled, no more than what is seen at most. Positions that get lost there do not show in them."""
+that is turned around or rolled, no more than what is seen at most. What gets lost there does not show in them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class Parts:
                 seen = [key for key in views[ref].relations if key[0] is not None]
                 whole |= {(i, key[0]) for key in seen if key[1:] in pairs and key[0] is not None}
                 parts |= {(i, key[0]) for key in seen if key[1:] in inner and key[0] is not None}
-                parts |= {(i, key[0]) for key in seen if key[1:] in pairs and views[ref].relations[key].loose}
+                rough = (key for key in seen if key[1:] in pairs and views[ref].relations[key].loose)
+                parts |= {(i, key[0]) for key in rough if key[0] is not None}
                 parts |= {(i, axis) for axis, *source in views[ref].inner if tuple(source) in pairs | inner}
             if not whole and not parts:
                 continue
