@@ -53,10 +53,8 @@ def _tested(bench: Bench, latent: Latent, divergence: Divergence, seed: int) -> 
     z, divided, *moments = stage.values(inputs)
     if z.shape != moments[0].shape or len(z) != _DRAWS:
         raise Untestable("the latent has no batch axis, or another shape than its mean")
-    for found, other in ((divided, moments[:2]), (z, moments[:2])):
-        reached = torch.autograd.grad(found.sum(), other, retain_graph=True, allow_unused=True)
-        if any(g is None or not float(g.abs().max()) > 0 for g in reached):
-            return Measured(Outcome.CONTRADICTED, note="a gradient does not reach the mean and the log-variance")
+    if not all(_reached(found, moment) for found in (divided, z) for moment in moments[:2]):
+        return Measured(Outcome.CONTRADICTED, note="a gradient does not reach the mean and the log-variance")
     z, divided, moments = z.detach(), divided.detach(), [m.detach() for m in moments]
     if torch.equal(z[0], z[1]):
         return Measured(Outcome.CONTRADICTED, note="two draws for one input are equal")
@@ -65,6 +63,14 @@ def _tested(bench: Bench, latent: Latent, divergence: Divergence, seed: int) -> 
     if not (abs(float(noise.mean())) < slack and abs(float(noise.square().mean()) - 1) < math.sqrt(2) * slack):
         return Measured(Outcome.CONTRADICTED, note="the draws do not follow the mean and the variance")
     return _estimated(op.reduction, divided, _ratio(z, moments))
+
+
+def _reached(found: Tensor, moment: Tensor) -> bool:
+    """Does the gradient of a value reach what it is made of?"""
+    if not (found.requires_grad and moment.requires_grad):
+        return False
+    (gradient,) = torch.autograd.grad(found.sum(), moment, retain_graph=True, allow_unused=True)
+    return gradient is not None and bool(gradient.abs().max() > 0)
 
 
 def _batch(bench: Bench) -> dict[Pair, int]:
