@@ -14,7 +14,6 @@ from .blame import Fault, Tracer
 if TYPE_CHECKING:
     from ..carry import Carried
     from ..data.feed import Feed
-    from ..measure import Trainee
     from ..phases import Phase
     from ..steps import Batch, Steps
 
@@ -76,9 +75,9 @@ def _refuse(learning: list[nn.Parameter]) -> None:
         raise Spoilt
 
 
-def measured_fault(trainee: Trainee, feed: Feed, carried: Carried, context: Any) -> Fault | None:
-    """What made the loss of a part of the data infinite or NaN; None where nothing does. context: of mixed
-    precision."""
+def measured_fault(trainee: nn.Module, feed: Feed, carried: Carried, context: Any) -> Fault | None:
+    """What made the loss of a part of the data infinite or NaN; None where nothing does. trainee: a `Trainee`, whose
+    objective it is. context: of mixed precision."""
     trainee.eval()
     try:
         with torch.no_grad(), context:
@@ -87,7 +86,7 @@ def measured_fault(trainee: Trainee, feed: Feed, carried: Carried, context: Any)
                 outputs, _, total = trainee(*whole)
                 carried.keep(outputs)
                 if not bool(torch.isfinite(total).all()):
-                    tracer = Tracer(trainee.module)
+                    tracer = Tracer(trainee.get_submodule("module"))
                     with using("plain"), tracer:
                         total = trainee(*whole)[2]
                     return tracer.fault(total)
