@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from archlang.compiler.diagnostics import Severity
+from archlang.runtime import train as training
 from archlang.runtime.data import load
+from archlang.runtime.data.augment import Augmenter
 from archlang.runtime.data.feed import Feed
 from archlang.runtime.module import build
-from archlang.runtime.train import fit
 from PIL import Image
 from training_harness import PICTURES, compiled, picture_folder, refused
 
@@ -141,7 +142,16 @@ def test_corrupt_images_are_left_out_and_named(tmp_path):
     assert batches(data, everything).shape == (18, 3, 16, 16)
 
 
-def test_a_run_reports_what_it_left_out(tmp_path):
+def test_a_run_reports_what_it_left_out_and_varies_both_domains(tmp_path, monkeypatch):
+    varied = []
+
+    class Seen(Augmenter):
+        def __call__(self, batch):
+            found = super().__call__(batch)
+            varied.append([not torch.equal(new, old) for new, old in zip(found, batch, strict=True)])
+            return found
+
+    monkeypatch.setattr(training, "Augmenter", Seen)
     cut(faces(tmp_path / "a") / "07.png")
     faces(tmp_path / "b", 10)
     two = FACES.replace("input x: [B, 3, 16, 16]", "input x: [B, 3, 16, 16]  input z: [B, 3, 16, 16]").replace(
@@ -149,10 +159,11 @@ def test_a_run_reports_what_it_left_out(tmp_path):
     )
     source = 'unpaired("a/", "b/", corrupt="skip")'
     program, plan = compiled(two, source, "workers 0 epochs 2 batch 7 augment flip", tmp_path)
-    report = fit(program, lambda: build(program), plan, out=tmp_path / "run", device="cpu", progress=False)
+    report = training.fit(program, lambda: build(program), plan, out=tmp_path / "run", device="cpu", progress=False)
     assert report.examples == {"train": 20, "validation": 3, "test": 6}
     assert [("A1062" in warning, "a/07.png" in warning) for warning in report.warnings] == [(True, True)]
     assert report.history[-1]["loss"] < report.history[0]["loss"]
+    assert [any(found) for found in zip(*varied, strict=True)] == [True, True]
 
 
 def test_a_class_of_broken_images_is_no_class(tmp_path):
