@@ -22,7 +22,7 @@ from archlang.runtime.inference import for_inference
 from archlang.runtime.module import build
 from emit_harness import compiled, lint
 from parity import fill
-from spec_harness import IDS, PROGRAMS, example
+from spec_harness import IDS, LARGE, PROGRAMS, example
 from spec_harness import program as program_of
 from torch import nn
 
@@ -51,13 +51,16 @@ def made(program: Program) -> nn.Module:
 @pytest.mark.parametrize(("file", "name"), PROGRAMS, ids=IDS)
 def test_every_rewrite_computes_the_same(file: Path, name: str) -> None:
     """Every shipped configuration at a small size, in double precision."""
+    if name in LARGE:
+        pytest.skip("too large to run; the same blocks are run at a small size")
     program = program_of(file, name)
+    first = FIRST[file] == name
     plain = trained(made(program))
     side = LARGER.get(name, SMALL)
     small = replace(program.graph, nominal={axis: min(size, side) for axis, size in program.graph.nominal.items()})
-    inputs = [example(small[n].types[0], small, 2) for n in program.input_nodes()]
+    inputs = [example(small[n].types[0], small, 2 if first else 1) for n in program.input_nodes()]
     inputs = [x.double() if x.is_floating_point() else x for x in inputs]
-    some = ((FOLD_NORMS,), (QUIET, IN_PLACE), LEVELS[1]) if FIRST[file] == name else (LEVELS[1],)
+    some = ((FOLD_NORMS,), (QUIET, IN_PLACE), LEVELS[1]) if first else (LEVELS[1],)
     with torch.no_grad():
         expected = outputs(plain, inputs)
         for level in some:
@@ -81,6 +84,7 @@ def rounding(module: nn.Module, inputs: list[torch.Tensor]) -> list[float]:
 
 
 def outputs(module: nn.Module, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    torch.manual_seed(0)  # what is drawn is the same for all
     found = module(*inputs)
     return found if isinstance(found, tuple) else (found,)
 
