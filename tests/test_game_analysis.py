@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from archlang.compiler.analysis.cost import cost
@@ -10,8 +12,10 @@ from archlang.compiler.analysis.gradients import Gradients
 from archlang.compiler.analysis.players import share
 from archlang.compiler.analysis.table import summary
 from archlang.compiler.frontend import compile_program
+from archlang.compiler.ops import require
 from archlang.compiler.ops.base import Interval
 from archlang.compiler.source import Source
+from archlang.runtime.audit import Outcome, audit
 from archlang.runtime.module import build
 from archlang.table import as_json, notes
 
@@ -144,3 +148,69 @@ def test_the_table_of_a_game_has_each_player_and_no_machinery() -> None:
 )
 def test_which_ranges_fit(made, data, fit) -> None:
     assert fits(Interval(*made), Interval(*data)) is fit
+
+
+def play(objective: str = "hinge", *, near: bool = True):
+    text = GAME.replace("wasserstein(gradient_penalty=10, critic_steps=2)", objective)
+    text = text.replace("output z -> fc: linear(4)", "output z -> fc: linear(4) -> tanh")
+    loss = "  loss near weight 0.5 over E, G = (fake, real) -> l1\n"
+    assert loss in text
+    return compile_program(Source(text.replace(loss, f"  bias adversarial\n{loss if near else ''}")))
+
+
+@pytest.mark.parametrize(
+    "objective", ["minimax", "non_saturating(r1=1)", "least_squares", "hinge", "wasserstein(gradient_penalty=10)"]
+)
+def test_a_game_is_confirmed(objective: str) -> None:
+    (result,) = audit(play(objective), seeds=(3,))
+    assert (result.outcome, result.finding.claim.name) == (Outcome.AGREES, "adversarial")
+    assert result.note.startswith("gradients of ")
+
+
+def changed(graph, old: str, new: str) -> int:
+    """Swaps every op of a name for another; returns how many there were."""
+    found = [n for n in graph if graph[n].op is not None and graph[n].op.name == old]
+    for number in found:
+        graph.nx.nodes[number]["node"] = replace(graph[number], op=require(new)())
+    return len(found)
+
+
+@pytest.mark.parametrize(
+    ("where", "old", "new", "note"),
+    [
+        (lambda p: p.graph, "stop_gradient", "identity", "discriminators minimise has a gradient for `E.weight`"),
+        (lambda p: p.graph.modules["G"].graph, "tanh", "stop_gradient", "no gradient reaches all of `E`"),
+    ],
+)
+def test_a_false_proof_of_a_game_is_contradicted(where, old, new, note) -> None:
+    program = play()
+    assert changed(where(program), old, new) == 1
+    (result,) = audit(program, seeds=(3,))
+    assert result.outcome is Outcome.CONTRADICTED
+    assert note in result.note
+
+
+def test_a_network_that_is_said_to_be_a_game_is_contradicted() -> None:
+    program = play()
+    program.game = None
+    (result,) = audit(program, seeds=(3,))
+    assert (result.outcome, result.note) == (Outcome.CONTRADICTED, "nobody plays")
+
+
+def test_a_game_is_confirmed_with_its_own_weights() -> None:
+    program = play(near=False)
+    module = build(program)
+    assert [result.outcome for result in audit(program, module)] == [Outcome.AGREES]
+    with torch.no_grad():
+        for parameter in module.D.parameters():
+            parameter.zero_()
+    (result,) = audit(program, module)
+    assert result.outcome is Outcome.UNTESTED  # a discriminator that says nothing moves no generator
+    assert "flat" in result.note
+
+
+def test_a_game_that_costs_too_much_is_said_to_be_untested(monkeypatch) -> None:
+    monkeypatch.setattr("archlang.runtime.audit.games.BUDGET", 1000)
+    (result,) = audit(play(), seeds=(3,))
+    assert result.outcome is Outcome.UNTESTED
+    assert "GFLOPs" in result.note

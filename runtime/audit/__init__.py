@@ -11,7 +11,7 @@ from archlang.compiler.analysis.biases.findings import Finding, Verdict
 from archlang.compiler.graph import Graph, Instance, Program
 from torch import Tensor, nn
 
-from . import cells, flow, latents, order, space
+from . import cells, flow, games, latents, order, space
 from .bench import Bench
 from .results import TOLERANCE, Measured, Outcome, Result, Untestable, worst
 
@@ -35,8 +35,9 @@ TESTS: dict[str, Test] = {
     "residual": flow.residual,
     "gating": flow.gating,
     "smooth_latent": latents.smooth_latent,
+    "adversarial": games.adversarial,
 }
-"""What tests each kind of claim. Those left out need what the language can't say yet, and are always refused."""
+"""What tests each kind of claim."""
 
 
 def audit(
