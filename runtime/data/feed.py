@@ -42,9 +42,9 @@ class Feed:
         span: Span | None = None,
     ) -> None:
         """`even`: every process gets the same number of examples of every batch, and a last batch of one is left out
-        where others are larger, so that gradients can be averaged and batch statistics exist. `balanced`: every class is
-        drawn equally often, with repetition. `whole`: pictures come as large as they were read, for what varies them to
-        cut from."""
+        where others are larger, so that gradients can be averaged and batch statistics exist. `balanced`: every class
+        is drawn equally often, with repetition. `whole`: pictures come as large as they were read, for what varies them
+        to cut from."""
         self.data, self.batch, self.device, self.span = data, batch, device, span
         self.shuffle, self.seed, self.rank, self.world, self.even = shuffle, seed, rank, world, even
         self.sides = [torch.from_numpy(np.asarray(side, dtype=np.int64)) for side in data.sides(rows)]
