@@ -218,7 +218,7 @@ def test_the_folder_of_both_is_named_on_the_command_line(tmp_path):
 
 MISFITS = [
     (one("1, 4, 4"), "", "A1025", "two inputs"),
-    (two("3, 4, 4"), "validation 0.01", "A1027", "validation"),
+    (two("3, 4, 4"), "validation 0.03", "A1027", "52 examples in two domains: too few for a validation"),
     (two("1, 4, 4"), "sampler balanced", "A1038", "no class"),
     (two("4, 4, 1"), "", "A1023", "[B, 3, 4, 4]"),
 ]

@@ -48,11 +48,12 @@ def load(program: Program, plan: TrainPlan, override: Path | None = None) -> tup
     notes = match(program, plan, data)
     data.arity = len(program.data_nodes()) + len(program.target_nodes())
     parts = data.parts or split(data.size, data.labels, plan.validation, plan.test, plan.split_seed)
+    shared = " in two domains" if data.domains > 1 else ""
     for name, share in (("train", 1.0), ("validation", plan.validation), ("test", plan.test)):
         if share > 0 and any(len(side) == 0 for side in data.sides(parts.part(name))):
             raise error(
                 "A1027",
-                f"{data.origin} has {data.size} examples: too few for a {name} part",
+                f"{data.origin} has {data.size} examples{shared}: too few for a {name} part",
                 plan.place("data"),
                 help="give more data, or a smaller share to `validation` and `test`"
                 + (", or make windows shorter" if data.parts is not None and data.sequences is not None else ""),
