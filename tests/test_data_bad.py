@@ -121,7 +121,7 @@ CASES = [
     ("text for an image", PICTURES, PICS, _folder(_text), "A1015", ["light/extra.jpg"]),
     ("image cut short", PICTURES, PICS, _folder(_cut), "A1015", ["dark/03.png"]),
     ("size that differs", PICTURES, 'images("pics/", size=8)', _folder(), "A1023", ["[B, 3, 8, 8]", "size=16"]),
-    ("digits of another size", PICTURES, "digits", _bare, "A1023", ["[B, 1, 8, 8]"]),
+    ("digits in colour", PICTURES, "digits", _bare, "A1023", ["[B, 1, 16, 16]", "one channel"]),
     ("a table for images", PICTURES, "iris", _bare, "A1023", ["[B, 4]"]),
     ("classes for a number", regressor(4), "iris", _bare, "A1024", ["target `y`"]),
     ("too few scores", classifier(4, 2), "iris", _bare, "A1026", ["0 to 1", "3 classes"]),
