@@ -32,7 +32,7 @@ def networks(file: Path) -> list[str]:
 
 PROGRAMS = [(file, name) for file in FILES for name in networks(file)]
 IDS = [f"{file.parent.name}/{file.stem}:{name}" for file, name in PROGRAMS]
-LARGE = ("ProgressiveGAN", "StyleGAN")  # 1024 x 1024 pixels: tests follow their shapes, and run the small ones
+LARGE = ("ProgressiveGAN", "StyleGAN", "CycleGAN")  # tests follow the shapes of these, and run their small ones
 
 
 @cache
