@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,15 +64,23 @@ def _beside_others(s: ast.PairStmt, objective: Objective, real: Tensor, made: Te
             message = f"`{players[0]}` plays against `{players[1]}` over the same tensors twice"
             help = "leave one out; a loss that counts more is written `loss … weight 2 over …`"
             raise error("A0551", message, s.span, labels=labels, help=help)
-        steps = other.objective.critic_steps, objective.critic_steps
-        if steps[0] != steps[1]:
-            raise error(
-                "A0553",
-                f"discriminators step together: `critic_steps` can't be {steps[0]} in one pair, {steps[1]} in another",
-                s.objective.span,
-                labels=labels,
-                help="give every pair the same `critic_steps`",
-            )
+        for setting, why in _shared(other, players[1], made):
+            one, two = (getattr(o, setting, None) for o in (other.objective, objective))
+            if one != two:
+                values = (
+                    f"{'nothing' if one is None else one} in one pair, {'nothing' if two is None else two} in another"
+                )
+                message, help = f"{why}: `{setting}` can't be {values}", f"give both pairs the same `{setting}`"
+                raise error("A0553", message, s.objective.span, labels=labels, help=help)
+
+
+def _shared(other: Pair, discriminator: str, made: Tensor) -> Iterator[tuple[str, str]]:
+    """Settings that two pairs must agree in, and why."""
+    yield "critic_steps", "discriminators step together"
+    if other.made == made.ref:
+        yield "pool", "what is made is kept once"
+    if other.discriminator == discriminator:
+        yield "clip", "the weights of a discriminator have one bound"
 
 
 def _no_game(what: str, span: Span) -> Exception:
