@@ -184,8 +184,7 @@ class _Walk:
         for operand in range(plain, len(types)):  # a weight that is computed reaches every position
             for axis in range(types[operand].rank):
                 relations = relations | {(r, None, operand, axis): everything() for r in range(len(node.types))}
-        constant = not types and not node.op.random
-        own = [_long_axes(t) if constant else frozenset() for t in node.types]
+        own = [_long_axes(t) if not types else frozenset() for t in node.types]
         inner = [inner_parts(relations, types[0], node.types[0])] if node.op.regroups else None
         return compose_all(relations, joint, own, operands, known, lifted, inner)
 

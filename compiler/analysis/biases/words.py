@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ...graph import Graph, Kind, Ref
 from ...ops.base import Glyph
+from ...ops.noise import Noise
 from ...relations import Relation, Sees, compose
 from ..through_time import runs_along
 from .blame import Breach, Reason, Step
@@ -217,6 +218,8 @@ def _anchored(case: Case, step: Step, cause: Breach, axis: str) -> Spoken | None
         return step.culprit(f"this brings in something else at every position of {axis}"), advice
     spec = step.graph.weight_at(step.graph[origin].weight or "")
     kind = "a position embedding" if spec is not None and spec.role == "param" else "a constant"
+    if isinstance(step.graph[origin].op, Noise):
+        kind = "noise"
     if step.graph[origin].kind is Kind.SCAN:
         kind = "this counts its steps"
     culprit = replace(step, ref=Ref(origin)).culprit(f"{kind}: it holds something else at every position of {axis}")
