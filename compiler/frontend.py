@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .diagnostics import ArchError, Diagnostic, Severity, Sink, did_you_mean, error
+from .diagnostics import ArchError, Diagnostic, Label, Severity, Sink, did_you_mean, error
 from .elaborate.names import FileScope, Loader
 from .elaborate.scope import resolve_configuration
 from .elaborate.session import Session, bind_parameters
@@ -165,13 +165,13 @@ class Frontend:
         sets = [self._last_set(train) for train in blocks]
         values, spans = found[0] if same else ({}, {})
         last, places = sets[0] if sets and all(one == sets[0][0] for one, _ in sets) else ({}, {})
-        return self._configured(target, {**values, **given}, {**last, **given}, {**spans, **places})
+        return self._configured(target, {**values, **given}, {**last, **given}, spans, places)
 
     def trained_by(self, target: Global, train: ast.Train) -> Program:
         """A network as one `train` block leaves it. Raises as `trained` does."""
         values, spans = self.arguments(train)
         last, places = self._last_set(train)
-        return self._configured(target, values, last, {**spans, **places})
+        return self._configured(target, values, last, spans, places)
 
     def _last_set(self, train: ast.Train) -> tuple[dict[str, Any], dict[str, Span]]:
         """What the last phase of a `train` block sets the network's parameters to, and where."""
@@ -185,21 +185,35 @@ class Frontend:
         return values, spans
 
     def _configured(
-        self, target: Global, base: Mapping[str, Any], last: Mapping[str, Any], spans: Mapping[str, Span]
+        self,
+        target: Global,
+        base: Mapping[str, Any],
+        last: Mapping[str, Any],
+        spans: Mapping[str, Span],
+        places: Mapping[str, Span],
     ) -> Program:
-        program = self.program(target, {**base, **last}, spans)
+        """The network as it is in the end, which knows its variants: with what a phase sets, at these places."""
 
-        def variant(changes: Mapping[str, Any]) -> Program:
+        def made(changes: Mapping[str, Any], places: Mapping[str, Span]) -> Program:
+            before = len(self.sink.found)
             try:
-                made = self.program(target, {**base, **changes}, spans)
+                program = self.program(target, {**base, **changes}, {**spans, **places})
+            except ArchError as failure:
+                raise ArchError(*(_as_set(d, places) for d in failure.diagnostics)) from None
+            except Poisoned:
+                self.sink.found[before:] = [_as_set(d, places) for d in self.sink.found[before:]]
+                raise
+            program.variant = variant
+            return program
+
+        def variant(changes: Mapping[str, Any], places: Mapping[str, Span]) -> Program:
+            try:
+                return made(changes, places)
             except Poisoned:
                 self.sink.raise_if_failed()
                 raise
-            made.variant = variant
-            return made
 
-        program.variant = variant
-        return program
+        return made(last, places)
 
     def arguments(self, train: ast.Train) -> tuple[dict[str, Any], dict[str, Span]]:
         """The parameters that a `train` block gives its network, and where."""
@@ -334,6 +348,12 @@ def trained_name(train: ast.Train) -> str | None:
     """The name of what a `train` block trains; None when it names nothing."""
     target = train.target.function if isinstance(train.target, ast.Call) else train.target
     return target.text if isinstance(target, ast.Name) else None
+
+
+def _as_set(problem: Diagnostic, places: Mapping[str, Span]) -> Diagnostic:
+    """What is wrong with a network, with the places where a phase set its parameters."""
+    labels = [Label(span, "with what is set here") for span in places.values() if span != problem.span]
+    return replace(problem, labels=(*problem.labels, *labels))
 
 
 def _changes(train: ast.Train) -> bool:

@@ -397,7 +397,7 @@ class Program:
     trains: list[ast.Train] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     game: Game | None = None
-    variant: Callable[[Mapping[str, Any]], Program] | None = None
+    variant: Callable[[Mapping[str, Any], Mapping[str, Span]], Program] | None = None
     channels_last: bool = False
     source_text: str = ""
     source_name: str = ""

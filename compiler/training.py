@@ -286,31 +286,32 @@ class _Reader(Values):
         """`set resolution=8`: the phase's paths lead into the network that this gives."""
         if not setting.assignments:
             raise error("A0911", "`set` takes parameters of the network, as in `set resolution=8`", setting.span)
-        known = self.program.parameters
         found: dict[str, Any] = {}
+        places: dict[str, Span] = {}
         for argument in setting.assignments:
             name, span = str(argument.name), argument.span
-            if name not in known or name in found:
-                what = "is set twice" if name in found else f"is no parameter of `{self.program.name}`"
-                help = did_you_mean(name, known) or f"there are {listed(known)}"
-                raise error("A0911", f"`{name}` {what}", span, help=help)
+            if name in found:
+                labels = [Label(places[name], "first set here")]
+                raise error("A0911", f"`{name}` is set twice", span, labels=labels, help="keep one")
             value = self.value(argument.value)
-            found[name] = tuple(value) if isinstance(value, list) else value
+            found[name], places[name] = tuple(value) if isinstance(value, list) else value, span
         if self.program.variant is not None:
-            self.tree = Tree(self.program.variant(found))
+            self.tree = Tree(self.program.variant(found, places))
         return tuple(found.items())
 
     def fades(self, setting: ast.Setting) -> tuple[tuple[str, float], ...]:
         """`fade alpha=2`."""
         graph = self.program.graph
-        known = {graph[n].name: graph[n].types[0] for n in self.program.input_nodes() if not graph[n].types[0].rank}
+        known = [graph[n].name for n in self.program.input_nodes() if not graph[n].types[0].rank]
         if not setting.assignments:
             raise error("A0912", "`fade` takes an input and epochs, as in `fade alpha=2`", setting.span)
         found: dict[str, float] = {}
         for argument in setting.assignments:
             name, value = str(argument.name), self.value(argument.value)
-            if name not in known or name in found:
-                help = did_you_mean(name, known) or "it fades inputs without axes in: `input alpha: []`"
+            if name in found:
+                raise error("A0912", f"`{name}` fades in twice", argument.span, help="keep one")
+            if name not in known:
+                help = did_you_mean(name, known) or "what fades in is an input without axes: `input alpha: []`"
                 raise error(
                     "A0912", f"`{self.program.name}` has no input `{name}` to fade in", argument.span, help=help
                 )
@@ -353,7 +354,7 @@ def stage_programs(program: Program, stages: Iterable[TrainPlan]) -> list[Progra
         return [program] * len(stages)
     found = []
     for stage in stages:
-        made = program.variant(dict(stage.set))
+        made = program.variant(dict(stage.set), {})
         same = next((one for one in known if one.parameters == made.parameters), made)
         known = known if same in known else [*known, same]
         found.append(same)

@@ -56,6 +56,11 @@ def check_stage(stage: TrainPlan, program: Program, tree: Tree) -> Iterator[Diag
             message = f"`{key}` watches the validation part, and there is none"
             yield Diagnostic("A1007", message, stage.places[key], labels)
             break
+    for name, length in stage.fade:
+        if length > stage.epochs:
+            phase = f"phase `{stage.name}`" if stage.name else "training"
+            message = f"`{name}` fades in over {length:g} epochs, and {phase} has {stage.epochs}"
+            yield Diagnostic("A0912", message, stage.places["fade"], help="what is measured and used has it at 1")
     if stage.freeze is not None:
         yield from _freeze(stage, stage.freeze, program, tree)
     if stage.lr:

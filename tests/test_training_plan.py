@@ -89,7 +89,7 @@ WRONG = [
     ("validation 0 schedule plateau", "A1007", "plateau", "validation"),
     ("epochs foo", "A0201", "foo", "foo"),
     ("set resolution=8", "A0911", "set", "set"),
-    ("fade alpha=2", "A0912", "fade", "fade"),
+    ("fade alpha=2", "A0912", "alpha=2", "no input `alpha`"),
     ("freeze all except linear3", "A1008", "linear3", "linear2"),
     ("freeze liner1", "A1008", "liner1", "linear1"),
     ("freeze linear1.wieght", "A1008", "linear1.wieght", "linear1.weight"),
