@@ -49,6 +49,9 @@ class HealthReport(BaseModel):
     gradients: dict[str, float] = Field(description="Root mean square of the gradient in each layer, last update.")
     dead: dict[str, float] = Field(description="Share of units that are zero for every example seen, by layer.")
     latents: list[LatentReport] = Field(default_factory=list, description="Latents, in the order of the network.")
+    pairs: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="Of a game, what the last epoch said of each pair, by its discriminator."
+    )
 
 
 class Report(BaseModel):

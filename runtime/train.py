@@ -175,12 +175,13 @@ class _Run:
         objective = weighed_objective(program, self.module, self.plan, data, parts)
         self.learner = make_learner(self.module, self.fabric, self.plan, compile=self.compile, objective=objective)
         self.plain = Trainee(self.module) if objective is not None else self.learner.trainee
-        self.health = Health(program, self.learner, self.alarms)
         self.ema = Ema(self.module, self.plan.ema, program) if self.plan.ema is not None else None
         held = max(self.plan.batch, 256) if data.tensors else self.plan.batch
         self.checks = {
             name: self._feed(name, held) for name in ("train", "validation", "test") if len(parts.part(name))
         }
+        mixed = partial(self._feed, "train", held, shuffle=True)
+        self.health = Health(program, self.learner, self.alarms, mixed)
 
     def _grow(self, program: Program) -> None:
         """Goes on with the network in another configuration: weights that both have carry over by their keys."""
@@ -327,6 +328,7 @@ class _Run:
             self.health.watch(phase, steps - step - 1)
             found = self.steps.learn(batch, accumulate if step < last else steps - last, closes, self.updates)
             pending.append(found)
+            self.health.stepped(self.steps, found)
             if not closes:
                 continue
             self.updates += 1

@@ -8,7 +8,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from archlang.runtime.health.games import SETTLED, GameHealth, density_and_coverage, diversity, oscillation, subset
+from archlang.runtime.health.games import (
+    LONG,
+    SETTLED,
+    GameHealth,
+    density_and_coverage,
+    diversity,
+    oscillation,
+    subset,
+)
 
 
 def ring(count: int, modes: int = 8, used: int = 8, seed: int = 0, spread: float = 0.05) -> torch.Tensor:
@@ -117,10 +125,20 @@ def test_a_healthy_game_says_nothing():
 
 def test_mode_collapse():
     game = played(GameHealth(logits=True), 300)
+    game.epoch(ring(300), ring(300, seed=1))
     game.epoch(ring(300), ring(300, used=1))
     game.epoch(ring(300), ring(300, used=1))
     assert codes(game) == []  # not for an epoch or two
     game.epoch(ring(300), ring(300, used=1))
+    assert codes(game) == ["A1075"]
+
+
+def test_generators_begin_narrow():
+    game = played(GameHealth(logits=True), 300)
+    for _ in range(4):
+        game.epoch(ring(300) * 5, ring(300, used=1))
+    assert codes(game) == []
+    played(game, LONG - 300)
     assert codes(game) == ["A1075"]
 
 

@@ -17,8 +17,9 @@ MOST = 512
 """Distances are measured among so many examples at most."""
 NEAREST = 5
 """The k of density and coverage (the authors')."""
-SETTLED = 200
-"""Nothing is said of a game before so many steps."""
+SETTLED, LONG = 200, 1000
+"""Nothing is said of a game before so many steps; that it makes too little of different kinds, not before the latter
+where that never was otherwise: generators begin so."""
 RECENT, SMOOTH = 1000, 5
 """Oscillation is looked for in the last `RECENT` steps, in means over `SMOOTH` of them."""
 OSCILLATES = 0.4
@@ -93,7 +94,9 @@ class GameHealth:
     def _collapse(self) -> list[Alarm]:
         recent = self.history[-PATIENCE:]
         help = "try another objective (`wasserstein` with a gradient penalty), `r1`, a smaller `lr`, or larger batches"
-        if len(recent) == PATIENCE and all(row["diversity"] < SAME for row in recent):
+        once = any(row["diversity"] >= SAME for row in self.history)
+        low = len(recent) == PATIENCE and all(row["diversity"] < SAME for row in recent)
+        if low and (once or self.steps >= LONG):
             told = f"examples that are made differ {recent[-1]['diversity']:.2f} times as much as those of the data"
             return [Alarm("A1075", f"modes collapse: {told}", help, self.span)]
         best = max(row["coverage"] for row in self.history)

@@ -11,14 +11,18 @@ from archlang.compiler.graph import Program
 from archlang.compiler.source import Span
 from torch import Tensor, nn
 
+from ..games import GameSteps
 from ..report import HealthReport, LatentReport
 from .alarms import Alarm, Alarms, begins, collapsed, dying, over_time, stuck, through_depth
 from .gradients import Gradients, by_module, whole
 from .latents import Latent, Latents, divergence_terms, reconstruction
+from .pairs import Pairs
 from .units import Dead, Units
 
 if TYPE_CHECKING:
+    from ..data.feed import Feed
     from ..phases import Learner, Phase
+    from ..steps import Steps
 
 EXAMPLES = 256
 """Dead units are looked for among so many examples, or the batch that holds more."""
@@ -44,10 +48,13 @@ class Watched:
 
 
 class Health:
-    """Follows one network. The alarms are the run's, which may have several networks one after the other."""
+    """Follows one network. The alarms are the run's, which may have several networks one after the other. feed: makes
+    a feed of the training part in an order without meaning."""
 
-    def __init__(self, program: Program, learner: Learner, alarms: Alarms) -> None:
+    def __init__(self, program: Program, learner: Learner, alarms: Alarms, feed: Callable[[], Feed]) -> None:
         self.program, self.learner, self.alarms = program, learner, alarms
+        game = program.game
+        self.pairs = Pairs(program, game, learner.module, feed) if game is not None else None
         self.gradients = Gradients(learner.named)
         self.latents = Latents.of(program, learner.module)
         self.terms = divergence_terms(program) if self.latents is not None else []
@@ -62,6 +69,11 @@ class Health:
         last update, and of the last of either side of a game."""
         turns = self.program.game.critic_steps if self.program.game is not None else 1
         phase.watch = self.gradients.keep if left < turns * phase.plan.accumulate else None
+
+    def stepped(self, steps: Steps, found: dict[str, Tensor]) -> None:
+        """To be called after each step, with what is followed of it. Does not wait for the device."""
+        if self.pairs is not None and found and isinstance(steps, GameSteps):
+            self.pairs.add(steps.scores, found)
 
     def watched(self) -> Watched:
         """To watch the next measurement."""
@@ -82,6 +94,8 @@ class Health:
         row |= {f"gradient {module}": norm for module, norm in by_module(self.norms).items()}
         if watched is not None:
             self._seen(row, watched)
+        if self.pairs is not None:
+            row |= self.pairs.epoch()
         found = self._alarms(row, history, trace.get("loss", []), place)
         return self.alarms.start(int(row["epoch"]), found)
 
@@ -114,7 +128,9 @@ class Health:
         same = [old for old in history if old.get("phase") == row.get("phase")]
         found += over_time([old["gradient"] for old in (*same, row) if "gradient" in old], span)
         found += dying(self.dead) + collapsed(self.active, self.found)
-        if losses and self.program.game is None:
+        if self.pairs is not None:
+            found += self.pairs.alarms()
+        elif losses:
             if self.start is None:
                 self.start = begins(losses)
             found += stuck(*self.start, [old["loss"] for old in (*history, row)], losses, span)
@@ -141,14 +157,19 @@ class Health:
                 )
                 for latent in self.found
             ],
+            pairs=self.pairs.last() if self.pairs is not None else {},
         )
 
     def state(self) -> dict[str, Any]:
         """What a run that is taken up again must know."""
         self.norms = self.gradients.read() or self.norms
-        return {"norms": self.norms, "start": self.start, "active": self.active, "alarms": self.alarms.state()}
+        pairs = self.pairs.state() if self.pairs is not None else {}
+        own = {"norms": self.norms, "start": self.start, "active": self.active, "pairs": pairs}
+        return {**own, "alarms": self.alarms.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.norms, self.active = dict(state["norms"]), list(state["active"])
         self.start = tuple(state["start"]) if state["start"] is not None else None
         self.alarms.restore(state["alarms"])
+        if self.pairs is not None:
+            self.pairs.restore(state["pairs"], next(self.learner.module.parameters()).device)
