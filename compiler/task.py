@@ -31,7 +31,8 @@ class Task:
 
     output, target: indices among the outputs and targets. classes: size of `class_axis` of the output, when known.
     class_axis: which axis of the output holds the scores (multiclass). ignore: a target value that does not count.
-    reconstructs: the target is an input, of index `target`. logits: the output's sigmoid is what resembles the target.
+    reconstructs: the target is an input, of index `target`. shares: which is taken to lie in [0, 1]. logits: the
+    output's sigmoid is what resembles it.
     """
 
     kind: TaskKind
@@ -41,6 +42,7 @@ class Task:
     class_axis: int = 1
     ignore: int | None = None
     reconstructs: bool = False
+    shares: bool = False
     logits: bool = False
 
     @property
@@ -94,9 +96,10 @@ def _reconstruction(program: Program, answers: list[Ref]) -> Task:
                 alike = [i for i, ref in enumerate(answers) if _like(graph.type(ref), graph.type(wanted))]
                 if alike:
                     found = next((i for i in alike if _unmoved(graph, answers[i]) in compared), alike[0])
+                    shares = op.name in ("bce", "bce_with_logits")
                     logits = op.name == "bce_with_logits" and _unmoved(graph, answers[found]) in compared
                     place = inputs.index(wanted.node)
-                    return Task(TaskKind.REGRESSION, found, place, reconstructs=True, logits=logits)
+                    return Task(TaskKind.REGRESSION, found, place, reconstructs=True, shares=shares, logits=logits)
     return Task(kind=TaskKind.NONE)
 
 

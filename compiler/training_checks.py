@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .augmentations import CutMix, Mixup
 from .carrying import check_carry
-from .data_sources import Csv
+from .data_sources import Csv, normalization
 from .diagnostics import Diagnostic, Label
 from .game_training import check_game
 from .graph import Program
@@ -34,6 +34,13 @@ def check_block(found: TrainPlan, program: Program, *, known: bool = True) -> It
         node = program.graph[program.target_nodes()[0]]
         message = f"`csv` needs `target`: `{program.name}` has the target `{node.name}`"
         yield Diagnostic("A1005", message, found.place("data"), help='write `csv(…, target="column")`')
+    if known and find_task(program).shares and normalization(found) != "none":
+        yield Diagnostic(
+            "A1007",
+            "the loss compares with inputs in [0, 1], and inputs are scaled to other numbers",
+            found.place("normalize") or found.place("data"),
+            help="write `normalize none`, and see that the data lie in [0, 1]",
+        )
     if known and "skill" in found.metric and getattr(found.data, "season", None) is None:
         names = "`series`, `sunspots` and `co2`"
         yield Diagnostic(

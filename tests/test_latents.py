@@ -56,9 +56,9 @@ def psnr(found: Tensor, wanted: Tensor) -> float:
         ("h = x -> linear(2)\n output h\n output h -> linear(4)\n loss l = (x, h -> linear(4)) -> l1",
          Task(TaskKind.REGRESSION, output=1, reconstructs=True)),
         ("output y = x -> linear(4)\n loss l = (y -> flatten, x -> flatten) -> bce_with_logits",
-         Task(TaskKind.REGRESSION, reconstructs=True, logits=True)),
+         Task(TaskKind.REGRESSION, reconstructs=True, shares=True, logits=True)),
         ("y = x -> linear(4)\n output y -> sigmoid\n loss l = (y, x) -> bce_with_logits",
-         Task(TaskKind.REGRESSION, reconstructs=True)),
+         Task(TaskKind.REGRESSION, reconstructs=True, shares=True)),
         ("input z: [B, 2]\n output y = x -> linear(2)\n loss l = (y, z) -> mse",
          Task(TaskKind.REGRESSION, target=1, reconstructs=True)),
         ("output y = x -> linear(2)\n loss l = (y -> linear(4), x) -> mse", Task(TaskKind.NONE)),
@@ -124,6 +124,16 @@ def test_metrics_of_what_is_not_restored_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ArchError) as caught:
             with_plan(SMALL, "iris", f"metric {metric}", tmp_path)
         assert caught.value.diagnostics[0].code == "A1006"
+
+
+def test_inputs_that_a_cross_entropy_restores_are_not_scaled(tmp_path: Path) -> None:
+    text = SMALL.replace("(y, x) -> mse", "(y, x) -> bce_with_logits")
+    for body, at in (("epochs 1", "iris"), ("normalize standard", "standard")):
+        with pytest.raises(ArchError) as caught:
+            with_plan(text, "iris", body, tmp_path)
+        (found,) = caught.value.diagnostics
+        assert (found.code, found.span.text) == ("A1007", at)
+    with_plan(text, "iris", "normalize none", tmp_path)
 
 
 def test_training_that_draws_resumes_to_the_last_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from ..types import Axis, TensorType
 from .biases import read_claim
 from .indices import IndexGrid, grid_code
 from .labels import Labels
+from .limits import ELEMENTS
 from .names import FileScope
 from .noise import read_noise
 from .pairs import close_game, declare_pair, declare_player, whose
@@ -240,8 +241,8 @@ class Body(CellBody):
         elements = 1
         for size in shape:
             elements *= size
-        if elements > 2**31:
-            raise error("A0802", f"this tensor would have {elements:,} elements, and the limit is {2**31:,}", s.span)
+        if elements > ELEMENTS:
+            raise error("A0802", f"this tensor would have {elements:,} elements, and the limit is {ELEMENTS:,}", s.span)
         code = grid_code(shape, tree, s.shape.dtype)
         if s.buffer:  # a checkpoint is copied into it in place
             code = Code(f"{code.template}.contiguous()", code.values)
