@@ -420,6 +420,37 @@ def test_a_run_can_be_run_again_from_its_very_start(tmp_path):
     assert not (tmp_path / "run" / LAST).exists()
 
 
+# -- games
+
+
+def test_a_discriminator_that_wins(tmp_path):
+    game = """
+adversarial Net {
+  input real: [B, 2]
+  sample z ~ normal(0, 1): [B, 4]
+  generator G = Gen
+  discriminator D = Dis
+  fake = z -> G
+  pair G vs D on (real, fake) by non_saturating
+}
+block Gen { input z: [B, L]  output z -> linear(8) -> relu -> linear(2) }
+block Dis { input x: [B, L]  output x -> linear(16) -> leaky_relu(0.2) -> linear(1) }
+"""
+    how = "freeze G epochs 5 batch 4 optimizer adam(lr=2e-2)"
+    report = trained(tmp_path, game, how, "gaussians(modes=8, radius=9, examples=400)")
+    (alarm,) = report.alarms
+    assert alarm.code == "A1077"
+    assert alarm.place["line"] == 8
+    row = report.history[-1]
+    assert row["D(x)"] > 0.99 > 0.01 > row["D(G(z))"]
+    assert row["value"] > -0.1  # −log 4 where nobody can tell
+    assert row["diversity"] < 0.3
+    assert row["coverage"] == 0
+    assert {"D": {k: v for k, v in row.items() if k in report.health.pairs["D"]}} == report.health.pairs
+    assert "gradient D" in row
+    assert "gradient G" not in row  # it is frozen
+
+
 # -- latents
 
 
