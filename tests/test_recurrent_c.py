@@ -156,17 +156,15 @@ def test_more_rows_than_a_tile_and_threads():
     agree(call, 1e-10)
 
 
-def test_many_pieces():
-    """More steps than products of inputs are made at once."""
-    from archlang.runtime.recurrence import compiled
+@pytest.mark.parametrize(("batch", "steps"), [(3, 70), (70, 5)])
+def test_many_pieces(batch, steps, monkeypatch):
+    """More steps than products of inputs, and adjoints, are made of at once; two tiles, the second a small one."""
     from archlang.runtime.recurrence import gradients as back
 
-    call = Call(read(CELLS["novel"](*SMALL)), 3, 23, mask=True)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (compiled, back):
-            patch.setattr(module, "PIECE", 3 * 5 * 8 * 8)
-        agree(call, 1e-10)
-        agree(call, 1e-10, reverse=True)
+    monkeypatch.setattr(back, "PIECE", 3 * 5 * 8 * 8)
+    call = Call(read(CELLS["novel"](*SMALL)), batch, steps, mask=True)
+    agree(call, 1e-10)
+    agree(call, 1e-10, reverse=True)
 
 
 def test_strides():

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from .c_regions import RegionText
+from .c_regions import RegionText, vector
 from .c_text import common
-from .plan import Plan, Region, Run
+from .plan import Hoisted, Plan, Region, Run
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ def whole(plan: Plan, training: bool) -> list[bool]:
 
 def _common_fields(plan: Plan) -> Iterator[str]:
     eq = plan.equations
-    yield from ("T", "B", "start", "stop", "reverse", "tape_row", "mask", "tape")
-    yield from (f"input{at}" for at in range(len(eq.inputs)))
+    yield from ("T", "B", "reverse", "tape_row", "mask", "tape")
+    for at in range(len(eq.inputs)):
+        yield from (f"input{at}", f"input{at}_t", f"input{at}_b")
     yield from (f"constant{at}" for at in range(len(eq.constants)))
     yield from (f"state{at}" for at in range(len(eq.states)))
     yield from (f"weight{at}" for at, shape in enumerate(eq.weights.values()) if len(shape) == 1)
@@ -63,6 +65,7 @@ def _common_fields(plan: Plan) -> Iterator[str]:
 
 def _forward_fields(plan: Plan) -> Iterator[str]:
     yield from _common_fields(plan)
+    yield from (f"hoisted{at}" for at in range(len(plan.hoisted)))
     yield from (f"packed{at}" for at in range(len(plan.groups)))
     for at in range(len(plan.equations.outputs)):
         if at not in plan.shared_outputs:
@@ -72,6 +75,7 @@ def _forward_fields(plan: Plan) -> Iterator[str]:
 def _backward_fields(plan: Plan) -> Iterator[str]:
     eq = plan.equations
     yield from _common_fields(plan)
+    yield from ("start", "stop")
     yield from (f"packed{at}" for at in range(len(plan.runs)))
     for at in range(len(eq.outputs)):
         yield from (f"given{at}", f"given{at}_t", f"given{at}_b")
@@ -93,46 +97,51 @@ def _structure(name: str, fields: tuple[str, ...]) -> Iterator[str]:
 # --- Products -----------------------------------------------------------------------------------------------------
 
 
-def _total(plan: Plan, products: tuple[tuple[str, int], ...]) -> int:
+def _total(plan: Plan, products: tuple[tuple[str, Any], ...]) -> int:
     return sum(plan.widths[name] for name, _ in products)
 
 
+def _joined(plan: Plan, hoisted: Hoisted) -> int:
+    return sum(plan.widths[name] for name in hoisted.operands)
+
+
+def _stride(plan: Plan, hoisted: Hoisted) -> int:
+    """How far two rows of joined inputs are from each other: as far as those of a state where that is no waste, for
+    each distance takes a while to compile. Rows that are a page apart would share a place in the first cache."""
+    width = _joined(plan, hoisted)
+    others = {plan.flat.widths[group.node] for group in plan.groups}
+    return min((n for n in others if width <= n <= 8 * width and n % 1024), default=width)
+
+
 def _products(plan: Plan) -> Iterator[str]:
-    for at, group in enumerate(plan.groups):
-        width = plan.flat.widths[group.node]
-        step = str(width) if plan.flat.kinds[group.node] == "state" else f"PAD({width})"
-        yield f"PRODUCT(forward{at}, {step}, {width}, {_total(plan, group.products)})"
-    for at, run in enumerate(plan.runs):
-        width = plan.flat.widths[run.node]
-        yield f"PRODUCT(backward{at}, {plan.columns_width}, {_total(plan, run.products)}, {width})"
+    steps = {plan.flat.widths[group.node] for group in plan.groups}
+    steps |= {_stride(plan, hoisted) for hoisted in plan.hoisted}
+    yield from (f"PRODUCT({step})" for step in sorted(steps | ({plan.columns_width} if plan.runs else set())))
 
 
 # --- Forward ------------------------------------------------------------------------------------------------------
 
 
-def _scratch(sizes: dict[str, int]) -> tuple[list[str], str]:
-    """Declarations of pointers into the scratch memory of a tile, and how much it needs for a row."""
-    lines, total = [], "0"
-    for name, width in sizes.items():
-        lines.append(f"  real *{name} = scratch + rows * ({total});")
-        total += f" + PAD({width})"
-    return lines, total
-
-
-def _opening(kind: str, structure: str, sizes: dict[str, int]) -> Iterator[str]:
-    declared, total = _scratch(sizes)
-    yield f"#define SCRATCH_{kind} ({total})"
+def _opening(kind: str, structure: str, sizes: dict[str, int], ahead: dict[str, int]) -> Iterator[str]:
+    """sizes: of rows of scratch memory by name, one for each example of a tile. ahead: of those with one for each of
+    some steps."""
+    total, declared = "0", []
+    for table, rows in ((sizes, "rows"), (ahead, "many")):
+        for name, width in table.items():
+            declared.append(f"  real *{name} = scratch + {total};")
+            total += f" + {rows} * PAD({width})"
+    yield f"static size_t {kind}_scratch(long rows, long many) {{ (void)many; return {total}; }}"
     yield f"static void {kind}_tile(const void *call, long b0, long b1, long tile, real *scratch) {{"
     yield f"  const {structure} *u = call;"
-    yield "  const long rows = b1 - b0;"
-    yield "  (void)tile; (void)scratch; (void)rows;"
+    yield "  const long rows = b1 - b0, ahead = MANY(rows) / rows, many = ahead * rows;"
+    yield "  (void)tile; (void)scratch; (void)many;"
     yield from declared
 
 
 def _closing(kind: str) -> Iterator[str]:
     yield "}"
     yield f"int {kind}(const void *call, long batch, long size, long threads, void *parallel) {{"
-    yield f"  crew c = {{{kind}_tile, call, 0, batch, size, SCRATCH_{kind}, 0}};"
+    yield f"  crew c = {{{kind}_tile, call, 0, batch, size, {kind}_scratch(size, MANY(size)), 0}};"
     yield "  return run(&c, threads, parallel);"
     yield "}"
 
@@ -155,19 +164,45 @@ def _walk(plan: Plan, kind: str, regions: tuple[Region, ...]) -> Iterator[str]:
         for sink in region.sinks:
             if sink.kind in ("operand", "carry"):
                 sizes[f"{sink.kind}{sink.at}"] = plan.flat.widths[sink.node]
-    yield from _opening(kind, "forward", sizes)
-    yield "  for (long s = u->start; s < u->stop; ++s) {"
+    ahead = {f"joined{at}": _stride(plan, hoisted) for at, hoisted in enumerate(plan.hoisted)}
+    ahead |= {f"ahead{at}": _total(plan, hoisted.products) for at, hoisted in enumerate(plan.hoisted)}
+    yield from _opening(kind, "forward", sizes, ahead)
+    yield "  for (long s = 0, first = 0; s < u->T; ++s) {"
+    yield from (f"    {line}" for line in _hoist(plan))
     yield from (f"    {line}" for line in _states(plan, whole(plan, kind == "train")))
     texts = {region.level: RegionText(plan, region, False) for region in regions}
     for level in range(plan.last + 1):
         for at, group in enumerate(plan.groups):
             if group.stage == level:
-                yield f"    forward{at}({_operand(plan, at)}, u->packed{at}, group{at}, rows, 0);"
+                width = plan.flat.widths[group.node]
+                shape = f"{width}, {_total(plan, group.products)}"
+                yield f"    product{width}({_operand(plan, at)}, u->packed{at}, {shape}, group{at}, rows, 0);"
         if level in texts:
             yield from (f"    {line}" for line in texts[level].lines())
     yield from (f"    {line}" for line in _carried(plan, kind == "train"))
     yield "  }"
     yield from _closing(kind)
+
+
+def _hoist(plan: Plan) -> Iterator[str]:
+    """The products of inputs, of `ahead` steps at once."""
+    yield "if (s % ahead == 0) {"
+    yield "  first = s;"
+    yield "  const long stop = s + ahead < u->T ? s + ahead : u->T;"
+    yield "  for (long r = s; r < stop; ++r) for (long b = b0; b < b1; ++b) {"
+    yield "    const long t = u->reverse ? u->T - 1 - r : r, row = (r - s) * rows + b - b0;"
+    for at, hoisted in enumerate(plan.hoisted):
+        column, step = 0, _stride(plan, hoisted)
+        for name in hoisted.operands:
+            to, part = f"joined{at} + row * {step} + {column}", plan.widths[name]
+            yield f"    memcpy({to}, {vector(plan, name)}, {part} * sizeof(real));"
+            column += part
+    yield "    (void)t; (void)row;"
+    yield "  }"
+    for at, hoisted in enumerate(plan.hoisted):
+        call = f"product{_stride(plan, hoisted)}(joined{at}, u->hoisted{at}, {_joined(plan, hoisted)}"
+        yield f"  {call}, {_total(plan, hoisted.products)}, ahead{at}, (stop - s) * rows, 0);"
+    yield "}"
 
 
 def _operand(plan: Plan, at: int) -> str:
@@ -202,7 +237,7 @@ def _back(plan: Plan) -> Iterator[str]:
     for at, group in enumerate(plan.groups):
         if plan.flat.kinds[group.node] != "state":
             sizes[f"pull{at}"] = plan.flat.widths[group.node]
-    yield from _opening("back", "backward", sizes)
+    yield from _opening("back", "backward", sizes, {})
     for at, width in enumerate(states.values()):
         yield "  for (long b = 0; b < rows; ++b)"
         yield f"    memcpy(later{at} + b * PAD({width}), u->last{at} + (b0 + b) * {width}, {width} * sizeof(real));"
@@ -252,7 +287,8 @@ def _pulls(plan: Plan, level: int, texts: dict[int, RegionText]) -> Iterator[str
             adds = adds or run.node in done
             done.add(run.node)
             row = f"u->adjoints + (t * u->B + b0) * {plan.columns_width} + {run.column}"
-            yield f"backward{at}({row}, u->packed{at}, {place}, rows, {int(adds)});"
+            shape = f"{_total(plan, run.products)}, {plan.flat.widths[run.node]}"
+            yield f"product{plan.columns_width}({row}, u->packed{at}, {shape}, {place}, rows, {int(adds)});"
 
 
 def _pulled(plan: Plan, run: Run, group: int, texts: dict[int, RegionText]) -> tuple[str, bool]:

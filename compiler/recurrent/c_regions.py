@@ -10,6 +10,15 @@ from .plan import Plan, Region, Sink
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 
 
+def vector(plan: Plan, name: str) -> str:
+    """Where an input or a constant of example b at step t lies."""
+    eq = plan.equations
+    if name in eq.inputs:
+        at = list(eq.inputs).index(name)
+        return f"u->input{at} + t * u->input{at}_t + b * u->input{at}_b"
+    return f"u->constant{list(eq.constants).index(name)} + b * {eq.constants[name]}"
+
+
 class RegionText:
     """One region. backward: it reads what the forward pass has kept."""
 
@@ -129,8 +138,11 @@ class RegionText:
                     row = self._row(f"group{number}_", f"group{number} + (b - b0) * PAD({total})")
                     parts.append(self._load(row, column, at, length))
                 column += plan.widths[other]
-        if name in plan.before:
-            parts.append(self._load(self._tape(), plan.before[name], at, length))
+        for number, hoisted in enumerate(plan.hoisted):
+            if name in dict(hoisted.products):
+                total = sum(plan.widths[p] for p, _ in hoisted.products)
+                row = self._row(f"ahead{number}_", f"ahead{number} + ((s - first) * rows + b - b0) * PAD({total})")
+                parts.append(self._load(row, plan.before[name] - hoisted.column, at, length))
         product = plan.products[name]
         if product.bias is not None:
             vector = list(plan.equations.weights).index(product.bias)
@@ -165,7 +177,8 @@ class RegionText:
 
     def _scratch(self, sink: Sink) -> str:
         name = f"{sink.kind}{sink.at}"
-        return self._row(f"to_{name}", f"{name} + (b - b0) * PAD({self._width(sink)})")
+        width = self._width(sink)
+        return self._row(f"to_{name}", f"{name} + (b - b0) * {width if sink.kind == 'operand' else f'PAD({width})'}")
 
     def _leaf(self, node: Node) -> tuple[str, int]:
         kind, name, eq = self.flat.kinds[node], self.flat.names[node], self.plan.equations
@@ -173,11 +186,9 @@ class RegionText:
         if kind == "state":
             return self._state("before", name), 0
         if kind == "input":
-            at = list(eq.inputs).index(name)
-            return self._row(f"input{at}_", f"u->input{at} + (t * u->B + b) * {width}"), 0
+            return self._row(f"input{list(eq.inputs).index(name)}_", vector(self.plan, name)), 0
         if kind == "constant":
-            at = list(eq.constants).index(name)
-            return self._row(f"constant{at}_", f"u->constant{at} + b * {width}"), 0
+            return self._row(f"constant{list(eq.constants).index(name)}_", vector(self.plan, name)), 0
         if kind == "vector":
             return f"u->weight{list(eq.weights).index(name)}", 0
         if kind == "output adjoint":

@@ -11,6 +11,10 @@ from collections.abc import Iterator
 ROWS = 14
 """The largest number of rows that one pass over packed weights serves, where there are 32 vector registers."""
 
+AHEAD = 96
+"""How many rows a product of inputs has at once: those of a step and, where these are fewer, of steps after it. So its
+weights are read less often, and its results are in the second cache when their step comes."""
+
 _TYPES = """\
 #include <math.h>
 #include <pthread.h>
@@ -31,6 +35,7 @@ _TYPES = """\
 #define INLINE static inline __attribute__((always_inline))
 #define NL ((int)(BYTES / sizeof(real)))
 #define PANEL (2 * NL)
+#define MANY(rows) ((rows) < @ahead@ ? @ahead@ : (rows))
 #define PAD(n) (((n) + PANEL - 1) / PANEL * PANEL)
 typedef real V __attribute__((vector_size(BYTES)));
 typedef real VU __attribute__((vector_size(BYTES), aligned(sizeof(real)), may_alias));
@@ -136,13 +141,30 @@ INLINE void product_rows(const real *a, long lda, const real *w, long K, real *c
     done += r;
   }
 }
-#define PRODUCT(name, LDA, K, N) \\
-  static void name(const real *a, const real *w, real *c, long rows, int add) { \\
+#define PRODUCT(LDA) \\
+  static void product##LDA(const real *a, const real *w, long K, long N, real *c, long rows, int add) { \\
     for (long k = 0; k < K; k += PIECE) \\
       for (long n = 0; n < N; n += PANEL) \\
         product_rows(a + k, LDA, w + n * K + k * PANEL, K - k < PIECE ? K - k : PIECE, c + n, PAD(N), rows, \\
                      add || k); \\
   }
+"""
+
+# A part [K, N] of a matrix into its panels, from a column on. `to`: the first row of the part; rows: of all parts.
+_PACK = """\
+INLINE void pack_part(const real *w, long down, long along, long K, long N, real *to, long rows, long column) {
+  for (long n = 0, stop; n < N; n = stop) {
+    const long at = (column + n) % PANEL;
+    real *into = to + (column + n - at) * rows + at;
+    stop = N - n < PANEL - at ? N : n + PANEL - at;
+    for (long k = 0; k < K; ++k)
+      for (long j = n; j < stop; ++j) into[k * PANEL + j - n] = w[k * down + j * along];
+  }
+}
+void pack(const real *w, long down, long along, long K, long N, real *to, long rows, long column) {
+  if (along == 1) pack_part(w, down, 1, K, N, to, rows, column);
+  else pack_part(w, down, along, K, N, to, rows, column);
+}
 """
 
 # Numbers too small to be normal ones become zero while a walk runs, as on a GPU: gradients that vanish over time end up
@@ -177,7 +199,7 @@ typedef struct {
 } crew;
 static void *work(void *given) {
   crew *c = given;
-  real *scratch = aligned_alloc(64, (c->scratch * (size_t)c->size * sizeof(real) + 63) / 64 * 64 + 64);
+  real *scratch = aligned_alloc(64, (c->scratch * sizeof(real) + 63) / 64 * 64 + 64);
   if (!scratch) { __atomic_store_n(&c->failed, 1, __ATOMIC_RELAXED); return 0; }
   const unsigned long before = flushing();
   for (;;) {
@@ -215,7 +237,8 @@ def common(double: bool) -> str:
     if not double:
         head = ["#define real float", "#define whole int32_t", "#define F(name) name##f", *_polynomial()]
     types = _TYPES.replace("@rows@", str(8 if double else ROWS))  # fewer of double: they compile in less time
-    return "\n".join([*head, types, _DOUBLE if double else _FLOAT, *_kernels(), _product(), _THREADS])
+    types = types.replace("@ahead@", str(AHEAD))
+    return "\n".join([*head, types, _DOUBLE if double else _FLOAT, *_kernels(), _product(), _PACK, _THREADS])
 
 
 def _polynomial() -> list[str]:

@@ -1,15 +1,15 @@
 """How a recurrence runs: what leaves the loop over steps, in which order the rest runs, what is kept for the backward.
 
-- Parts of products that read inputs and constants only leave the loop: one product for all steps before it. What a
-  product reads of a state or of a value of the step stays in it.
+- Parts of products that read inputs and constants only leave the loop: one product for all steps, or for several at a
+  time. What a product reads of a state or of a value of the step stays in it.
 - The loop alternates stages of products and regions of pointwise functions. Region k has what depends on at most k
   products one after another; stage k + 1 the products of what region k computed. Everything that one vector is
   multiplied with in a stage is one product (a `Group`).
 - The backward pass walks the regions from the last one to the first, and between them the same groups transposed.
   Gradients of weights are left to one product after the loop, of the adjoints of all steps with what was multiplied.
-- What the backward pass reads of a step lies on a *tape*, a row for each step and example. Its first columns hold the
-  products that left the loop until they are read; then they may hold what is kept. Kept is only what does not follow
-  from inputs, states and other kept values.
+- What the backward pass reads of a step lies on a *tape*, a row for each step and example. Its first columns may hold
+  the products that left the loop until they are read, and then what is kept. Kept is only what does not follow from
+  inputs, states and other kept values.
 """
 
 from __future__ import annotations

@@ -21,8 +21,7 @@ TILE = 64
 """The largest number of rows of a batch that are walked together."""
 
 PIECE = 1 << 21
-"""How many bytes of products of inputs are made before the loop reads them, and how many of adjoints before they are
-read: about what the second cache holds."""
+"""How many bytes of adjoints are made before they are read: about what the second cache holds."""
 
 
 class Kernel:
@@ -45,6 +44,14 @@ class Kernel:
         )
         if failed:
             raise MemoryError("there is no memory for a step of a recurrence")
+
+    def pack(self, place: int, strides: Sequence[int], shape: Sequence[int], to: Tensor, row: int, column: int) -> None:
+        """The part [K, N] of a matrix at an address into its panels [N / panel, rows, panel], from a row and a column
+        on."""
+        rows, panel = to.shape[1:]
+        into = ctypes.c_void_p(to.data_ptr() + row * panel * to.element_size())
+        numbers = map(ctypes.c_long, (*strides, *shape))
+        self.library.pack(ctypes.c_void_p(place), *numbers, into, ctypes.c_long(rows), ctypes.c_long(column))
 
 
 def kernel(text: str, double: bool, extra: tuple[str, ...] = ()) -> Kernel:
@@ -99,7 +106,7 @@ class Arguments:
     def _sequence(self, x: Tensor) -> Tensor:
         if self.mask is not None:
             x = x.masked_fill(~self.mask.unsqueeze(-1), 0.0)  # not a number times zero is not zero
-        return x.transpose(0, 1).contiguous()
+        return vectors(x.transpose(0, 1))
 
     @property
     def like(self) -> Tensor:
@@ -131,6 +138,41 @@ class Arguments:
         weight = self.weights[step.weight]
         return weight[slice(*step.rows) if step.rows else slice(None), first : first + width]
 
+    def packed(self, operands: Sequence[Sequence[tuple[str, int]]], widths: Sequence[int]) -> Tensor:
+        """The weights of products of vectors that are joined, as panels of columns [N / panel, K, panel].
+
+        operands: for each vector, all products with the first column of it in their weights. widths: of the vectors."""
+        found, row = self._panels(sum(widths), sum(self.plan.widths[name] for name, _ in operands[0])), 0
+        for products, width in zip(operands, widths, strict=True):
+            column = 0
+            for name, first in products:
+                place, down, along = self._place(name, first)
+                self.kernel.pack(place, (along, down), (width, self.plan.widths[name]), found, row, column)
+                column += self.plan.widths[name]
+            row += width
+        return found
+
+    def packed_rows(self, products: Sequence[tuple[str, int]], width: int) -> Tensor:
+        """The transposed weights of products of one vector, as panels as well."""
+        found, row = self._panels(sum(self.plan.widths[name] for name, _ in products), width), 0
+        for name, first in products:
+            place, *strides = self._place(name, first)
+            self.kernel.pack(place, strides, (self.plan.widths[name], width), found, row, 0)
+            row += self.plan.widths[name]
+        return found
+
+    def _panels(self, rows: int, columns: int) -> Tensor:
+        panel = self.kernel.panel
+        return self.new(-(-columns // panel), rows, panel, zero=columns % panel != 0)
+
+    def _place(self, product: str, first: int) -> tuple[int, int, int]:
+        """The address of a product's weights from a column on, and their strides."""
+        step = self.plan.products[product]
+        weight = self.weights[step.weight]
+        down, along = weight.stride()
+        start = step.rows[0] if step.rows else 0
+        return weight.data_ptr() + (start * down + first * along) * weight.element_size(), down, along
+
     def joined_inputs(self, names: Iterable[str]) -> Tensor:
         """[T · B, n] of inputs and constants beside each other."""
         found = [self.inputs[n] if n in self.inputs else self._at_all_steps(n) for n in names]
@@ -153,11 +195,11 @@ class Arguments:
     def fill(self, fields: Any, holder: list[Tensor]) -> None:
         """The fields that both passes have. holder: keeps what they point to."""
         eq = self.plan.equations
-        fields.T, fields.B, fields.start, fields.stop = self.steps, self.batch, 0, self.steps
+        fields.T, fields.B = self.steps, self.batch
         fields.reverse = int(self.reverse)
         point(fields, holder, "mask", self.mask)
         for at, x in enumerate(self.inputs.values()):
-            point(fields, holder, f"input{at}", x)
+            rows(fields, holder, f"input{at}", x)
         for at, x in enumerate(self.constants.values()):
             point(fields, holder, f"constant{at}", x)
         for at, (name, shape) in enumerate(eq.weights.items()):
@@ -200,9 +242,6 @@ def rows(fields: Any, holder: list[Tensor], name: str, tensor: Tensor) -> None:
     setattr(fields, f"{name}_b", tensor.stride(1))
 
 
-def panels(weight: Tensor, panel: int) -> Tensor:
-    """[K, N] as panels of columns [N / panel, K, panel]."""
-    short = -weight.shape[1] % panel
-    if short:
-        weight = torch.nn.functional.pad(weight, (0, short))
-    return weight.unflatten(1, (-1, panel)).transpose(0, 1).contiguous()
+def vectors(x: Tensor) -> Tensor:
+    """A sequence with the elements of each vector beside each other."""
+    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()

@@ -1,7 +1,7 @@
 """Recurrences on the CPU: C that is made for their equations, compiled where it runs.
 
-What leaves the loop over steps is left to PyTorch: products of all inputs before it, gradients of weights after it.
-Sequences lie as [T, B, n]; what comes and goes as [B, T, n] is a view of that where it can be.
+Gradients of weights and inputs, products over many steps, are left to PyTorch. Sequences lie as [T, B, n]; what comes
+and goes as [B, T, n] is a view of that, and inputs may lie as they like.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any, cast
 
 import torch
 from archlang.compiler.recurrent.equations import Equations
+from archlang.compiler.recurrent.plan import Hoisted
 from torch import Tensor
 
-from .arguments import PIECE, Arguments, Kernel, kernel, panels, point, rows
+from .arguments import Arguments, Kernel, kernel, point, rows
 from .build import NoCompiler
 from .gradients import gradients
 from .plain import plain
@@ -90,33 +91,29 @@ def _forward(arguments: Arguments, training: bool) -> tuple[list[Tensor], dict[s
     """Outputs [B, T, n]; states of all steps [T + 1, B, n] (or of two); the tape [T, B, columns]."""
     plan, made = arguments.plan, arguments.kernel
     steps, batch = arguments.steps, arguments.batch
-    width = plan.tape_width if training else plan.before_width
-    piece = max(1, min(steps, PIECE // max(1, batch * width * arguments.like.element_size())))
-    tape = arguments.new(steps if training else piece, batch, width)
+    tape = arguments.new(steps if training else 0, batch, plan.tape_width)
     sequences = _state_sequences(arguments, training)
     holder: list[Tensor] = []
     fields = made.forward_type()
     arguments.fill(fields, holder)
-    fields.tape_row = width
+    fields.tape_row = plan.tape_width
+    point(fields, holder, "tape", tape)
     for at, sequence in enumerate(sequences.values()):
         point(fields, holder, f"state{at}", sequence)
+    for at, hoisted in enumerate(plan.hoisted):
+        point(fields, holder, f"hoisted{at}", _hoisted(arguments, hoisted))
     for at, group in enumerate(plan.groups):
-        parts = arguments.parts(group.products, plan.flat.widths[group.node])
-        point(fields, holder, f"packed{at}", panels(parts.t(), made.panel))
+        point(fields, holder, f"packed{at}", arguments.packed([group.products], [plan.flat.widths[group.node]]))
     outputs = _outputs(arguments, fields, holder, sequences)
-    if batch:
-        before = [(h, arguments.joined_inputs(h.operands), arguments.hoisted_weight(h).t()) for h in plan.hoisted]
-        for start in range(0, steps, piece):
-            stop = min(start + piece, steps)
-            low = (steps - stop if arguments.reverse else start) * batch
-            high = low + (stop - start) * batch
-            part = tape.flatten(0, 1)[low:high] if training else tape.flatten(0, 1)[: high - low]
-            for h, x, weight in before:
-                torch.mm(x[low:high], weight, out=part[:, h.column : h.column + weight.shape[1]])
-            fields.start, fields.stop = start, stop
-            fields.tape = part.data_ptr() - low * width * part.element_size()
-            made.call("train" if training else "infer", fields, batch, arguments.rows())
+    if batch and steps:
+        made.call("train" if training else "infer", fields, batch, arguments.rows())
     return [_masked(arguments, y.transpose(0, 1), at) for at, y in enumerate(outputs)], sequences, tape
+
+
+def _hoisted(arguments: Arguments, hoisted: Hoisted) -> Tensor:
+    """The packed weights of products of inputs."""
+    operands = [[(name, firsts[at]) for name, firsts in hoisted.products] for at in range(len(hoisted.operands))]
+    return arguments.packed(operands, [arguments.plan.widths[name] for name in hoisted.operands])
 
 
 def _state_sequences(arguments: Arguments, training: bool) -> dict[str, Tensor]:

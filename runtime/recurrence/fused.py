@@ -113,6 +113,9 @@ class _Arguments(Arguments):
         make = self.like.new_zeros if zero else self.like.new_empty
         return make(shape)
 
+    def _sequence(self, x: Tensor) -> Tensor:
+        return super()._sequence(x).contiguous()
+
     def common(self) -> dict[str, Tensor]:
         """The tensors that both passes read, by the names that kernels know."""
         found = {f"input{at}": x for at, x in enumerate(self.inputs.values())}

@@ -14,7 +14,7 @@ import torch
 from archlang.compiler.recurrent.plan import Plan
 from torch import Tensor
 
-from .arguments import PIECE, Arguments, joined, panels, point, rows
+from .arguments import PIECE, Arguments, joined, point, rows, vectors
 
 
 def gradients(
@@ -166,8 +166,8 @@ class Back:
         for at, sequence in enumerate(self.states.values()):
             point(fields, holder, f"state{at}", sequence)
         for at, run in enumerate(plan.runs):
-            parts = arguments.parts(run.products, plan.flat.widths[run.node])
-            point(fields, holder, f"packed{at}", panels(parts, arguments.kernel.panel))
+            packed = arguments.packed_rows(run.products, plan.flat.widths[run.node])
+            point(fields, holder, f"packed{at}", packed)
         for at, (name, gradient) in enumerate(zip(eq.outputs, self.outputs, strict=True)):
             rows(fields, holder, f"given{at}", self._sequence(gradient, plan.widths[name]))
         for at, first in enumerate(self.first):  # a tile reads all that it needs of them before it writes
@@ -184,8 +184,7 @@ class Back:
         """[T, B, n] with the elements of each vector beside each other."""
         if gradient is None:
             return self.arguments.new(1, 1, width, zero=True).expand(self.arguments.steps, self.arguments.batch, width)
-        gradient = gradient.transpose(0, 1)
-        return gradient if gradient.stride(2) == 1 or width == 1 else gradient.contiguous()
+        return vectors(gradient.transpose(0, 1))
 
     # --- Pieces ---------------------------------------------------------------------------------------------------
 
@@ -228,7 +227,8 @@ class Back:
         plan, flat, batch = self.plan, self.plan.flat, self.arguments.batch
         if isinstance(vector, str):
             if vector in self.arguments.inputs:
-                return self.arguments.inputs[vector].flatten(0, 1)[low:high]
+                x = self.arguments.inputs[vector][low // batch : high // batch]
+                return x.reshape(high - low, x.shape[-1])
             return self.arguments.constants[vector].repeat((high - low) // batch, 1)
         if flat.kinds[vector] == "state":
             sequence, before = self.states[flat.names[vector]], not self.arguments.reverse
