@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from .graph import EdgeKind, Graph, Instance, Kind, Node, Ref
+from .ops.base import Op
 from .sizes import Dim, substitute
 
 _MOST_NODES = 200_000
@@ -82,6 +84,7 @@ def _inline(
 def _copy(node: Node, prefix: str, sizes: Mapping[str, int | Dim], outside: Mapping[str, str]) -> Node:
     return replace(
         node,
+        op=node.op if node.op is None or not sizes else _resized(node.op, sizes),
         types=tuple(t.substitute(sizes) for t in node.types),
         module=None if node.module is None else full_path(node.module, prefix, outside),
         sizes=tuple((name, substitute(size, sizes)) for name, size in node.sizes),
@@ -89,6 +92,25 @@ def _copy(node: Node, prefix: str, sizes: Mapping[str, int | Dim], outside: Mapp
         weight=None if node.weight is None else full_path(node.weight, prefix, outside),
         level=(prefix + node.level).rstrip("."),
     )
+
+
+def _resized(op: Op, sizes: Mapping[str, int | Dim]) -> Op:
+    """The op with the block's sizes in its settings as they are outside: `sample n: [B, D]` of a block that is given
+    [b, 8] draws [b, 8]."""
+    settings = {name: getattr(op, name) for name in type(op).model_fields}
+    changed = {name: new for name, old in settings.items() if (new := _setting(old, sizes)) != old}
+    return op.replace(**changed) if changed else op
+
+
+def _setting(value: Any, sizes: Mapping[str, int | Dim]) -> Any:
+    match value:
+        case Dim():
+            return substitute(value, sizes)
+        case tuple():
+            return tuple(_setting(part, sizes) for part in value)
+        case dict():
+            return {key: _setting(part, sizes) for key, part in value.items()}
+    return value
 
 
 def full_path(path: str, prefix: str, outside: Mapping[str, str]) -> str:

@@ -55,6 +55,7 @@ WHOLE = (
     "metric",
     "precision",
     "ema",
+    "samples",
     "workers",
     "normalize",
     "init",

@@ -9,6 +9,7 @@ from .carrying import check_carry
 from .data_sources import Csv, normalization
 from .diagnostics import Diagnostic, Label
 from .game_training import check_game
+from .given_noise import default_entry, pictures, points
 from .graph import Program
 from .learning import Freeze, Tree, within
 from .task import TaskKind, find_task
@@ -28,6 +29,8 @@ def check_block(found: TrainPlan, program: Program, *, known: bool = True) -> It
         )
     if found.class_weights != "none" and program.game is None:
         yield from _class_weights(found, program)
+    if found.samples is not None:
+        yield from _samples(found, program)
     if found.carry:
         yield from check_carry(found, program, known)
     if known and isinstance(found.data, Csv) and found.data.target is None and program.target_nodes():
@@ -109,6 +112,20 @@ def _rates(stage: TrainPlan, tree: Tree) -> Iterator[Diagnostic]:
             frozen = stage.place("freeze")
             labels = (Label(frozen, "frozen here"),) if frozen is not None else ()
             yield Diagnostic("A1007", f"`{path}` has a learning rate, and is frozen", stage.place("lr"), labels)
+
+
+def _samples(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
+    entry, span = default_entry(program), found.place("samples")
+    if entry is None:
+        help = "declare one: `entry generate { sample z ~ normal(0, 1): [b, latent]  output … }`"
+        message = f"`samples` looks at what is made from noise, and `{program.name}` has no entry `generate`"
+        yield Diagnostic("A1095", message, span, help=help)
+        return
+    made = entry[entry.outputs[0]].types[0]
+    if not pictures(made) and not points(made):
+        labels = (Label(entry.span, "made here"),) if entry.span is not None else ()
+        message = f"`samples` draws pictures [B, 1 or 3, H, W] or points [B, 2], and `{entry.name}` makes {made}"
+        yield Diagnostic("A1095", message, span, labels, "leave it out")
 
 
 def _class_weights(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:

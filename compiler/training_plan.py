@@ -166,6 +166,13 @@ class TrainPlan(Declared):
         description="Decay of running averages of the weights (of a game: of its generators). The averages are kept "
         "as the best.",
     )
+    samples: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="Updates between two looks at what is made, always from the same noise: grids of pictures, or "
+        "plots of points, in `samples/`. They change nothing of the run.",
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="What products are computed in.")
     workers: int | None = Field(None, ge=0, le=256, description="Processes that read images; by default a few.")
     shuffle: bool = Field(True, description="A new order every epoch.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from .report import Report, format_metric, summary, table
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
 
@@ -91,16 +94,26 @@ class Board:
 
     def add(self, row: dict[str, float]) -> None:
         """One epoch's numbers."""
-        if not self.on:
-            return
+        with self._opened() as writer:
+            for name, value in row.items():
+                if writer is not None and name not in ("epoch", "phase"):
+                    writer.add_scalar(name.replace(" ", "/"), value, int(row["epoch"]))
+
+    def picture(self, name: str, pixels: Tensor, update: int) -> None:
+        """A picture, uint8 [C, H, W], made after so many updates."""
+        with self._opened() as writer:
+            if writer is not None:
+                writer.add_image(name, pixels, update)
+
+    @contextmanager
+    def _opened(self) -> Iterator[SummaryWriter | None]:
+        """The writer, where there is one; none from the first failure on."""
         try:
-            if self.writer is None:
+            if self.on and self.writer is None:
                 from torch.utils.tensorboard import SummaryWriter
 
                 self.writer = SummaryWriter(str(self.folder))
-            for name, value in row.items():
-                if name not in ("epoch", "phase"):
-                    self.writer.add_scalar(name.replace(" ", "/"), value, int(row["epoch"]))
+            yield self.writer if self.on else None
         except OSError:
             self.on = False
 

@@ -20,10 +20,10 @@ def seed_all(seed: int) -> None:
 
 
 @contextmanager
-def fixed_noise(device: torch.device) -> Iterator[None]:
-    """What PyTorch draws inside is the same each time, and changes nothing of what is drawn outside."""
+def fixed_noise(device: torch.device, seed: int = 0) -> Iterator[None]:
+    """What PyTorch draws inside is the same each time, by the seed, and changes nothing of what is drawn outside."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         yield
 
 

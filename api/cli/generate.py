@@ -1,20 +1,43 @@
-"""`archc generate`: text from a trained network."""
+"""`archc generate`: text, pictures or points from a trained network."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import terminal
-from .common import json_option, load_program, ops_option, parameter_option, print_json, target_argument, weights_option
+from .common import (
+    json_option,
+    load_program,
+    ops_option,
+    parameter_option,
+    print_json,
+    refuse_spec,
+    target_argument,
+    weights_option,
+)
+
+if TYPE_CHECKING:
+    from archlang.compiler.graph import Program
+    from archlang.runtime.data import Preprocessing
+    from torch import nn
 
 EPILOG = """\b
 Examples:
   archc generate language_model "Once upon" -w runs/book     what comes next
   archc generate net.arch "Once upon" -w runs/net --temperature 0.7 --top-k 20
   archc generate AttentiveSeq2Seq "march 3, 2021" -w runs/dates --beams 4
+  archc generate DigitsGAN -w runs/gan -o grid.png           64 pictures in one
+  archc generate conv_vae -w runs/vae --count 100 -o out/    a hundred pictures
+  archc generate DigitsStyle -w runs/style --entry truncated --set psi=0.7
 """
+
+_MOST_TEXTS = 1000
+_PICTURES = 64
 
 
 @click.command("generate", epilog=EPILOG)
@@ -42,8 +65,29 @@ Examples:
 @click.option(
     "--beams", type=click.IntRange(1, 1000), metavar="N", help="Beam search: follow the N best texts at once."
 )
-@click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many texts.")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 100_000),
+    default=None,
+    help="How many texts [default: 1], or pictures or points [default: 64].",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="A grid or plot (.png), the numbers (.npz, .csv), or a folder, `out/`, for a picture each. "
+    "[default: the network's name, as a .png]",
+)
+@click.option("--entry", metavar="NAME", help="What to make, where there are several entries. [default: generate]")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="An input without axes, 1 otherwise; may be repeated.",
+)
+@click.option("--force", is_flag=True, help="Replace files in the output folder.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto.")
 @ops_option()
 @json_option
@@ -58,32 +102,115 @@ def command(
     top_k: int | None,
     top_p: float | None,
     beams: int | None,
+    count: int | None,
+    seed: int,
+    output: str | None,
+    entry: str | None,
+    settings: tuple[str, ...],
+    force: bool,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Go on from a text with a network that was trained on `text`, or translate one with a network that was trained on
+    `pairs`. The vocabulary is stored with the weights.
+
+    With a network that makes pictures or points, draw some: by its entry `generate`, or another one that needs no
+    data."""
+    if beams is not None and (temperature, top_k, top_p) != (None, None, None):
+        raise click.UsageError("A beam search draws nothing: leave --temperature, --top-k and --top-p out.")
+    given = numbers(settings)
+    from archlang.training import restore
+
+    chosen, program = load_program(target, parameters)
+    module, preprocessing = restore(program, weights)
+    drawing = entry is not None or output is not None or bool(given)
+    if not drawing and (_speaks(preprocessing) or prompt or not program.entries):
+        if (count or 1) > _MOST_TEXTS:
+            raise click.UsageError(f"--count is at most {_MOST_TEXTS:,} for texts.")
+        search = (temperature, top_k, top_p, beams)
+        _texts(program, module, preprocessing, prompt, length, search, count or 1, seed, device, as_json)
+        return
+    if prompt or as_json or (temperature, top_k, top_p, beams) != (None, None, None, None):
+        raise click.UsageError("A prompt, --temperature, --top-k, --top-p, --beams and --json are for texts.")
+    place = output if output is not None else f"{program.name.lower()}.png"
+    refuse_spec(place, chosen)
+    _draw(program, module, preprocessing, place, entry, given, count or _PICTURES, seed, force, device)
+    click.echo(f"wrote {place}", err=True)
+
+
+def numbers(settings: tuple[str, ...]) -> dict[str, float]:
+    """`--set` options as a mapping."""
+    found: dict[str, float] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not name or not equals or not math.isfinite(number):
+            raise click.UsageError(f"--set takes a name and a number, as in `--set psi=0.7`, not `{text}`.")
+        if name in found:
+            raise click.UsageError(f"--set gives `{name}` twice.")
+        found[name] = number
+    return found
+
+
+def _speaks(preprocessing: Preprocessing | None) -> bool:
+    return preprocessing is not None and bool({"source", "tokens"} & set(preprocessing.vocabularies))
+
+
+def _draw(
+    program: Program,
+    module: nn.Module,
+    preprocessing: Preprocessing | None,
+    place: str,
+    entry: str | None,
+    given: dict[str, float],
+    count: int,
+    seed: int,
+    force: bool,
+    device: str,
+) -> None:
+    from archlang.runtime.data import Preprocessing
+    from archlang.runtime.devices import make_fabric
+    from archlang.runtime.making.drawing import maker, write_each, write_one
+
+    prep = preprocessing or Preprocessing()
+    made = maker(program, module.to(make_fabric(device).device), entry, given)
+    if is_folder(place):
+        write_each(made, prep, Path(place), count, seed, force)
+    else:
+        write_one(made, prep, Path(place), count, seed)
+
+
+def is_folder(place: str) -> bool:
+    """Is an output a folder: one that is there, or a name that ends in a slash or without an ending?"""
+    return place.endswith(("/", "\\")) or Path(place).is_dir() or not Path(place).suffix
+
+
+def _texts(
+    program: Program,
+    module: nn.Module,
+    preprocessing: Preprocessing | None,
+    prompt: str,
+    length: int,
+    search: tuple[float | None, int | None, float | None, int | None],
     count: int,
     seed: int,
     device: str,
     as_json: bool,
 ) -> None:
-    """Go on from a text with a network that was trained on `text`, or translate one with a network that was trained on
-    `pairs`. The vocabulary is stored with the weights."""
-    if beams is not None and (temperature, top_k, top_p) != (None, None, None):
-        raise click.UsageError("A beam search draws nothing: leave --temperature, --top-k and --top-p out.")
-    from archlang.training import restore
-
-    _, program = load_program(target, parameters)
-    module, preprocessing = restore(program, weights)
-
     from archlang.runtime.generate import Search, generate
     from archlang.runtime.inference import for_inference
 
     translating = preprocessing is not None and "source" in preprocessing.vocabularies
-    search = Search(temperature, top_k, top_p, beams)
     made = generate(
         program,
         for_inference(program, module),
         preprocessing,
         prompt,
         length=length,
-        search=search,
+        search=Search(*search),
         count=count,
         seed=seed,
         device=device,

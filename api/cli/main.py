@@ -23,7 +23,7 @@ COMMANDS = {
     "train": "Train a network as its `train` block says.",
     "eval": "Measure a trained network on held-out data.",
     "predict": "Apply a trained network to new data.",
-    "generate": "Make text with a trained network.",
+    "generate": "Make text, pictures or points with a trained network.",
     "verify": "Test with numbers what was proved of a network.",
     "probe": "Measure how much of a gradient reaches each layer.",
     "export": "Write a network for programs without archlang: ONNX, torch.export.",
