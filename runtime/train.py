@@ -32,6 +32,7 @@ from .ema import Ema
 from .files import check_writable, write_text
 from .games import DISCRIMINATOR, SIDES, GameSteps, Pools, measure_game
 from .health import Alarms, CarefulSteps, Diverged, Fault, Health, Spoilt, explained, measured_fault
+from .making.samples import Samples
 from .measure import Trainee, measure
 from .metrics import better
 from .module import build
@@ -153,6 +154,9 @@ class _Run:
         self.override = override
         self.first = 0  # the epoch in which this phase began
         self.alarms = Alarms()
+        self.samples: Samples | None = None
+        if plan.samples is not None and fabric.is_global_zero:
+            self.samples = Samples(plan.samples, out / "samples", self._averaged)
         self._configure(self.programs[0], module, data, parts)
         self.watched = plan.metric[0] if plan.metric and self.task.kind is not TaskKind.NONE else "loss"
         self.epoch = self.step = self.best_epoch = 0
@@ -176,6 +180,8 @@ class _Run:
         self.learner = make_learner(self.module, self.fabric, self.plan, compile=self.compile, objective=objective)
         self.plain = Trainee(self.module) if objective is not None else self.learner.trainee
         self.ema = Ema(self.module, self.plan.ema, program) if self.plan.ema is not None else None
+        if self.samples is not None:
+            self.samples.follow(program, self.module, data.preprocessing)
         held = max(self.plan.batch, 256) if data.tensors else self.plan.batch
         self.checks = {
             name: self._feed(name, held) for name in ("train", "validation", "test") if len(parts.part(name))
@@ -264,6 +270,8 @@ class _Run:
         if self.fabric.global_rank:  # every process draws noise of its own
             seed_all(hash((self.plan.seed, self.fabric.global_rank, self.updates)) % 2**32)
         board = Board(self.out / "logs", zero)
+        if self.samples is not None:
+            self.samples.board = board
         try:
             self._all(display, signals, board)
         except Diverged as failure:
@@ -301,6 +309,8 @@ class _Run:
                 self._epoch(display, signals)
                 self._epoch_ended(display, board)
             if self.number + 1 == len(self.plan.stages):
+                if self.samples is not None:
+                    self.samples.write()
                 return
             self._go_on()
             display.total(self.epochs, self.phase.feed.steps)
@@ -334,6 +344,8 @@ class _Run:
             self.updates += 1
             if self.ema is not None and "loss" in found:
                 self.ema.update()
+            if self.samples is not None:
+                self.samples.updated()
             if phase.rate.varies:
                 phase.set_rate(self.updates)
             if signals.number or self.fabric.world_size > 1:
@@ -511,6 +523,8 @@ class _Run:
     def _progress(self) -> dict[str, Any]:
         states = {"rate": self.phase.rate.state(), "health": self.health.state()}
         return {**{name: getattr(self, name) for name in _STATE}, **states}
+        if self.samples is not None:
+            states["samples"] = self.samples.state()
 
     def _restore(self, resumed: Resumed) -> None:
         progress = resumed.progress
@@ -520,6 +534,8 @@ class _Run:
         resumed.put(self.module, self.out / RESUME)
         self.phase.rate.restore(progress["rate"])
         self.health.restore(progress["health"])
+        if self.samples is not None:
+            self.samples.restore(progress["samples"])
         for name in _STATE:
             setattr(self, name, progress[name])
         kept: dict[str, dict[str, Tensor]] = {"pool": {}, "ema": {}, "": {}}
