@@ -9,6 +9,8 @@ import torch
 from archlang.compiler.graph import Program
 from torch import Tensor, nn
 
+_VECTORS = ("._u", "._v")  # singular vectors: those of an average are not an average of them, and the newest are nearer
+
 
 class Ema:
     """Exponential moving averages of what learns and of running statistics: of a network, or of a game's generators.
@@ -17,11 +19,10 @@ class Ema:
     def __init__(self, module: nn.Module, decay: float, program: Program) -> None:
         self.decay = decay
         players = program.game.team("generator") if program.game is not None else None
-        self.live = {
-            key: value
-            for key, value in module.state_dict().items()
-            if value.is_floating_point() and (players is None or key.partition(".")[0] in players)
-        }
+        found = list(module.state_dict().items())
+        if players is not None:
+            found = [(key, value) for key, value in found if key.partition(".")[0] in players]
+        self.live = {k: v for k, v in found if v.is_floating_point() and not k.endswith(_VECTORS)}
         self.kept: dict[str, Tensor] = {key: value.clone() for key, value in self.live.items()}
 
     @torch.no_grad()

@@ -42,7 +42,8 @@ class _Holes(Formatter):
 def render(code: Code, operands: int, weights: Sequence[str] = ()) -> str:
     """The Python text of a fragment; operands are called x0, x1 …, weights w_<name>."""
     names = [f"x{i}" for i in range(operands)]
-    holes = {name: f"w_{name}" for name in weights} | {"all": ", ".join(names), "training": "training"}
+    short = [name.removeprefix("parametrizations.").partition(".")[0] for name in weights]
+    holes = {name: f"w_{name}" for name in short} | {"all": ", ".join(names), "training": "training"}
     holes |= {name: literal(value) for name, value in code.values.items()}
     return _Holes().vformat(code.template, names, holes)
 
@@ -68,6 +69,10 @@ class Case:
     def evaluate(self, text: str, tensors: Sequence[torch.Tensor], *, training: bool = False, **scope: int) -> tuple:
         scope |= {f"x{i}": t.clone() for i, t in enumerate(tensors)}
         scope |= {f"w_{name}": t.clone() for name, t in self.weights.items()}
+        if getattr(self.op, "spectral_norm", False):  # only its module computes the weight
+            module = self.module()
+            assert module is not None
+            scope["w_weight"] = module.train(training).weight.detach()
         if self.op.name == "input_gradient":  # its first operand must be made from the second
             scope["x0"] = scores(scope["x1"].requires_grad_())
         torch.default_generator.manual_seed(0)  # quicker than torch.manual_seed, which looks for devices

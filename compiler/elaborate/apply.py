@@ -290,7 +290,8 @@ class Applier(TensorEvaluator):
     def _check_replaced(
         op: Op, weights: Sequence[WeightSpec], replaced: tuple[tuple[str, Tensor], ...], use: Use
     ) -> None:
-        known = {w.name: w for w in weights if w.role == "param"}
+        normed = getattr(op, "spectral_norm", False)  # what norms its weight makes all of them
+        known = {} if normed else {w.name: w for w in weights if w.role == "param"}
         for name, tensor in replaced:
             span = use.extra[name][1]
             if name not in known:

@@ -88,9 +88,9 @@ class Starts:
         """A layer's weights with the starts that the rules give them; what the layer itself says wins."""
         found = []
         for spec in weights:
-            setting = "init" if spec.name == "weight" else f"{spec.name}_init"
+            setting = "init" if spec.said == "weight" else f"{spec.said}_init"
             if spec.role == "param" and getattr(op, setting, None) is None:
-                rule = self.take((op.name, spec.name))
+                rule = self.take((op.name, spec.said))
                 if rule is not None:
                     spec = replace(spec, init=rule.init)
                     check_start(spec, rule.span, op.name)
@@ -108,7 +108,7 @@ def trained(layer: str) -> tuple[str, ...]:
     for example in kind.examples:
         for spec in kind(**example.settings).weights(example.input_types()):
             if spec.role == "param":
-                found[spec.name] = None
+                found[spec.said] = None
     return tuple(found)
 
 

@@ -114,7 +114,8 @@ class _Counts:
     def torch_class(self, graph: Graph, path: str) -> str | None:
         """The class of a graph's own layer; None where no class of torch.nn fits."""
         code = self._facts[id(graph)].layers[path]
-        return _class(code) if code is not None else None
+        found = _class(code) if code is not None else ""
+        return found if found.count(".") == 1 else None  # what wraps a module keeps its weights elsewhere
 
 
 def _exceptions(

@@ -295,7 +295,9 @@ class Tree:
             if plain:
                 yield from self._tensor(where, spec.name, path, spec)
             elif spec.init.kind != "default":
-                tensor = member(where, "module", spec.name)
+                tensor = where
+                for part in spec.name.split("."):
+                    tensor = member(tensor, "module", part)
                 yield from self._start(attribute(tensor, "T") if _turned(spec, layer) else tensor, path, spec)
 
     def _start(self, where: ast.expr, path: str, spec: WeightSpec) -> Iterator[Line]:

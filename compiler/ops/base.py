@@ -143,6 +143,11 @@ class WeightSpec:
     tree: tuple | None = field(default=None, compare=False)
 
     @property
+    def said(self) -> str:
+        """What a spec calls it: a weight that is normalised is kept under a longer name."""
+        return self.name.removeprefix("parametrizations.").removesuffix(".original")
+
+    @property
     def elements(self) -> int:
         total = 1
         for size in self.shape:

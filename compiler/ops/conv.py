@@ -19,6 +19,7 @@ from .shared import (
     Count,
     CountPerAxis,
     Pads,
+    Spectral,
     Start,
     border_window,
     brief,
@@ -28,7 +29,10 @@ from .shared import (
     require_border,
     require_fit,
     require_groups,
+    require_module,
     require_spatial,
+    spectral,
+    spectral_weights,
     spread,
     torch_mode,
     windows,
@@ -60,6 +64,9 @@ class Conv(Op):
         Example({"out": 2, "kernel": 3, "pad": 2, "padding_mode": "replicate"}, ("B C=2 L=8",), ("B C=2 L=10",)),
         Example({"out": 2, "kernel": 3, "pad": "same", "padding_mode": "circular"}, ("B C=2 L=3",), ("B C=2 L=3",)),
         Example(
+            {"out": 6, "kernel": 3, "groups": 2, "spectral_norm": True, "bias": False}, ("B C=4 5 6",), ("B C=6 3 4",)
+        ),
+        Example(
             {"out": 2, "kernel": 1, "pad": "valid", "init": Init("normal", (0.0, 0.02))}, ("B C=3 4",), ("B C=2 4",)
         ),
     )
@@ -74,6 +81,7 @@ class Conv(Op):
     padding_mode: Border = Field("zeros", description="what padding consists of")
     init: Start = None
     bias_init: BiasStart = None
+    spectral_norm: Spectral = False
 
     def _per_axis(self, axes: int) -> list[tuple[int, int, int]]:
         """Kernel, stride and dilation of each spatial axis."""
@@ -100,6 +108,7 @@ class Conv(Op):
             raise Refusal(
                 f'`pad="causal"` is for one spatial axis, but {x} has {axes}', operand=0, setting="pad", code="A0310"
             )
+        require_module(self.spectral_norm, self.pad == "causal", '`pad="causal"`')
         per_axis = self._per_axis(axes)
         if self.pad == "same" and any(stride != 1 for _, stride, _ in per_axis):
             raise Refusal(
@@ -122,7 +131,8 @@ class Conv(Op):
         shape = (self.out, channels // self.groups, *spread(self.kernel, x.rank - 2, "kernel"))
         start = fan_in_init(prod(shape[1:])) if self.pad == "causal" else Init()
         weight = WeightSpec("weight", shape, init=self.init or start)
-        return (weight, WeightSpec("bias", (self.out,), init=self.bias_init or start)) if self.bias else (weight,)
+        made = (weight, WeightSpec("bias", (self.out,), init=self.bias_init or start)) if self.bias else (weight,)
+        return spectral_weights(made) if self.spectral_norm else made
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         (x,) = inputs
@@ -134,7 +144,9 @@ class Conv(Op):
         return pointwise(x, changed=changed)
 
     def flops(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> int | Dim:
-        return 2 * outputs[0].elements * prod(self.weights(inputs)[0].shape[1:])
+        channels = Need.known(inputs[0].shape[1], "the number of channels that enter `conv`", operand=0)
+        window = prod(spread(self.kernel, inputs[0].rank - 2, "kernel"))
+        return 2 * outputs[0].elements * (channels // self.groups) * window
 
     def _options(self, axes: int, *, padding: bool = True) -> dict[str, Unless]:
         """What nn.Conv2d and F.conv2d call by the same names."""
@@ -152,7 +164,7 @@ class Conv(Op):
         if self.pad == "causal":
             return None  # no nn.Module pads one side only
         axes = inputs[0].rank - 2
-        return call(
+        made = call(
             f"nn.Conv{axes}d",
             inputs[0].shape[1],
             self.out,
@@ -161,6 +173,7 @@ class Conv(Op):
             bias=Unless(self.bias, True),
             padding_mode=Unless(self.padding_mode, "zeros"),
         )
+        return spectral(made) if self.spectral_norm else made
 
     def forgets_result(self, inputs: tuple[TensorType, ...]) -> bool:
         return True
@@ -188,6 +201,7 @@ class ConvTranspose(Op):
         Example({"out": 4, "kernel": 3, "bias": False}, ("B 2 L=7",), ("B C=4 L=9",)),
         Example({"out": 4, "kernel": 3, "stride": 2, "pad": 1, "output_pad": 1}, ("B C=4 6 7",), ("B C=4 12 14",)),
         Example({"out": 4, "kernel": 3, "dilation": 2, "groups": 2}, ("B C=6 L=8",), ("B C=4 L=12",)),
+        Example({"out": 3, "kernel": 3, "stride": 2, "spectral_norm": True}, ("B C=4 3 2",), ("B C=3 7 5",)),
         Example({"out": 2, "kernel": [1, 2, 3], "stride": [1, 2, 1]}, ("B C=2 2 3 4",), ("B C=2 2 6 6",)),
     )
 
@@ -201,6 +215,7 @@ class ConvTranspose(Op):
     bias: Bias = True
     init: Start = None
     bias_init: BiasStart = None
+    spectral_norm: Spectral = False
 
     def _per_axis(self, axes: int) -> list[tuple[int, int, int, int, int]]:
         """Kernel, stride, pad, output_pad and dilation of each spatial axis."""
@@ -234,7 +249,8 @@ class ConvTranspose(Op):
         channels = Need.known(x.shape[1], "the number of channels that enter `conv_transpose`", operand=0)
         shape = (channels, self.out // self.groups, *spread(self.kernel, x.rank - 2, "kernel"))
         weight = WeightSpec("weight", shape, init=self.init or Init())
-        return (weight, WeightSpec("bias", (self.out,), init=self.bias_init or Init())) if self.bias else (weight,)
+        made = (weight, WeightSpec("bias", (self.out,), init=self.bias_init or Init())) if self.bias else (weight,)
+        return spectral_weights(made, axis=1) if self.spectral_norm else made
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         (x,) = inputs
@@ -247,7 +263,8 @@ class ConvTranspose(Op):
         return pointwise(x, changed=changed)
 
     def flops(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> int | Dim:
-        return 2 * inputs[0].elements * prod(self.weights(inputs)[0].shape[1:])
+        window = prod(spread(self.kernel, inputs[0].rank - 2, "kernel"))
+        return 2 * inputs[0].elements * (self.out // self.groups) * window
 
     def _options(self, axes: int) -> dict[str, Unless]:
         _, stride, pad, extra, dilation = (brief(v) for v in zip(*self._per_axis(axes), strict=True))
@@ -263,7 +280,8 @@ class ConvTranspose(Op):
         axes = inputs[0].rank - 2
         kernel = brief(spread(self.kernel, axes, "kernel"))
         options = self._options(axes) | {"bias": Unless(self.bias, True)}
-        return call(f"nn.ConvTranspose{axes}d", inputs[0].shape[1], self.out, kernel_size=kernel, **options)
+        made = call(f"nn.ConvTranspose{axes}d", inputs[0].shape[1], self.out, kernel_size=kernel, **options)
+        return spectral(made) if self.spectral_norm else made
 
     def forgets_result(self, inputs: tuple[TensorType, ...]) -> bool:
         return True

@@ -9,7 +9,18 @@ from ..relations import POINTWISE, Relations, everything
 from ..sizes import Dim
 from ..types import Axis, TensorType
 from .base import Code, Example, Glyph, Init, Need, Op, Refusal, Unless, WeightSpec, call, pointwise
-from .shared import Bias, BiasStart, Count, Start, fan_in_init, require_float
+from .shared import (
+    Bias,
+    BiasStart,
+    Count,
+    Spectral,
+    Start,
+    fan_in_init,
+    require_float,
+    require_module,
+    spectral,
+    spectral_weights,
+)
 
 
 class Linear(Op):
@@ -25,6 +36,7 @@ class Linear(Op):
         Example({"out": 5}, ("B D=7",), ("B D=5",)),
         Example({"out": 6, "bias": False}, ("B T 4",), ("B T 6",)),
         Example({"out": 3, "layout": "io"}, ("B T D=5",), ("B T D=3",)),
+        Example({"out": 3, "spectral_norm": True}, ("B T D=5",), ("B T D=3",)),
         Example({"out": 3, "layout": "io", "bias": False}, ("B 3 T D=5",), ("B 3 T D=3",)),
     )
 
@@ -35,12 +47,14 @@ class Linear(Op):
     )
     init: Start = None
     bias_init: BiasStart = None
+    spectral_norm: Spectral = False
 
     def infer(self, inputs: tuple[TensorType, ...], need: Need) -> tuple[TensorType, ...]:
         (x,) = inputs
         require_float(x, "linear")
         if x.rank == 0:
             raise Refusal("`linear` needs an axis of features, but this is a scalar", operand=0, code="A0310")
+        require_module(self.spectral_norm, self.layout == "io", '`layout="io"`')
         self._features(x)
         return (x.resize(x.rank - 1, self.out),)
 
@@ -53,7 +67,8 @@ class Linear(Op):
         start = fan_in_init(features) if made_here else Init()
         shape = (features, self.out) if made_here else (self.out, features)
         weight = WeightSpec("weight", shape, init=self.init or start)
-        return (weight, WeightSpec("bias", (self.out,), init=self.bias_init or start)) if self.bias else (weight,)
+        made = (weight, WeightSpec("bias", (self.out,), init=self.bias_init or start)) if self.bias else (weight,)
+        return spectral_weights(made) if self.spectral_norm else made
 
     def relations(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> Relations:
         return pointwise(inputs[0], changed={inputs[0].rank - 1: everything()})
@@ -64,7 +79,8 @@ class Linear(Op):
     def module(self, inputs: tuple[TensorType, ...]) -> Code | None:
         if self.layout == "io":
             return None  # nn.Linear stores the weight the other way around
-        return call("nn.Linear", self._features(inputs[0]), self.out, bias=Unless(self.bias, True))
+        made = call("nn.Linear", self._features(inputs[0]), self.out, bias=Unless(self.bias, True))
+        return spectral(made) if self.spectral_norm else made
 
     def forgets_result(self, inputs: tuple[TensorType, ...]) -> bool:
         return inputs[0].rank == 2  # of more, it is a view

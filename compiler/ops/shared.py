@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from math import sqrt
+from math import prod, sqrt
 from typing import Annotated, Literal
 
 from ..declared import Field
 from ..relations import POINTWISE, Relation, Relations, everything, window
 from ..sizes import Dim
 from ..types import Axis, TensorType
-from .base import Init, Need, Refusal
+from .base import Code, Init, Need, Refusal, WeightSpec
 
 MOST = 2**31 - 1
 Count = Annotated[int, Field(ge=1, le=MOST)]
@@ -28,6 +28,13 @@ Epsilon = Annotated[float, Field(gt=0, lt=1, description="added to the variance,
 Start = Annotated[
     Init | None,
     Field(description="how the weight starts; none: by an `init` statement, else as PyTorch's module"),
+]
+Spectral = Annotated[
+    bool,
+    Field(
+        description="divide the weight by its largest singular value, which one step of power iteration follows at "
+        "each run in training (Miyato et al., 2018)"
+    ),
 ]
 BiasStart = Annotated[Init | None, Field(description="how the bias starts, likewise")]
 
@@ -197,3 +204,32 @@ def reduced(x: TensorType, axes: range, *, symmetric: bool = True) -> Relations:
 def kept(x: TensorType, axes: int) -> Relations:
     """Relations of the first axes, each in its place."""
     return {(0, a, 0, a): POINTWISE for a in range(axes)}
+
+
+def require_module(spectral: bool, made_here: bool, what: str) -> None:
+    """Refuses spectral normalisation of a layer for which torch.nn has no module (A0313)."""
+    if spectral and made_here:
+        raise Refusal(
+            f"`spectral_norm` is for layers that torch.nn has, and it has none with {what}",
+            help="leave one of the two out",
+            setting="spectral_norm",
+            code="A0313",
+        )
+
+
+def spectral_weights(specs: tuple[WeightSpec, ...], axis: int = 0) -> tuple[WeightSpec, ...]:
+    """The tensors of a spectrally normalised layer as PyTorch's parametrization keeps them: the weight before it is
+    divided, and its first singular vectors, [size of `axis`] and [all other sizes]."""
+    weight, *others = specs
+    rows, key = weight.shape[axis], "parametrizations.weight"
+    return (
+        *others,
+        replace(weight, name=f"{key}.original"),
+        WeightSpec(f"{key}.0._u", (rows,), "buffer"),
+        WeightSpec(f"{key}.0._v", (prod(weight.shape) // rows,), "buffer"),
+    )
+
+
+def spectral(module: Code) -> Code:
+    """The module with its weight normalised."""
+    return Code(f"nn.utils.parametrizations.spectral_norm({module.template})", module.values)

@@ -62,5 +62,5 @@ def _fold(graph: Graph, borrowed: frozenset[str]) -> None:
 
 
 def _foldable(op: object) -> bool:
-    """Are the rows of its weight the channels of its result?"""
-    return isinstance(op, Conv) or (isinstance(op, Linear) and op.layout == "oi")
+    """Are the rows of its weight the channels of its result, and is the weight what its checkpoint says?"""
+    return isinstance(op, Conv | Linear) and not op.spectral_norm and getattr(op, "layout", "oi") == "oi"

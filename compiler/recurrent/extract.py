@@ -332,6 +332,8 @@ class _Extraction:
     def _linear(self, node: Node, types: Sequence[TensorType], operands: list[Value]) -> Value:
         op = node.op
         assert op is not None
+        if getattr(op, "spectral_norm", False):
+            raise NoEquations("the weight of a product is normalised at each step")
         given = dict(zip(node.replaced, operands[len(operands) - len(node.replaced) :], strict=True))
         entering = operands[: len(operands) - len(node.replaced)]
         shapes = {spec.name: spec.shape for spec in op.weights(tuple(types))}
