@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import latent_edits
 from archlang.compiler.analysis.biases import Finding, Verdict, prove
 from archlang.compiler.frontend import Frontend
 from archlang.compiler.graph import Program
@@ -187,17 +188,18 @@ NETWORKS = {
     "cnn/mobilenet_v3": "MobileNetV3Small",
     "cnn/efficientnet": "EfficientNetB0",
     "cnn/convnext": "ConvNeXtTiny",
+    "autoencoders/conv_vae": "ConvVAE",
 }
 """The specs that are changed, and the network that is compiled of each."""
 
-SMALL = ("foundations/convolution", "foundations/fully_connected", "foundations/biases")
+SMALL = ("foundations/convolution", "foundations/fully_connected", "foundations/biases", "autoencoders/vae")
 """Specs of which every network is compiled."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A piece of a spec replaced, so that a claim can't hold any longer. spec, network: where; anywhere without.
-    sized: the image's size becomes fixed, which the change needs."""
+    """A piece of a spec replaced, so that a claim can't hold any longer, or so that it `holds` all the same. spec,
+    network: where; anywhere without. sized: the image's size becomes fixed, which the change needs."""
 
     change: str
     old: str
@@ -206,9 +208,11 @@ class Edit:
     spec: str | None = None
     network: str | None = None
     sized: bool = False
+    holds: bool = False
 
 
 _HERE = "foundations/biases"
+_CONV_VAE = "autoencoders/conv_vae"
 _SCORES = "scores * (width // heads) ** -0.5"
 EDITS = (
     Edit("no way around", "then x + y else y", "then y else y", "residual"),
@@ -243,6 +247,9 @@ EDITS = (
     Edit("a wider code", "linear(latent)", "linear(latent + 1)", "bottleneck", _HERE),
     Edit("a gate from -1 to 1", "-> sigmoid", "-> tanh", "gating", _HERE),
     Edit("a gate without a bound", "-> sigmoid", "-> softplus", "gating", _HERE),
+    *(Edit(change, old, new, "smooth_latent") for change, old, new in latent_edits.BREAK),
+    *(Edit(change, old, new, "smooth_latent", holds=True) for change, old, new in latent_edits.KEEP),
+    Edit("a way around the code", "logits = z -> decoder", "logits = image + (z -> decoder)", "bottleneck", _CONV_VAE),
 )
 
 
@@ -436,7 +443,8 @@ def _edits(spec: str) -> Iterator[Mutant]:
                     body = "\n".join(kept[first:last]).replace(edit.old, edit.new)
                     body = body.replace("H~", "H=").replace("W~", "W=") if edit.sized else body
                     whole = "\n".join([*kept[:first], body, *kept[last:]]) + "\n"
-                    yield Mutant(spec, NETWORKS.get(spec, definition.name), edit.change, said, line + 1, False, whole)
+                    at = line + 1
+                    yield Mutant(spec, NETWORKS.get(spec, definition.name), edit.change, said, at, edit.holds, whole)
 
 
 def table(found: Iterable[Mutant]) -> str:

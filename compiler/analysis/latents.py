@@ -76,14 +76,15 @@ def same(left: Form, right: Form) -> bool:
 
 @dataclass(frozen=True)
 class Latent:
-    """A value that is mean + deviation · noise. variance: the logarithm of the deviation's square. draws: the noise,
-    from the standard normal distribution or a multiple of it, which is part of the deviation."""
+    """A value that is mean + deviation · noise. variance: the logarithm of the deviation's square. deviation: its
+    factors and their powers. draws: the noise, from the standard normal distribution or a multiple of it, which is part
+    of the deviation."""
 
     value: Value
     draws: Value
     mean: Form
     variance: Form
-    deviation: tuple[Value, ...]
+    deviation: tuple[tuple[Value, float], ...]
 
 
 @dataclass(frozen=True)
@@ -269,15 +270,13 @@ class Search:
                 yield from (Value(frame, Ref(user, i)) for i in range(len(node.types)))
 
     def _latent(self, total: Value, draw: Value) -> Latent | None:
-        terms = self._terms(total, 1.0, 0)
-        noisy = [(sign, factors) for sign, x in terms if draw in (factors := self._factors(x, 0))]
-        if len(noisy) != 1 or noisy[0][1].count(draw) != 1:
+        terms = [(sign, x, self._factors(x, 1.0, 0)) for sign, x in self._terms(total, 1.0, 0)]
+        noisy = [factors for _, _, factors in terms if any(x == draw for x, _ in factors)]
+        if len(noisy) != 1 or [power for x, power in noisy[0] if x == draw] != [1.0]:
             return None
-        rest = [(sign, x) for sign, x in terms if draw not in self._factors(x, 0)]
-        if not any(self.depends(x) for _, x in rest):
-            return None
-        factors = [x for x in noisy[0][1] if x != draw]
-        if not any(self.depends(x) for x in factors):
+        rest = [(sign, x) for sign, x, factors in terms if factors is not noisy[0]]
+        factors = [(x, power) for x, power in noisy[0] if x != draw]
+        if not (any(self.depends(x) for _, x in rest) and any(self.depends(x) for x, _ in factors)):
             return None
         mean: Form = {}
         for sign, x in rest:
@@ -285,8 +284,8 @@ class Search:
         op = draw.frame.graph[draw.ref.node].op
         assert isinstance(op, Noise)
         spread: Form = {ONE: math.log(op.values[1])} if op.values[1] != 1 else {}
-        for x in factors:
-            spread = _plus(spread, self.logarithm(x), 1.0)
+        for x, power in factors:
+            spread = _plus(spread, self.logarithm(x), power)
         return Latent(total, draw, mean, _scaled(spread, 2.0), tuple(factors))
 
     def _terms(self, value: Value, sign: float, depth: int) -> list[tuple[float, Value]]:
@@ -299,11 +298,16 @@ class Search:
             return self._terms(operands[0], -sign, depth + 1)
         return [(sign, value)]
 
-    def _factors(self, value: Value, depth: int) -> list[Value]:
+    def _factors(self, value: Value, power: float, depth: int) -> list[tuple[Value, float]]:
+        """A value as a product of powers, of 1 and −1; signs are left out."""
         value = self.origin(value)
-        if _op(value) == "mul" and depth < _DEEPEST:
-            return [x for operand in self.operands(value) for x in self._factors(operand, depth + 1)]
-        return [value]
+        name, operands = _op(value), self.operands(value)
+        if name in ("mul", "div") and depth < _DEEPEST:
+            second = power if name == "mul" else -power
+            return self._factors(operands[0], power, depth + 1) + self._factors(operands[1], second, depth + 1)
+        if name == "neg" and depth < _DEEPEST:
+            return self._factors(operands[0], power, depth + 1)
+        return [(value, power)]
 
     # -- losses
 
