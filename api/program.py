@@ -16,10 +16,11 @@ from .training import plan_for, restore
 
 if TYPE_CHECKING:
     import networkx
+    import numpy as np
     from archlang.compiler.analysis.biases.findings import Finding
     from archlang.compiler.graph import Program
     from archlang.runtime.report import Report
-    from torch import nn
+    from torch import Tensor, nn
 
 Path_ = str | os.PathLike[str]
 
@@ -255,6 +256,52 @@ class Compiled:
             device=device,
         )
         return [one.text for one in made]
+
+    def sample(
+        self,
+        weights: Path_,
+        *,
+        entry: str | None = None,
+        count: int = 64,
+        seed: int = 0,
+        settings: Mapping[str, float] | None = None,
+        device: str = "auto",
+    ) -> Tensor:
+        """`count` examples, [count, …] on the CPU, that an entry makes of noise alone with weights (as in `module`):
+        pictures in [0, 1], rows in the units of the data.
+
+        entry: its name; by default `generate`, or the only one that needs no data. settings: its inputs without axes,
+        1 otherwise. The same seed gives the same examples. Raises ArchError."""
+        from archlang.runtime.data import Preprocessing
+        from archlang.runtime.devices import make_fabric
+        from archlang.runtime.making.drawing import as_read, drawn, maker
+
+        module, preprocessing = restore(self.program, weights)
+        made = maker(self.program, module.to(make_fabric(device).device), entry, settings)
+        return as_read(made, drawn(made, count, seed), preprocessing or Preprocessing())
+
+    def encode(
+        self,
+        inputs: Path_ | Sequence[Path_],
+        weights: Path_,
+        *,
+        entry: str | None = None,
+        value: str | None = None,
+        device: str = "auto",
+    ) -> dict[str, np.ndarray]:
+        """What the network finds in files (as in `predict`) with weights (as in `module`): for each output of an entry
+        an array [N, …], by its name.
+
+        entry: its name; by default `encode`. value: in place of an entry, a value of the network by its name in the
+        spec. Raises ArchError."""
+        from archlang.runtime.data import Preprocessing
+        from archlang.runtime.devices import make_fabric
+        from archlang.runtime.making.encode import encode
+
+        module, preprocessing = restore(self.program, weights)
+        module = module.to(make_fabric(device).device)
+        paths = [Path(path) for path in ([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs)]
+        return encode(self.program, module, preprocessing or Preprocessing(), paths, entry, value)[1]
 
     def __str__(self) -> str:
         return self.summary()

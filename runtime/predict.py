@@ -82,7 +82,7 @@ def predict(
     module.eval()
     rows: list[dict[str, Any]] = []
     with torch.no_grad(), fixed_noise(fabric.device):
-        for names, batch in _batches(program, paths, prep):
+        for names, batch in batches(program, paths, prep):
             ready = prep.apply(batch.to(fabric.device))
             answers = module(ready)
             answer = (answers[task.output] if isinstance(answers, tuple) else answers).float()
@@ -128,7 +128,7 @@ def _row(answer: Tensor, task: Task, prep: Preprocessing) -> dict[str, Any]:
     return {"value": answer.tolist()}
 
 
-def _batches(program: Program, paths: list[Path], prep: Preprocessing):
+def batches(program: Program, paths: list[Path], prep: Preprocessing):
     """Names and inputs, some hundred at a time."""
     for path in paths:
         if not path.exists():

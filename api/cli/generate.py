@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from archlang.compiler.files import write_atomically
 
 from . import terminal
 from .common import (
+    counted,
     json_option,
     load_program,
     ops_option,
@@ -34,6 +36,9 @@ Examples:
   archc generate DigitsGAN -w runs/gan -o grid.png           64 pictures in one
   archc generate conv_vae -w runs/vae --count 100 -o out/    a hundred pictures
   archc generate DigitsStyle -w runs/style --entry truncated --set psi=0.7
+  archc generate conv_vae -w runs/vae --interpolate 8        rows that walk
+  archc generate DigitsStyle -w runs/style --mix 6           styles, mixed
+  archc generate CycleGAN -w runs/cycle --entry fake_b --images photos/ -o out/
 """
 
 _MOST_TEXTS = 1000
@@ -87,6 +92,20 @@ _PICTURES = 64
     metavar="NAME=NUMBER",
     help="An input without axes, 1 otherwise; may be repeated.",
 )
+@click.option("--interpolate", type=click.IntRange(1, 1000), metavar="N", help="N rows that walk from draw to draw.")
+@click.option("--steps", type=click.IntRange(2, 1000), default=9, show_default=True, help="Pictures in such a row.")
+@click.option(
+    "--mix",
+    type=click.IntRange(1, 100),
+    metavar="N",
+    help="A table of N coarse styles (rows) and N fine ones (columns).",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Make pictures of these pictures, by an entry that reads pictures; with -o FOLDER.",
+)
 @click.option("--force", is_flag=True, help="Replace files in the output folder.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto.")
 @ops_option()
@@ -107,6 +126,10 @@ def command(
     output: str | None,
     entry: str | None,
     settings: tuple[str, ...],
+    interpolate: int | None,
+    steps: int,
+    mix: int | None,
+    images: Path | None,
     force: bool,
     device: str,
     as_json: bool,
@@ -115,15 +138,20 @@ def command(
     `pairs`. The vocabulary is stored with the weights.
 
     With a network that makes pictures or points, draw some: by its entry `generate`, or another one that needs no
-    data."""
+    data. Or walk from draw to draw, mix styles, or make pictures of a folder of pictures."""
     if beams is not None and (temperature, top_k, top_p) != (None, None, None):
         raise click.UsageError("A beam search draws nothing: leave --temperature, --top-k and --top-p out.")
+    ways = {"--interpolate": interpolate, "--mix": mix, "--images": images, "--count": count}
+    if sum(way is not None for way in ways.values()) > 1:
+        raise click.UsageError(f"Only one of {', '.join(ways)} can be given.")
+    if images is not None and (output is None or not is_folder(output)):
+        raise click.UsageError("--images needs a folder to write into: -o OUT/.")
     given = numbers(settings)
     from archlang.training import restore
 
     chosen, program = load_program(target, parameters)
     module, preprocessing = restore(program, weights)
-    drawing = entry is not None or output is not None or bool(given)
+    drawing = any(one is not None for one in (entry, output, interpolate, mix, images)) or bool(given)
     if not drawing and (_speaks(preprocessing) or prompt or not program.entries):
         if (count or 1) > _MOST_TEXTS:
             raise click.UsageError(f"--count is at most {_MOST_TEXTS:,} for texts.")
@@ -134,7 +162,21 @@ def command(
         raise click.UsageError("A prompt, --temperature, --top-k, --top-p, --beams and --json are for texts.")
     place = output if output is not None else f"{program.name.lower()}.png"
     refuse_spec(place, chosen)
-    _draw(program, module, preprocessing, place, entry, given, count or _PICTURES, seed, force, device)
+    from archlang.runtime.data import Preprocessing
+    from archlang.runtime.devices import make_fabric
+
+    prep = preprocessing or Preprocessing()
+    module = module.to(make_fabric(device).device)
+    if images is not None:
+        from archlang.runtime.making.translate import translate
+
+        made = translate(program, module, prep, images, Path(place), entry, given, seed=seed, force=force)
+        click.echo(f"wrote {place}: {counted(made, 'picture')}", err=True)
+        return
+    if mix is not None or interpolate is not None:
+        _way(program, module, prep, place, entry, given, seed, interpolate, steps, mix)
+    else:
+        _draw(program, module, prep, place, entry, given, count or _PICTURES, seed, force)
     click.echo(f"wrote {place}", err=True)
 
 
@@ -162,25 +204,47 @@ def _speaks(preprocessing: Preprocessing | None) -> bool:
 def _draw(
     program: Program,
     module: nn.Module,
-    preprocessing: Preprocessing | None,
+    prep: Preprocessing,
     place: str,
     entry: str | None,
     given: dict[str, float],
     count: int,
     seed: int,
     force: bool,
-    device: str,
 ) -> None:
-    from archlang.runtime.data import Preprocessing
-    from archlang.runtime.devices import make_fabric
     from archlang.runtime.making.drawing import maker, write_each, write_one
 
-    prep = preprocessing or Preprocessing()
-    made = maker(program, module.to(make_fabric(device).device), entry, given)
+    made = maker(program, module, entry, given)
     if is_folder(place):
         write_each(made, prep, Path(place), count, seed, force)
     else:
         write_one(made, prep, Path(place), count, seed)
+
+
+def _way(
+    program: Program,
+    module: nn.Module,
+    prep: Preprocessing,
+    place: str,
+    entry: str | None,
+    given: dict[str, float],
+    seed: int,
+    rows: int | None,
+    steps: int,
+    mix: int | None,
+) -> None:
+    """A grid of rows that walk, or a table of mixed styles."""
+    if not place.lower().endswith(".png"):
+        raise click.UsageError("Rows that walk and tables of styles are one picture: -o FILE.png.")
+    from archlang.runtime.making.drawing import maker
+    from archlang.runtime.making.pictures import png
+    from archlang.runtime.making.walks import interpolation, style_table
+
+    if rows is not None:
+        picture = interpolation(maker(program, module, entry, given), prep, rows, steps, seed)
+    else:
+        picture = style_table(program, module, prep, mix or 1, seed, entry, given)
+    write_atomically(place, png(picture))
 
 
 def is_folder(place: str) -> bool:

@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "Measure a trained network on held-out data.",
     "predict": "Apply a trained network to new data.",
     "generate": "Make text, pictures or points with a trained network.",
+    "encode": "Find the codes of images or rows with a trained network.",
     "verify": "Test with numbers what was proved of a network.",
     "probe": "Measure how much of a gradient reaches each layer.",
     "export": "Write a network for programs without archlang: ONNX, torch.export.",
