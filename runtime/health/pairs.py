@@ -44,7 +44,7 @@ class Pairs:
     def epoch(self) -> dict[str, float]:
         """The numbers of all pairs; where there are several, each behind the name of its discriminator."""
         values = self._examples()
-        row = {}
+        row: dict[str, float] = {}
         for i, (name, health) in enumerate(self.each.items()):
             found = health.epoch(values[2 * i], values[2 * i + 1])
             row |= {f"{name} {key}" if len(self.each) > 1 else key: value for key, value in found.items()}
