@@ -8,6 +8,8 @@ import torch
 from archlang.compiler.carrying import Slot
 from torch import Tensor
 
+from .data.fading import examples
+
 _DTYPES = {"float": torch.float32, "int": torch.int64, "bool": torch.bool}
 
 
@@ -31,7 +33,7 @@ class Carried:
         """The batch with the states among its inputs. A batch that falls short goes on from the first streams."""
         if not self.slots:
             return batch
-        rows, device = len(batch[0]), batch[0].device
+        rows, device = len(examples(batch)), batch[0].device
         whole = list(batch)
         for slot in self.slots:
             state = self.states.get(slot.name)

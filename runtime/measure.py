@@ -11,6 +11,7 @@ from archlang.compiler.task import Task
 from torch import Tensor, nn
 
 from .carry import Carried
+from .data.fading import examples
 from .data.feed import Feed
 from .metrics import Meter
 from .seeding import fixed_noise
@@ -93,5 +94,5 @@ def measure(
 def _counted(batch: tuple[Tensor, ...], inputs: int, task: Task) -> int:
     """What the mean loss of a batch is a mean over: examples, or targets where the loss passes over some."""
     if task.ignore is None or len(batch) == inputs:
-        return len(batch[0])
+        return len(examples(batch))
     return int((batch[inputs + task.target] != task.ignore).sum())

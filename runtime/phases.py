@@ -65,10 +65,12 @@ class Phase:
         if learner.wrapped:
             self.trainee, self.optimizer = learner.fabric.setup(learner.compiled, self.raw_optimizer)
         self.watch: Callable[[list[nn.Parameter]], None] | None = None  # is shown what has a gradient, before an update
-        self.augment = augmenter(plan.augment) if plan.augment else None
+        vary = augmenter(plan.augment) if plan.augment else None
         balanced = plan.sampler == "balanced"
-        whole = self.augment is not None
-        self.feed = feed("train", plan.batch, shuffle=plan.shuffle, even=True, balanced=balanced, whole=whole)
+        whole = vary is not None
+        self.feed = feed(
+            "train", plan.batch, shuffle=plan.shuffle, even=True, balanced=balanced, whole=whole, vary=vary
+        )
         per_epoch = math.ceil(self.feed.steps / plan.accumulate)
         self.rate = Rate(plan.schedule, plan.optimizer.lr, per_epoch, plan.epochs)
 
@@ -118,19 +120,16 @@ class Phase:
         )
         return f"{name}{what}"
 
-
-def report(plan: TrainPlan, learner: Learner, epochs: int) -> PhaseReport:
-    """A phase that may be long over, for the report."""
-    freeze = plan.freeze or Freeze()
-    chosen = [(key, p) for key, p in learner.named.items() if not freeze.covers(key)]
-    groups = parameter_groups(plan.optimizer, chosen, plan.lr)
-    rates: dict[float, int] = {}
-    for group in groups:
-        rates[group["lr"]] = rates.get(group["lr"], 0) + sum(p.numel() for p in group["params"])
-    learning = sum(rates.values())
-    return PhaseReport(
-        name=plan.name, epochs=epochs, learning=learning, frozen=learner.size - learning, rates=list(rates.items())
-    )
+    def report(self, epochs: int) -> PhaseReport:
+        """What learned in it, and how long."""
+        rates: dict[float, int] = {}
+        for rate, size in self.rates:
+            rates[rate] = rates.get(rate, 0) + size
+        learning = sum(rates.values())
+        frozen = self.learner.size - learning
+        return PhaseReport(
+            name=self.plan.name, epochs=epochs, learning=learning, frozen=frozen, rates=list(rates.items())
+        )
 
 
 def make_learner(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .data import Preprocessing, load
 from .data.arrays import as_tensor, read_arrays
-from .data.feed import Feed
+from .data.fading import FadedFeed, completed
 from .data.images import SUFFIXES, Unreadable, center, read_image, unreadable
 from .data.scanning import find_images
 from .data.tables import numbers, read_table
@@ -48,7 +48,8 @@ def evaluate(
         )
     fabric = make_fabric(device, plan.precision)
     module = module.to(fabric.device)
-    feed = Feed(examples, rows, _BATCH if examples.tensors else plan.batch, fabric.device, span=plan.place("data"))
+    batch = _BATCH if examples.tensors else plan.batch
+    feed = FadedFeed(program, 0, (), examples, rows, batch, fabric.device, span=plan.place("data"))
     if program.game is not None:
         return measure_game(module, feed, fabric)
     trainee = Trainee(module)
@@ -84,7 +85,7 @@ def predict(
     with torch.no_grad(), fixed_noise(fabric.device):
         for names, batch in batches(program, paths, prep):
             ready = prep.apply(batch.to(fabric.device))
-            answers = module(ready)
+            answers = module(*completed(program, [ready]))
             answer = (answers[task.output] if isinstance(answers, tuple) else answers).float()
             if task.reconstructs:
                 answer = prep.undo(answer.sigmoid() if task.logits else answer)
@@ -180,7 +181,7 @@ def _pictures(program: Program, path: Path, prep: Preprocessing):
 
 def _check(program: Program, x: Tensor) -> None:
     """Inputs must have the shape and kind of the network's first input."""
-    nodes = program.input_nodes()
+    nodes = program.data_nodes()
     node = program.graph[nodes[0]]
     if len(nodes) != 1:
         raise error("A1025", f"`{program.name}` has {len(nodes)} inputs, and a file gives one", node.span)

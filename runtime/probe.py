@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .audit.bench import compiled, draw, indices_of, sliced
 from .audit.results import Untestable
 from .data import load
-from .data.feed import Feed
+from .data.fading import FadedFeed
 from .files import write_atomically
 from .module import build
 
@@ -110,7 +110,7 @@ def probe(
 def _examples(program: Program, plan: TrainPlan, data: Path | None, seed: int, batches: int) -> Iterator[list[Tensor]]:
     """The inputs of some batches of the training part, prepared as for training but not varied."""
     examples, parts, _ = load(program, plan, data)
-    feed = Feed(examples, parts.part("train"), BATCH, torch.device("cpu"), shuffle=True, seed=seed)
+    feed = FadedFeed(program, 0, (), examples, parts.part("train"), BATCH, torch.device("cpu"), shuffle=True, seed=seed)
     every = (batch for epoch in count() for batch in feed.epoch(epoch))
     inputs = len(program.input_nodes())
     for batch in islice(every, batches):

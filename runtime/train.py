@@ -37,9 +37,8 @@ from .measure import Trainee, measure
 from .metrics import better
 from .module import build
 from .phases import Phase, make_learner
-from .phases import report as phase_report
 from .progress import Board, Display
-from .report import Report, draw_curves
+from .report import PhaseReport, Report, draw_curves
 from .resume import Resumed, load_resume, save_resume
 from .seeding import seed_all
 from .signals import Interrupted, Signals
@@ -57,7 +56,7 @@ LAST, RESUME = "last.safetensors", "resume.safetensors"
 _TICK = 0.5  # seconds between two looks at the loss: each one waits for the device
 _ASK = 20  # steps between two rounds in which processes agree whether to stop
 _STATE = (  # how far a run is, for one that takes it up again
-    *("number", "first", "lengths", "epoch", "step", "updates", "trace", "history"),
+    *("number", "first", "epoch", "step", "updates", "trace", "history"),
     *("best", "best_loss", "best_epoch", "waited", "stop_best", "stopped"),
 )
 
@@ -164,7 +163,7 @@ class _Run:
         self.best_loss: float | None = None
         self.trace: dict[str, list[float]] = {}  # what was followed in this epoch, step by step
         self.history: list[dict[str, float]] = []
-        self.lengths: list[int] = []  # epochs of the phases that are over
+        self.over: list[PhaseReport] = []  # of the phases before this one
         self._enter(0)
 
     def _configure(self, program: Program, module: nn.Module, data: Data, parts: Split) -> None:
@@ -205,8 +204,8 @@ class _Run:
     @property
     def epochs(self) -> int:
         """Epochs of the whole run, as far as one can know."""
-        done = len(self.lengths)
-        return sum(self.lengths) + sum(stage.epochs for stage in self.plan.stages[done:])
+        past = sum(phase.epochs for phase in self.over)
+        return past + sum(stage.epochs for stage in self.plan.stages[len(self.over) :])
 
     def _enter(self, number: int) -> None:
         """Begins a phase: its first epoch is the next one."""
@@ -317,7 +316,7 @@ class _Run:
 
     def _go_on(self) -> None:
         """To the next phase."""
-        self.lengths.append(self.epoch - self.first)
+        self.over.append(self._phase_report())
         self._enter(self.number + 1)
 
     def _epoch(self, display: Display, signals: Signals) -> None:
@@ -332,8 +331,6 @@ class _Run:
         if self.step == 0:
             self.steps.begin()
         for step, batch in enumerate(feed.epoch(self.epoch, self.step), self.step):
-            if phase.augment is not None:
-                batch = phase.augment(batch)
             closes = (step + 1) % accumulate == 0 or step + 1 == steps
             self.health.watch(phase, steps - step - 1)
             found = self.steps.learn(batch, accumulate if step < last else steps - last, closes, self.updates)
@@ -521,21 +518,22 @@ class _Run:
         save_resume(self.out / RESUME, self.module, self.phase.raw_optimizer, self.plan, self._progress(), states)
 
     def _progress(self) -> dict[str, Any]:
-        states = {"rate": self.phase.rate.state(), "health": self.health.state()}
-        return {**{name: getattr(self, name) for name in _STATE}, **states}
+        over = [phase.model_dump() for phase in self.over]
+        states = {"rate": self.phase.rate.state(), "health": self.health.state(), "over": over}
         if self.samples is not None:
             states["samples"] = self.samples.state()
+        return {**{name: getattr(self, name) for name in _STATE}, **states}
 
     def _restore(self, resumed: Resumed) -> None:
         progress = resumed.progress
         self.epoch = progress["first"]
-        if progress["number"]:
-            self._enter(progress["number"])
+        self._enter(progress["number"])
         resumed.put(self.module, self.out / RESUME)
         self.phase.rate.restore(progress["rate"])
         self.health.restore(progress["health"])
         if self.samples is not None:
             self.samples.restore(progress["samples"])
+        self.over = [PhaseReport(**phase) for phase in progress["over"]]
         for name in _STATE:
             setattr(self, name, progress[name])
         kept: dict[str, dict[str, Tensor]] = {"pool": {}, "ema": {}, "": {}}
@@ -549,9 +547,13 @@ class _Run:
             self.ema.restore(kept["ema"])
         resumed.finish(self.phase.raw_optimizer)
 
+    def _phase_report(self) -> PhaseReport:
+        """Of this phase, as long as it is by now."""
+        return self.phase.report(self.epoch - self.first)
+
     def _report(self, seconds: float, notes: list[str]) -> Report:
         names = [BEST, LAST, RESUME, "report.json", "curves.png"]
-        lengths = [*self.lengths, self.epoch - self.first]
+        phases = [*self.over, self._phase_report()]
         return Report(
             network=self.plan.network,
             data=self.data.origin,
@@ -559,13 +561,13 @@ class _Run:
             metrics={name: self._measure(name, self.plan.metric) for name in self.checks},
             epochs=len(self.history),
             best_epoch=self.best_epoch,
-            stopped_early=any(n < s.epochs for n, s in zip(lengths, self.plan.stages, strict=True)),
+            stopped_early=any(p.epochs < s.epochs for p, s in zip(phases, self.plan.stages, strict=True)),
             seconds=round(seconds, 3),
             parameters=self.learner.size,
             seed=self.plan.seed,
             device=str(self.fabric.device),
             history=self.history,
-            phases=[phase_report(s, self.learner, n) for n, s in zip(lengths, self.plan.stages, strict=True)],
+            phases=phases,
             files=[str(self.out / name) for name in names],
             warnings=notes,
             health=self.health.report(),

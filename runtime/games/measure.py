@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..data.fading import examples
 from ..data.feed import Feed
 from ..seeding import fixed_noise
 from .loop import DISCRIMINATOR, GENERATOR
@@ -28,10 +29,11 @@ def measure_game(module: Any, feed: Feed, fabric: Fabric) -> dict[str, float]:
                 made = module.play(*batch)
                 fooled = module.generator_losses(*batch, *made)
             judged, _ = module.discriminator_losses(*batch, *made)  # penalties take gradients
-            seen += len(batch[0])
+            size = len(examples(batch))
+            seen += size
             for name, terms in ((GENERATOR, fooled), (DISCRIMINATOR, judged)):
                 total = sum(module.loss_weights[key] * term.detach().float() for key, term in terms.items())
-                sums[name] = sums.get(name, torch.zeros((), device=feed.device)) + total * len(batch[0])
+                sums[name] = sums.get(name, torch.zeros((), device=feed.device)) + total * size
     module.train(was_training)
     if fabric.world_size > 1:
         counted = fabric.all_reduce(torch.tensor(float(seen), device=feed.device), reduce_op="sum")

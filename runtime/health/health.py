@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from archlang.compiler.analysis.faded import switched_off
 from archlang.compiler.diagnostics import Diagnostic
 from archlang.compiler.graph import Program
 from archlang.compiler.source import Span
 from torch import Tensor, nn
 
+from ..data.fading import examples
 from ..games import GameSteps
 from ..report import HealthReport, LatentReport
 from .alarms import Alarm, Alarms, begins, collapsed, dying, over_time, stuck, through_depth
@@ -41,7 +43,7 @@ class Watched:
     def batch(self, batch: Sequence[Tensor]) -> AbstractContextManager[Any]:
         """The context in which a batch is to be run."""
         look = self.seen < EXAMPLES
-        self.seen += len(batch[0])
+        self.seen += len(examples(batch))
         if self.latents is not None:
             self.latents.add(batch)
         return self.units if look else nullcontext()
@@ -58,6 +60,7 @@ class Health:
         self.gradients = Gradients(learner.named)
         self.latents = Latents.of(program, learner.module)
         self.terms = divergence_terms(program) if self.latents is not None else []
+        self.switched_off = switched_off(program)
         self.norms: dict[str, float] = {}  # of the newest gradient, by parameter
         self.dead: dict[str, Dead] = {}
         self.found: list[Latent] = []
@@ -124,7 +127,7 @@ class Health:
         place: Callable[[str], Span | None],
     ) -> list[Alarm]:
         span = place("optimizer") or place("network")
-        found = through_depth(self.gradients.even(self.norms), self._place)
+        found = through_depth(self._reached(), self._place)
         same = [old for old in history if old.get("phase") == row.get("phase")]
         found += over_time([old["gradient"] for old in (*same, row) if "gradient" in old], span)
         found += dying(self.dead) + collapsed(self.active, self.found)
@@ -135,6 +138,10 @@ class Health:
                 self.start = begins(losses)
             found += stuck(*self.start, [old["loss"] for old in (*history, row)], losses, span)
         return found
+
+    def _reached(self) -> dict[str, float]:
+        """The gradient by layer, without those that a factor which has risen to 1 has switched off."""
+        return {k: v for k, v in self.gradients.even(self.norms).items() if v or k not in self.switched_off}
 
     def _place(self, layer: str) -> Span | None:
         module = self.program.graph.module_at(layer)

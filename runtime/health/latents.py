@@ -15,6 +15,7 @@ from archlang.compiler.source import Span
 from torch import Tensor, nn
 
 from ..audit.results import Untestable
+from ..data.fading import examples
 from ..observing import observing
 from ..seeding import fixed_noise
 
@@ -84,7 +85,7 @@ class Latents:
         if self._sums:
             sums = [old.plus(new) for old, new in zip(self._sums, sums, strict=True)]
         self._sums = sums
-        self._seen += len(batch[0])
+        self._seen += len(examples(batch))
 
     def read(self) -> list[Latent]:
         """What was found since the last time; nothing where no example came."""
