@@ -18,9 +18,9 @@ A proof system is only as good as what it refuses. Shipped specs are changed on 
 inputs of networks and blocks and before the claims, or a piece is replaced. Whether a claim survives follows from what
 the change does, not from the compiler: a factor that differs from place to place breaks every claim about moves, a mean
 over all places breaks locality, an activation breaks neither. Of recurrences, scans are turned around, replaced, masked
-and started otherwise, and the gates of their cells are given other activations. Variational autoencoders are given other
-noise, deviations and divergences. `tests/mutants.py`, `tests/recurrent_mutants.py` and `tests/latent_edits.py` hold the
-changes, and the tests judge all of them again.
+and started otherwise, and the gates of their cells are given other activations. Variational autoencoders are given
+other noise, deviations and divergences. `tests/mutants.py`, `tests/recurrent_mutants.py` and `tests/latent_edits.py`
+hold the changes, and the tests judge all of them again.
 
 Of {broken} mutants that break a claim, {refused} are refused ({share:.1f} %). Of {kept} that keep theirs, {wrong} are.
 

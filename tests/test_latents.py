@@ -203,6 +203,11 @@ def test_the_skips_of_a_u_net_lead_around_its_bottleneck() -> None:
     assert [str(f.verdict) for f in without.program.findings] == ["proved"]
 
 
+def test_figures_show_the_noise_and_what_skips_lose() -> None:
+    assert "normal(0, 1)" in archlang.render(str(FOLDER / "vae.arch"))
+    assert "[H=88..96, W=88..96]" in archlang.render(f"{FOLDER / 'unet.arch'}:UNet")
+
+
 # -- the bundled ones learn
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..graph import Graph, Node
 from ..ops.base import Op
+from ..ops.select import Index, Item
 from ..sizes import Dim
 from ..types import TensorType
 from .style import SMALL
@@ -94,6 +95,8 @@ def times_text(value: Any, axes: int) -> str:
 
 def op_text(op: Op, inputs: tuple[TensorType, ...]) -> str:
     """An op with the settings that say what it is: `conv 64, 7×7 /2`."""
+    if isinstance(op, Index) and inputs:
+        return clean(f"[{', '.join(_taken(item, inputs[0]) for item in op.items)}]")
     axes = inputs[0].rank - 2 if inputs else 0
     first: list[str] = []
     then: list[str] = []
@@ -127,6 +130,13 @@ def op_text(op: Op, inputs: tuple[TensorType, ...]) -> str:
     if op.name == "embedding" and len(first) == 2:
         first = ["→".join(first)]
     return clean(" ".join(filter(None, [op.name.replace("_", " "), ", ".join(first), *then])))
+
+
+def _taken(item: Item, x: TensorType) -> str:
+    """A position or a run of them, as a spec says it: `T=0`, `H=2..8`."""
+    axis, low, high, drop = item
+    ends = [value_text(end) if end is not None else "" for end in (low, high)]
+    return f"{x.names[axis] or f'axis {axis}'}={ends[0] if drop else '..'.join(ends)}"
 
 
 def author_name(node: Node) -> str:
