@@ -64,6 +64,28 @@ def points(type_: TensorType) -> bool:
     return type_.rank == 2 and type_.dtype == "float" and type_.shape[1] == 2
 
 
+def picture_input(entry: Graph) -> int | None:
+    """The input of an entry that is all the data it reads, if that is pictures, and pictures are what it makes."""
+    read = [n for n in entry.inputs if entry[n].types[0].rank]
+    fits = len(read) == 1 and pictures(entry[read[0]].types[0]) and pictures(entry[entry.outputs[0]].types[0])
+    return read[0] if fits else None
+
+
+def translations(program: Program) -> list[Graph]:
+    """Entries that make pictures of one of the program's own inputs, and all pictures of one size."""
+    inputs = {program.graph[n].name: program.graph[n].types[0].shape for n in program.data_nodes()}
+    found = []
+    for entry in program.entries.values():
+        number = picture_input(entry)
+        if number is not None and inputs.get(entry[number].name, ())[1:] == entry[entry.outputs[0]].types[0].shape[1:]:
+            found.append(entry)
+    return [entry for entry in found if _size(entry) == _size(found[0])]
+
+
+def _size(entry: Graph) -> object:
+    return entry[entry.outputs[0]].types[0].shape[1:]
+
+
 def default_entry(program: Program) -> Graph | None:
     """The entry that makes something when none is named: `generate`, or else the only one that needs no data."""
     free = {name: entry for name, entry in program.entries.items() if draws_only(entry)}

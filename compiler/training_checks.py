@@ -9,7 +9,7 @@ from .carrying import check_carry
 from .data_sources import Csv, normalization
 from .diagnostics import Diagnostic, Label
 from .game_training import check_game
-from .given_noise import default_entry, pictures, points
+from .given_noise import default_entry, pictures, points, translations
 from .graph import Program
 from .learning import Freeze, Tree, within
 from .task import TaskKind, find_task
@@ -116,9 +116,11 @@ def _rates(stage: TrainPlan, tree: Tree) -> Iterator[Diagnostic]:
 
 def _samples(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
     entry, span = default_entry(program), found.place("samples")
+    if entry is None and translations(program):
+        return
     if entry is None:
         help = "declare one: `entry generate { sample z ~ normal(0, 1): [b, latent]  output … }`"
-        message = f"`samples` looks at what is made from noise, and `{program.name}` has no entry `generate`"
+        message = f"`samples` looks at what is made from noise or pictures, and `{program.name}` has no entry for that"
         yield Diagnostic("A1095", message, span, help=help)
         return
     made = entry[entry.outputs[0]].types[0]

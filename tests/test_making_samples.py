@@ -106,10 +106,42 @@ def test_points_are_plotted(tmp_path):
     assert pixels(only).shape == (600, 600, 4)
 
 
+def test_translations_show_what_they_are_made_of(tmp_path):
+    text = """
+block Paint { input x: [B, C, H, W]  output x -> conv: conv(C, kernel=1) -> tanh }
+block Plain { input x: [B, C, H, W]  output x -> flatten -> linear(1) }
+adversarial Cycle {
+  input a: [B, 1, 4, 4]
+  input b: [B, 1, 4, 4]
+  generator A2B = Paint
+  generator B2A = Paint
+  discriminator DA = Plain
+  discriminator DB = Plain
+  fake_b = a -> A2B
+  fake_a = b -> B2A
+  pair A2B vs DB on (b, fake_b) by least_squares
+  pair B2A vs DA on (a, fake_a) by least_squares
+}
+train Cycle on inverted_digits(size=4) { batch 512 epochs 1 BODY }
+"""
+    run = trained(tmp_path, "run", "samples 1000", text)
+    same_weights(run, trained(tmp_path, "alone", "", text))
+    (only,) = (run / "samples").iterdir()
+    found = pixels(only)
+    assert found.shape == (4 * 34 + 2, 8 * 34 + 2)
+    a, fake_b, b, fake_a = (found[2 + 34 * row :, 2:][:32, : 8 * 34 - 2 : 8] for row in range(4))
+    module = archlang.load(tmp_path / "game.arch", weights=run)
+    for source, made, net in ((a, fake_b, module.fake_b), (b, fake_a, module.fake_a)):
+        x = torch.from_numpy(source[::8, :4].copy())[None, None].float() / 127.5 - 1
+        wanted = ((net(x).detach() + 1) * 127.5).round()[0, 0].numpy()
+        assert np.abs(made[::8, :4].astype(int) - wanted).max() <= 1
+    assert a.min() == 0 and b.max() == 255, "digits, and digits whose light is exchanged"
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        (("sample z ~ normal(0, 1): [B, 3]", "input z: [B, 3]"), "has no entry `generate`"),
+        (("sample z ~ normal(0, 1): [B, 3]", "input z: [B, 3]"), "has no entry for that"),
         (("unflatten(1, [1, 4, 4])", "unflatten(1, [2, 2, 4])"), "makes [B, "),
     ],
 )

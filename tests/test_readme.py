@@ -51,7 +51,10 @@ def test_codes_in_the_readme_exist():
     assert set(found) <= set(codes())
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/language.md", "docs/training.md", "docs/figures.md", "docs/latents.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "docs/language.md", "docs/training.md", "docs/figures.md", "docs/latents.md", "docs/generate.md"],
+)
 def test_specs_in_the_docs_check(docs, name):
     import archlang
 

@@ -146,6 +146,8 @@ def command(
         raise click.UsageError(f"Only one of {', '.join(ways)} can be given.")
     if images is not None and (output is None or not is_folder(output)):
         raise click.UsageError("--images needs a folder to write into: -o OUT/.")
+    if output == "-":
+        raise click.UsageError("Pictures and numbers go into a file or a folder: -o FILE.")
     given = numbers(settings)
     from archlang.training import restore
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from archlang.compiler.diagnostics import ArchError, did_you_mean, error
-from archlang.compiler.given_noise import default_entry, draws_only, noise_given
+from archlang.compiler.given_noise import default_entry, draws_only, noise_given, picture_input
 from archlang.compiler.graph import Graph, Program
 from archlang.compiler.ops.noise import Noise
 from archlang.compiler.sizes import Dim, evaluate, symbols
@@ -39,7 +39,7 @@ def choose(program: Program, name: str | None) -> Graph:
     if free:
         listed = " or ".join(f"`--entry {entry}`" for entry in free)
         raise error("A1090", f"`{program.name}` makes several things from noise", program.span, help=f"say {listed}")
-    reading = [entry for entry in known if _reads_pictures(known[entry])]
+    reading = [entry for entry in known if picture_input(known[entry]) is not None]
     help = "write an entry that draws its input: `entry generate { sample z ~ normal(0, 1): [b, latent]  output … }`"
     if reading:
         help = f"`{reading[0]}` makes pictures of pictures: `--entry {reading[0]} --images FOLDER -o OUT/`"
@@ -52,13 +52,12 @@ def needs_data(entry: Graph) -> ArchError:
     """A1090 for an entry that is run on noise alone and reads more."""
     read = [entry[n] for n in entry.inputs if entry[n].types[0].rank]
     listed = ", ".join(f"`{node.name}: {node.types[0]}`" for node in read)
-    help = "give it pictures with `--images FOLDER`" if _reads_pictures(entry) else "choose an entry that only draws"
+    help = (
+        "give it pictures with `--images FOLDER`"
+        if picture_input(entry) is not None
+        else "choose an entry that only draws"
+    )
     return error("A1090", f"the entry `{entry.name}` reads {listed}, and is given noise alone", entry.span, help=help)
-
-
-def _reads_pictures(entry: Graph) -> bool:
-    ranks = [entry[n].types[0].rank for n in entry.inputs if entry[n].types[0].rank]
-    return ranks == [4] and made_type(entry).rank == 4
 
 
 def made_type(entry: Graph) -> TensorType:
@@ -88,6 +87,11 @@ class Maker:
         self.batch = next(iter(symbols(first)), None) if isinstance(first, Dim) else None
         types = self.variant.inputs
         self.rows = [n for n, t in types.items() if t.rank and self.batch in symbols(t.shape[0])]  # one for an example
+
+    @property
+    def reads(self) -> list[str]:
+        """Names of the data that it reads: inputs that are neither drawn nor without axes."""
+        return [n for n, t in self.variant.inputs.items() if t.rank and n not in self.variant.draws]
 
     def _scalars(self, given: Mapping[str, float]) -> dict[str, Tensor]:
         types = {name: type_ for name, type_ in self.variant.inputs.items() if not type_.rank}

@@ -1,14 +1,15 @@
-"""What a network makes while it learns: every so many updates a grid of pictures, always of the same noise."""
+"""What a network makes while it learns: every so many updates a grid of pictures, always of the same
+noise, or of the same pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from archlang.compiler.given_noise import default_entry, pictures
+from archlang.compiler.given_noise import default_entry, pictures, translations
 from archlang.compiler.graph import Program
 from torch import Tensor, nn
 
@@ -36,25 +37,30 @@ class Samples:
         self.board: Board | None = None
         self.updates = 0  # of the whole run
         self._written: int | None = None
-        self._maker: Maker | None = None
-        self._draws: dict[str, Tensor] = {}
+        self.makers: list[Maker] = []
+        self.values: list[dict[str, Tensor]] = []  # what each of them is run on
+        self.columns = 0  # of a grid; points are plotted
 
-    def follow(self, program: Program, module: nn.Module, preprocessing: Preprocessing) -> None:
-        """From here on these are the network and its weights: a run's, or a phase's."""
+    def follow(
+        self, program: Program, module: nn.Module, prep: Preprocessing, batch: Callable[[], Sequence[Tensor]]
+    ) -> None:
+        """From here on these are the network and its weights: a run's, or a phase's. batch: some examples, for what
+        reads pictures."""
+        self.program, self.preprocessing = program, prep
         entry = default_entry(program)
-        assert entry is not None, "the plan has been checked"
-        self.program, self.preprocessing = program, preprocessing
-        self._maker = Maker(program, entry, module)
-        self._draws = self._maker.draws(self._count(self._maker), _SEED)
-
-    def _count(self, made: Maker) -> int:
-        if not pictures(made.type):
-            return _POINTS
-        return self._columns(made) ** 2
-
-    def _columns(self, made: Maker) -> int:
-        height, width = made.shape(1)[2:]
-        return min(8, max(2, _SIDE // (max(height, width) * enlarged(height, width))))
+        if entry is not None:
+            made = Maker(program, entry, module)
+            self.makers = [made]
+            self.columns = _columns(made) if pictures(made.type) else 0
+            self.values = [made.draws(self.columns**2 or _POINTS, _SEED)]
+            return
+        self.makers = [Maker(program, one, module) for one in translations(program)]
+        self.columns = _columns(self.makers[0])
+        names = [program.graph[n].name for n in program.input_nodes()]
+        found = {name: x[: self.columns].cpu() for name, x in zip(names, batch(), strict=True) if x.ndim}
+        self.values = [
+            {**made.draws(self.columns, _SEED), **{name: found[name] for name in made.reads}} for made in self.makers
+        ]
 
     def updated(self) -> None:
         """An update is over. Raises A1104 where a grid can't be written."""
@@ -67,19 +73,24 @@ class Samples:
         if self._written == self.updates:
             return
         self._written = self.updates
-        made = self._maker
-        assert made is not None
         with self.averaged():
-            x = torch.cat(list(made.run(self._draws, _SEED)))
-        if pictures(made.type):
-            picture = grid(levels(x, self.preprocessing), self._columns(made))
+            found = [torch.cat(list(m.run(v, _SEED))) for m, v in zip(self.makers, self.values, strict=True)]
+        if self.columns:
+            picture = grid(levels(torch.cat(self._shown(found)), self.preprocessing), self.columns)
             data = png(picture)
         else:
-            data = scatter(x, f"{self.program.name} after {self.updates:,} updates")
+            data = scatter(found[0], f"{self.program.name} after {self.updates:,} updates")
             picture = pixels_of(data)
         write_atomically(self.folder / f"{self.updates:06}.png", lambda path: path.write_bytes(data))
         if self.board is not None:
             self.board.picture("samples", picture, self.updates)
+
+    def _shown(self, found: list[Tensor]) -> list[Tensor]:
+        """What stands in the grid: what was made, and above it what it was made of, where that is pictures."""
+        shown = []
+        for made, values, x in zip(self.makers, self.values, found, strict=True):
+            shown += [*(values[name] for name in made.reads), x]
+        return shown
 
     def state(self) -> dict[str, Any]:
         """For a run that is taken up again."""
@@ -87,3 +98,9 @@ class Samples:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.updates, self._written = state["updates"], state["written"]
+
+
+def _columns(made: Maker) -> int:
+    """How many pictures stand side by side."""
+    height, width = made.shape(1)[2:]
+    return min(8, max(2, _SIDE // (max(height, width) * enlarged(height, width))))

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from archlang.compiler.diagnostics import error
 from archlang.compiler.files import write_atomically
-from archlang.compiler.given_noise import pictures
+from archlang.compiler.given_noise import picture_input
 from archlang.compiler.graph import Graph, Program
 from torch import Tensor, nn
 
 from ..data import Preprocessing
 from ..data.images import SUFFIXES, Form, Unreadable, center, read_image, unreadable
 from ..data.scanning import find_images, scan
-from .entries import Maker, choose, made_type
+from .entries import Maker, choose
 from .files import fresh_folder
 from .pictures import levels, png
 
@@ -26,7 +26,7 @@ _TOGETHER = 16  # pictures that are translated at a time
 def translator(program: Program, name: str | None) -> Graph:
     """The entry that makes pictures of pictures. Raises A1090."""
     known = program.entries
-    fitting = [n for n, entry in known.items() if picture_input(entry) is not None and pictures(made_type(entry))]
+    fitting = [n for n, entry in known.items() if picture_input(entry) is not None]
     if name is not None:
         entry = choose(program, name)
         if name in fitting:
@@ -38,12 +38,6 @@ def translator(program: Program, name: str | None) -> Graph:
     listed = " or ".join(f"`--entry {n}`" for n in fitting)
     message = f"`{program.name}` has {len(fitting) or 'no'} entries that make pictures of pictures"
     raise error("A1090", message, program.span, help=f"say {listed}" if fitting else None)
-
-
-def picture_input(entry: Graph) -> int | None:
-    """The input of an entry that is all the data it reads, if that is pictures."""
-    read = [n for n in entry.inputs if entry[n].types[0].rank]
-    return read[0] if len(read) == 1 and pictures(entry[read[0]].types[0]) else None
 
 
 def translate(
@@ -74,9 +68,9 @@ def translate(
     fresh_folder(target, names, force)
     for start in range(0, len(files), _TOGETHER):
         part = slice(start, start + _TOGETHER)
-        values = made.draws(len(files[part]), seed)
+        values = made.draws(len(files[part]), seed + start)
         values[entry[number].name] = _read(files[part], form, prep)
-        found = torch.cat([levels(x, prep) for x in made.run(values, seed)])
+        found = torch.cat([levels(x, prep) for x in made.run(values, seed + start)])
         for file, picture in zip(names[part], found, strict=True):
             write_atomically(target / file, png(picture))
     return len(files)
