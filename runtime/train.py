@@ -180,7 +180,8 @@ class _Run:
         self.plain = Trainee(self.module) if objective is not None else self.learner.trainee
         self.ema = Ema(self.module, self.plan.ema, program) if self.plan.ema is not None else None
         if self.samples is not None:
-            self.samples.follow(program, self.module, data.preprocessing)
+            feed = partial(self._feed, "train", 8 * self.fabric.world_size)
+            self.samples.follow(program, self.module, data.preprocessing, lambda: next(feed().epoch(0)))
         held = max(self.plan.batch, 256) if data.tensors else self.plan.batch
         self.checks = {
             name: self._feed(name, held) for name in ("train", "validation", "test") if len(parts.part(name))
