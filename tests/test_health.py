@@ -239,10 +239,13 @@ def test_weights_and_data_that_are_not_finite_are_named():
     poisoned[2, 1] = float("nan")
     found = fault(poisoned, batch[1])
     assert (found.data, found.weights, found.spot.layer) == (True, (), "a")
-    with torch.no_grad():
-        made.b.weight[0, 0] = float("inf")
-    found = fault(*batch)
-    assert (found.data, found.weights, found.spot.layer) == (False, ("b.weight",), "b")
+    for sign in (1.0, 0.0):  # infinite, and where 0 · ∞ comes in, NaN
+        with torch.no_grad():
+            made.a.bias.fill_(10.0 * sign)
+            made.a.weight.zero_()
+            made.b.weight[0, 0] = float("inf")
+        found = fault(*batch)
+        assert (found.data, found.weights, found.spot.layer) == (False, ("b.weight",), "b")
 
 
 # -- dead units

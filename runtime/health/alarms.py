@@ -24,7 +24,7 @@ DEAD = 0.5
 """A layer is dying where more than this share of its units are zero for every example."""
 STILL, LEAST = 5, 0.01
 """A loss is stuck where in its first `STILL` epochs it is never further from where it began than this share of it."""
-COLLAPSED, PATIENCE = 0.9, 3
+COLLAPSED, PATIENCE = 0.9, 5
 """A posterior has collapsed where more than this share of its dimensions are inactive, so many epochs in a row."""
 
 Place = Callable[[str], Span | None]

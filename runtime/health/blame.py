@@ -15,9 +15,6 @@ from torch import Tensor, nn
 
 from .observer import Function, Observer, Range, Spot, tensors
 
-_ON_PURPOSE = ("masked_fill", "masked_fill_", "full", "full_like", "where", "tensor", "fill_", "new_full")
-"""What writes infinities that the spec asks for, as masks of attention do."""
-
 
 @dataclass
 class Source:
@@ -31,7 +28,8 @@ class Source:
 
 @dataclass
 class Event:
-    """One function that ran. finite: whether the gradients that reached each of its results were, where any did."""
+    """One function that ran. scalars: numbers that it was given. finite: whether the gradients that reached each of
+    its results were, where any did."""
 
     spot: Spot
     sources: list[Source]
@@ -64,6 +62,7 @@ class Tracer(Observer):
         self.events: list[Event] = []
         self._makers: dict[int, tuple[Any, int]] = {}
         self._loss: Tensor | None = None
+        self._buffers = {key for key, _ in module.named_buffers()}  # some are masks
         self._keys = {id(t): key for key, t in module.state_dict(keep_vars=True).items()}
 
     def wants(self, function: Function) -> bool:
@@ -78,7 +77,9 @@ class Tracer(Observer):
         result = function(*args, **kwargs)
         made = list(tensors(result)) or (given[:1] if result is None else [])  # `x[i] = y` returns nothing
         if made:
-            scalars = tuple(float(a) for a in args if isinstance(a, (int, float)) and not isinstance(a, bool))
+            scalars = tuple(
+                float(a) for a in (*args, *kwargs.values()) if isinstance(a, (int, float)) and not isinstance(a, bool)
+            )
             event = Event(self.spot(function), sources, _joint([Range.of(t) for t in made]), scalars)
             for t in made:
                 self._makers[id(t)] = weakref.ref(t), len(self.events)
@@ -125,9 +126,9 @@ class Tracer(Observer):
             event = self.events[source.event]
             odd = [s for s in event.sources if not s.held.finite]
             if not odd:
-                return event.spot.function in _ON_PURPOSE or any(abs(s) == float("inf") for s in event.scalars)
+                return any(abs(s) == float("inf") for s in event.scalars)
             source = odd[0]
-        return source.key is not None and source.held.infinite > 0 and source.held.nan == 0
+        return source.key in self._buffers and not source.held.nan
 
     # -- gradients
 
