@@ -218,6 +218,26 @@ def test_a_run_that_diverges_as_it_has_grown_is_explained(tmp_path):
     assert "epoch 2" in problem.message and problem.labels
 
 
+@pytest.mark.slow
+def test_style_gan_trains(tmp_path):
+    """A few steps: both sides learn, and at a truncation of 0 all pictures are the mean one."""
+    names = {"name": "StyleGAN", "more": ", width=4, depth=2"}
+    path = written(tmp_path, "phase eight { set resolution=8  epochs 1 }", "stylegan", **names)
+    model = archlang.compile(f"{path}:Tiny")
+    report = model.fit(tmp_path / "run", device="cpu", progress=False)
+    assert model.program.parameters["resolution"] == 8
+    for key in ("loss", "discriminator loss", "gradient mapping", "gradient G", "gradient D"):
+        assert all(0 < abs(row[key]) < 100 for row in report.history), key
+    module = model.module(weights=tmp_path / "run").eval()
+    for key, value in module.state_dict().items():
+        if key.endswith("strength"):
+            value.zero_()  # noise apart
+    same, different = (module.truncated(torch.tensor(psi), torch.tensor(1.0), b=3) for psi in (0.0, 1.0))
+    assert same.shape == (3, 1, 8, 8)
+    torch.testing.assert_close(same[0], same[1])
+    assert (different[0] - different[1]).abs().max() > 1e-4
+
+
 # ------------------------------------------------------------------ what is faded out
 
 
