@@ -1,5 +1,5 @@
-"""What a network makes while it learns: every so many updates a grid of pictures, always of the same
-noise, or of the same pictures."""
+"""What a network makes while it learns: every so many updates a grid of pictures, always of the same noise, or of the
+same pictures."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ class Samples:
         self.makers = [Maker(program, one, module) for one in translations(program)]
         self.columns = _columns(self.makers[0])
         names = [program.graph[n].name for n in program.input_nodes()]
-        found = {name: x[: self.columns].cpu() for name, x in zip(names, batch(), strict=True) if x.ndim}
+        found = {name: x[: self.columns].cpu() for name, x in zip(names, batch(), strict=False) if x.ndim}
+        self.columns = min(self.columns, *(len(x) for x in found.values()))
         self.values = [
             {**made.draws(self.columns, _SEED), **{name: found[name] for name in made.reads}} for made in self.makers
         ]
