@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from archlang.compiler.diagnostics import ArchError
@@ -13,8 +15,10 @@ from archlang.compiler.flatten import flatten
 from archlang.compiler.graph_text import parse_graph, print_graph, same
 from archlang.compiler.source import Source
 from archlang.compiler.syntax.printer import format_source
+from archlang.runtime.export import save_onnx
 from archlang.runtime.inference import for_inference
 from archlang.runtime.module import build
+from archlang.runtime.seeding import fixed_noise
 from distributions import CHANCE
 from emit_harness import compiled
 from torch import Tensor, distributions
@@ -94,6 +98,17 @@ def test_the_seed_decides_and_calls_differ():
     assert not torch.equal(one, other)
     module = build(compiled("network N { input x: [N]\n sample e ~ normal(0, 1): [N]\n output e }"))
     assert not torch.equal(module(torch.zeros(9)), module(torch.zeros(9)))
+
+
+def test_measuring_draws_the_same_each_time_and_leaves_no_trace():
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    with fixed_noise(torch.device("cpu")):
+        one = torch.rand(4)
+    assert torch.equal(torch.rand(4), expected)
+    with fixed_noise(torch.device("cpu")):
+        assert torch.equal(torch.rand(4), one)
 
 
 # -- type and device
@@ -191,6 +206,16 @@ def test_a_scan_that_draws_is_a_loop():
 def test_blocks_inlined_draw_as_often():
     flat = flatten(compiled(TWICE).graph)
     assert sum(flat[n].op is not None and flat[n].op.name == "noise" for n in flat) == 6
+
+
+def test_an_exported_graph_draws_anew(tmp_path):
+    program = compiled("network N { input x: [B, 3]\n sample e ~ normal(0, 1): [B, 3]\n output y = x + e }")
+    save_onnx(program, build(program), tmp_path / "n.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "n.onnx")
+    x = np.zeros((2000, 3), dtype=np.float32)
+    (one,), (other,) = (session.run(None, {"x": x}) for _ in range(2))
+    assert not np.array_equal(one, other)
+    assert abs(one.std() - 1) < 0.1
 
 
 # -- forms
