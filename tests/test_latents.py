@@ -147,8 +147,6 @@ def test_training_that_draws_resumes_to_the_last_bit(tmp_path: Path, monkeypatch
     assert told.history == again.history
     for name in (BEST, LAST, RESUME):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
-    *_, unwatched, _ = trained(tmp_path, f"{body} validation 0", out="unwatched")
-    assert not same_weights(whole, unwatched)  # other examples
 
 
 # -- claims
