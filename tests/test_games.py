@@ -320,6 +320,18 @@ def test_no_gradient_is_left_over(tmp_path, monkeypatch):
     assert given == [{"D"}, {"D"}, {"G"}, {"D"}, {"D"}, {"G"}]
 
 
+def test_a_loss_of_one_side_moves_that_side_only(tmp_path):
+    """Also where it leads through the other one."""
+    text = game("hinge").replace("by hinge\n", "by hinge\n  loss more over D = (z -> G -> D, fake -> D) -> mse\n")
+    table = Table(text, f"{ADAM} lr G=1e-3, D=2e-3", tmp_path)
+    x = rows(1)[0]
+    G = copy.deepcopy(table.module.G)
+    table.steps._discriminate([x], keep=True)
+    assert all(p.grad is None for p in table.module.G.parameters())
+    assert all(p.grad is not None for p in table.module.D.parameters())
+    same_players(table.module.G, G, 0)
+
+
 def none_left(module):
     assert all(p.grad is None for p in module.parameters())
 

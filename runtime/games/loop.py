@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,9 @@ class GameSteps:
     generators do, from what they made for the discriminators' last step, so that nothing is made twice. Where several
     batches make a group they make anew, for only one batch's graph is held at a time.
 
-    Each side differentiates its own objective with respect to its own parameters only: nothing else gets a gradient,
-    and none is left over from the other side's step. Both share one optimizer, which passes over what has no gradient.
-    Between processes gradients are averaged just before an update.
+    Each side differentiates its own objective with respect to its own parameters only: the other side's ask for no
+    gradient meanwhile, and none is left over from its step. Both share one optimizer, which passes over what has no
+    gradient. Between processes gradients are averaged just before an update.
 
     scores: of the newest batch what the discriminators answered, of each pair real and made, [B, …] without gradients.
     """
@@ -80,7 +81,9 @@ class GameSteps:
             with self._autocast():
                 with nullcontext() if keep else torch.no_grad():
                     made = self.play(*batch)
-                terms, scores = self.judge(*batch, *self.pools.shown(made))
+                shown = self.pools.shown(tuple(x.detach() for x in made))
+                with _resting(self.teams["generator"]):
+                    terms, scores = self.judge(*batch, *shown)
             losses.append(self._backward("discriminator", terms, len(batches)))
             self.scores = tuple(score.detach() for score in scores)
         return {DISCRIMINATOR: _mean(losses)}, made if keep else None
@@ -90,7 +93,8 @@ class GameSteps:
         for batch in batches:
             with self._autocast():
                 values = self.play(*batch) if made is None else made
-                terms = self.persuade(*batch, *values)
+                with _resting(self.teams["discriminator"]):
+                    terms = self.persuade(*batch, *values)
             losses.append(self._backward("generator", terms, len(batches)))
         return {GENERATOR: _mean(losses)}
 
@@ -98,7 +102,7 @@ class GameSteps:
         weighted = [term if self.weights[n] == 1.0 else self.weights[n] * term for n, term in terms.items()]
         total = reduce(torch.add, weighted)
         if self.teams[role]:
-            (total / group if group > 1 else total).backward(inputs=self.teams[role])
+            (total / group if group > 1 else total).backward()
         return total.detach()
 
     def _update(self, role: str) -> None:
@@ -121,6 +125,18 @@ class GameSteps:
 
     def _autocast(self) -> Any:
         return self.fabric.autocast() if self.phase.plan.precision != "fp32" else nullcontext()
+
+
+@contextmanager
+def _resting(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """What is computed inside asks for no gradients of these."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 def _mean(losses: list[Tensor]) -> Tensor:

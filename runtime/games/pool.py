@@ -18,12 +18,12 @@ class Pools:
         self.kept: dict[str, Tensor] = {}
 
     def shown(self, made: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """What the discriminators see in place of what was made."""
+        """What the discriminators see in place of what was made, which has no gradients."""
         if not any(self.sizes):
             return made
         sizes = [*self.sizes, *[0] * (len(made) - len(self.sizes))]
         pairs = enumerate(zip(made, sizes, strict=True))
-        return tuple(self._mixed(str(i), x.detach(), size) if size else x for i, (x, size) in pairs)
+        return tuple(self._mixed(str(i), x, size) if size else x for i, (x, size) in pairs)
 
     def _mixed(self, key: str, made: Tensor, size: int) -> Tensor:
         """Each example is kept while there is room; later half of them change places with one that was kept."""
