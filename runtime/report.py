@@ -100,10 +100,16 @@ def table(report: Report) -> Table:
 def summary(report: Report) -> str:
     """One line: how long, how large, where."""
     ended = ", stopped early" if report.stopped_early else ""
+    best = "" if _is_game(report) else f", the best was {report.best_epoch}"
     return (
-        f"{report.epochs} epochs{ended}, the best was {report.best_epoch}; {report.seconds:.1f} s on {report.device}, "
+        f"{report.epochs} epochs{ended}{best}; {report.seconds:.1f} s on {report.device}, "
         f"seed {report.seed}, {report.parameters:,} parameters"
     )
+
+
+def _is_game(report: Report) -> bool:
+    """Two sides learned, and no epoch is the best."""
+    return any(_OTHER in row for row in report.history)
 
 
 def format_metric(name: str, value: float) -> str:
@@ -111,6 +117,7 @@ def format_metric(name: str, value: float) -> str:
     return f"{value:.2%}" if name in ("accuracy", "top5") else f"{value:.4g}"
 
 
+_OTHER = "discriminator loss"
 _INK, _MUTED, _TRAIN, _VALIDATION = "#1f2430", "#6b7280", "#2563eb", "#d9480f"
 
 
@@ -125,23 +132,24 @@ def draw_curves(report: Report, path: Path) -> None:
         return
     epochs = [int(row["epoch"]) for row in history]
     metrics = [key for key in history[-1] if key.startswith("validation ") and key != "validation loss"]
-    panels = ["loss", *metrics[:1], "lr"]
+    game = _is_game(report)
+    panels = ["loss", *([_OTHER] if game else metrics[:1]), "lr"]
     figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         lines: list[tuple[str, str, str]] = {
-            "loss": [
-                ("loss", "train", _TRAIN),
-                ("validation loss", "validation", _VALIDATION),
-                ("discriminator loss", "discriminator", _MUTED),
-            ],
+            **{
+                key: [(key, "train", _TRAIN), (f"validation {key}", "validation", _VALIDATION)]
+                for key in ("loss", _OTHER)
+            },
             "lr": [("lr", "", _MUTED)],
         }.get(panel, [(panel, "validation", _VALIDATION)])
         for key, label, colour in lines:
             points = [(e, row[key]) for e, row in zip(epochs, history, strict=True) if key in row]
             if points:
                 _line(axes, points, label, colour)
-        title = {"lr": "learning rate", "loss": "loss"}.get(panel, panel.removeprefix("validation "))
+        titles = {"lr": "learning rate", "loss": "generators' loss" if game else "loss", _OTHER: "discriminators' loss"}
+        title = titles.get(panel, panel.removeprefix("validation "))
         axes.set_title(title, loc="left", fontsize=11, color=_INK, fontweight="bold")
         axes.set_xlabel("epoch", color=_MUTED, fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -150,17 +158,18 @@ def draw_curves(report: Report, path: Path) -> None:
         if panel == "lr":
             axes.set_ylim(0, max(row["lr"] for row in history) * 1.1)
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        if panel == "loss" and _spread(history) > 30:
+        if panel == "loss" and not game and _spread(history) > 30:
             axes.set_yscale("log")
         if any(label for _, label, _ in lines):
             axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
         for before, after in pairwise(history):
             if before.get("phase") != after.get("phase"):
                 axes.axvline(before["epoch"] + 0.5, color="#e8eaf0", linewidth=6, zorder=0)
-        axes.axvline(report.best_epoch, color="#c4c9d4", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        if not game:
+            axes.axvline(report.best_epoch, color="#c4c9d4", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         _plain_axes(axes)
-    best = report.best_epoch
-    figure.suptitle(f"{report.network} on {report.data}, best epoch {best}", fontsize=12, color=_INK, x=0.01, ha="left")
+    best = "" if game else f", best epoch {report.best_epoch}"
+    figure.suptitle(f"{report.network} on {report.data}{best}", fontsize=12, color=_INK, x=0.01, ha="left")
     write_atomically(path, lambda p: figure.savefig(p, format="png", dpi=150))
 
 
@@ -178,5 +187,5 @@ def _plain_axes(axes: Any) -> None:
 
 
 def _spread(history: list[dict[str, float]]) -> float:
-    values = [row["loss"] for row in history if row["loss"] > 0]
+    values = [row["loss"] for row in history if row.get("loss", 0.0) > 0]
     return max(values) / min(values) if values else 1.0

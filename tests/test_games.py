@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from functools import partial
 
 import pytest
 import torch
@@ -334,6 +335,33 @@ def test_a_loss_of_one_side_moves_that_side_only(tmp_path):
 
 def none_left(module):
     assert all(p.grad is None for p in module.parameters())
+
+
+def test_a_step_waits_for_nothing(tmp_path, monkeypatch):
+    """No value is read while both sides learn, so that a device is never waited for."""
+    table = Table(game("wasserstein(gradient_penalty=10, critic_steps=2)"), f"{ADAM} ema 0.9 clip 1.0", tmp_path)
+
+    def read(*_):
+        raise AssertionError("a step read a value")
+
+    batches = rows(4)
+    with monkeypatch.context() as patch:
+        for name in ("item", "tolist", "__float__", "__int__", "__bool__", "cpu", "numpy"):
+            patch.setattr(torch.Tensor, name, read)
+        for number, batch in enumerate(batches):
+            table.steps.learn(batch, 1, True, number)
+            table.ema.update()
+
+
+@pytest.mark.parametrize("objective", ["hinge", "wasserstein(gradient_penalty=10, critic_steps=2)"])
+def test_compiled_methods_learn_the_same(objective, tmp_path, monkeypatch):
+    plain = Table(game(objective), ADAM, tmp_path)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    compiled = Table(game(objective), ADAM, tmp_path, compile=True)
+    ours, theirs = compiled.play(rows(6)), plain.play(rows(6))
+    for name in ("discriminator loss", "loss"):
+        same([row[name] for row in ours if name in row], [row[name] for row in theirs if name in row])
+    same_players(compiled.module, plain.module)
 
 
 def test_what_is_frozen_stays(tmp_path):

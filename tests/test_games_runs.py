@@ -13,6 +13,7 @@ from archlang.runtime import train as training
 from archlang.runtime.data import load
 from archlang.runtime.module import build
 from archlang.runtime.predict import evaluate, predict
+from archlang.runtime.report import draw_curves, summary
 from archlang.runtime.train import BEST, LAST, RESUME, fit
 from game_harness import compiled, game
 from processes import finished
@@ -202,6 +203,9 @@ def test_a_game_of_few_batches(tmp_path):
     """Fewer batches in an epoch than the critic has steps: the generator learns now and then."""
     report = run(tmp_path, WGAN, "epochs 4 batch 52")
     assert ["loss" in row for row in report.history] == [False, False, True, False]
+    assert "the best" not in summary(report)
+    draw_curves(report, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_batches_of_one(tmp_path):
