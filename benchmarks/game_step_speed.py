@@ -64,7 +64,7 @@ class Game:
         self.number += 1
         whole = self.number % self.critic_steps == 0
         with torch.set_grad_enabled(whole):
-            fake = self.G(torch.randn(len(x), self.latent))
+            fake = self.G(torch.randn((len(x), self.latent), device=x.device, dtype=x.dtype))
         still = fake.detach()
         loss = self.judge(self.D(x), self.D(still))
         if self.penalty:
