@@ -220,6 +220,16 @@ def test_codes_are_what_the_entry_gives(run, tmp_path):
     assert np.abs(found["z"] - mean).max() > 0.01, "the code is drawn around its mean"
 
 
+def test_codes_by_an_input_without_axes(tmp_path):
+    text = VAE.replace("entry encode {", "entry encode {\n    input strength: []")
+    text = text.replace("    output mean\n", "    output mean\n    output twice = 2 * strength * mean\n")
+    compiled, _ = saved(tmp_path, text)
+    photos(tmp_path / "d", "a.png")
+    found = compiled.encode(tmp_path / "d", tmp_path / "w.safetensors", device="cpu")
+    assert list(found) == ["mean", "twice", "logvar"]
+    np.testing.assert_allclose(found["twice"], 2 * found["mean"], rtol=1e-6)
+
+
 def test_python_samples_what_the_command_does(tmp_path):
     compiled, module = saved(tmp_path, VAE)
     found = compiled.sample(

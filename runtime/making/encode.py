@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from archlang.compiler.diagnostics import did_you_mean, error
 from archlang.compiler.files import write_atomically
-from archlang.compiler.graph import Graph, Kind, Program, Ref
+from archlang.compiler.graph import Graph, Program, Ref
 from torch import nn
 
 from ..audit.results import Untestable
 from ..data import Preprocessing
+from ..data.fading import completed
 from ..observing import observing
 from ..predict import batches
 from ..seeding import fixed_noise
@@ -35,12 +36,13 @@ def encode(
     """The names of the examples (a file's, or file:line), and for each output of the entry an array [N, …], by its
     name; with `value` the one value of the network that is called so. Noise is the same each time.
 
-    inputs: images, folders, CSV files or npz archives, treated as in training. Raises A1090, A1096, A1097, and what
-    `predict` does of files."""
+    inputs: images, folders, CSV files or npz archives, treated as in training; inputs without axes are 1. Raises A1090,
+    A1097, and what `predict` does of files."""
     graph = program.graph if value is not None else _entry(program, entry)
     refs = {value: _value(program, value)} if value is not None else _outputs(graph)
-    read = [n for n in graph.inputs if graph[n].kind is Kind.INPUT]
-    if len(read) != 1 or not graph[read[0]].types[0].rank:
+    view = replace(program, graph=graph, game=None)
+    read = view.data_nodes()
+    if len(read) != 1:
         what = f"`{graph.name}` reads {len(read)} inputs, and a file gives one"
         raise error("A1097", what, graph.span, help="write an entry that reads one: `entry encode { input x: … }`")
     try:
@@ -51,10 +53,9 @@ def encode(
     inner = inner.to(device)
     names: list[str] = []
     found: dict[str, list[np.ndarray]] = {name: [] for name in refs}
-    view = replace(program, graph=graph, game=None)
     with torch.no_grad(), fixed_noise(device):
         for some, batch in batches(view, list(inputs), prep):
-            outputs = inner(prep.apply(batch.to(device)))
+            outputs = inner(*completed(view, [prep.apply(batch.to(device))]))
             names += some
             for name, x in zip(refs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True):
                 found[name].append(_rows(x, len(some), name))
