@@ -84,7 +84,7 @@ adversarial Play {
   discriminator C = Dis
   code = z -> E
   fake = code -> G
-  pair G vs D on (real, fake) by wasserstein(gradient_penalty=10, critic_steps=2)
+  pair G vs D on (real, fake) by wasserstein(gradient_penalty=10, critic_steps=2, pool=50)
   pair G vs C on (real, fake) by hinge(r1=0.5, pool=50, critic_steps=2)
   loss near weight 0.5 over E, G = (fake, real) -> l1
   output code
@@ -135,7 +135,7 @@ def test_json_has_the_game():
         ("E", "generator"), ("G", "generator"), ("D", "discriminator"), ("C", "discriminator"),
     ]  # fmt: skip
     assert [(p["objective"], p["settings"]) for p in data["pairs"]] == [
-        ("wasserstein", {"critic_steps": 2, "gradient_penalty": 10}),
+        ("wasserstein", {"critic_steps": 2, "gradient_penalty": 10, "pool": 50}),
         ("hinge", {"critic_steps": 2, "pool": 50, "r1": 0.5}),
     ]
     again = from_json(to_json(program)).game
