@@ -3,48 +3,40 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from archlang.compiler.augmentations import Augmentation
 from archlang.compiler.diagnostics import ArchError, error, plain
 from archlang.compiler.game_training import check_game
 from archlang.compiler.graph import Program
-from archlang.compiler.task import TaskKind, find_task
+from archlang.compiler.task import TaskKind
 from archlang.compiler.training import stage_programs
 from archlang.compiler.training_plan import TrainPlan
 from torch import Tensor, nn
 
 from .carry import Carried
-from .checkpoint import keep, load_weights, save_weights
+from .checkpoint import load_weights, save_weights
 from .data import Data, Split, load
-from .data.augment import Augmenter
-from .data.fading import FadedFeed, Fades
-from .data.feed import Feed
 from .devices import make_fabric
-from .ema import Ema
 from .files import check_writable, write_text
-from .games import DISCRIMINATOR, SIDES, GameSteps, Pools, measure_game
-from .health import Alarms, CarefulSteps, Diverged, Fault, Health, Spoilt, explained, measured_fault
+from .games import DISCRIMINATOR, SIDES
+from .health import CarefulSteps, Diverged, Fault, Spoilt, explained, measured_fault
 from .making.samples import Samples
-from .measure import Trainee, measure
 from .metrics import better
 from .module import build
-from .phases import Phase, make_learner
+from .phases import Phase
 from .progress import Board, Display
 from .report import PhaseReport, Report, draw_curves
 from .resume import Resumed, load_resume, save_resume
 from .seeding import seed_all
 from .signals import Interrupted, Signals
 from .sources import BEST, start_from
-from .steps import NetworkSteps, Steps, drain
-from .weighing import weighed_objective
+from .steps import drain
+from .workplace import Workplace
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -130,8 +122,8 @@ def _changed(plan: TrainPlan, changes: dict[str, Any]) -> TrainPlan:
     return plan.replace(**changes, phases=phases)
 
 
-class _Run:
-    """One run: what it works with, how far it is, and the loop."""
+class _Run(Workplace):
+    """One run: how far it is, and the loop."""
 
     def __init__(
         self,
@@ -147,13 +139,9 @@ class _Run:
         metadata: dict[str, str],
         override: Path | None,
     ) -> None:
-        self.plan, self.fabric, self.out, self.compile = plan, fabric, out, compile
+        super().__init__(plan, fabric, compile, override, {"program": program.name, "seed": str(plan.seed), **metadata})
+        self.out = out
         self.programs = stage_programs(program, plan.stages)
-        self.told = {"program": program.name, "seed": str(plan.seed), **metadata}
-        self.override = override
-        self.first = 0  # the epoch in which this phase began
-        self.alarms = Alarms()
-        self.samples: Samples | None = None
         if plan.samples is not None and fabric.is_global_zero:
             self.samples = Samples(plan.samples, out / "samples", self._averaged)
         self._configure(self.programs[0], module, data, parts)
@@ -165,42 +153,6 @@ class _Run:
         self.history: list[dict[str, float]] = []
         self.over: list[PhaseReport] = []  # of the phases before this one
         self._enter(0)
-
-    def _configure(self, program: Program, module: nn.Module, data: Data, parts: Split) -> None:
-        """What a phase and those after it work with."""
-        self.program, self.data, self.parts = program, data, parts
-        self.inputs = len(program.input_nodes())
-        self.task = find_task(program)
-        self.module = module.to(self.fabric.device)
-        self.metadata = {**self.told, "preprocessing": data.preprocessing.model_dump_json()}
-        self.carried = Carried(data.carry)
-        self.pools = Pools(program.game, program.graph) if program.game is not None else None
-        objective = weighed_objective(program, self.module, self.plan, data, parts)
-        self.learner = make_learner(self.module, self.fabric, self.plan, compile=self.compile, objective=objective)
-        self.plain = Trainee(self.module) if objective is not None else self.learner.trainee
-        self.ema = Ema(self.module, self.plan.ema, program) if self.plan.ema is not None else None
-        if self.samples is not None:
-            feed = partial(self._feed, "train", 8 * self.fabric.world_size)
-            self.samples.follow(program, self.module, data.preprocessing, lambda: next(feed().epoch(0)))
-        held = max(self.plan.batch, 256) if data.tensors else self.plan.batch
-        self.checks = {
-            name: self._feed(name, held) for name in ("train", "validation", "test") if len(parts.part(name))
-        }
-        mixed = partial(self._feed, "train", held, shuffle=True)
-        self.health = Health(program, self.learner, self.alarms, mixed)
-
-    def _grow(self, program: Program) -> None:
-        """Goes on with the network in another configuration: weights that both have carry over by their keys."""
-        with self._averaged():
-            averaged = {key: value.clone() for key, value in self.module.state_dict().items()}
-        before = self.module.state_dict()
-        module = build(program)
-        data, parts, _ = load(program, self.plan, self.override)
-        self._configure(program, module, data, parts)
-        keep(self.module, before)
-        self.best = self.best_loss = None  # what was best fits another configuration
-        if self.ema is not None:
-            self.ema.keep(averaged)
 
     @property
     def epochs(self) -> int:
@@ -216,45 +168,10 @@ class _Run:
         self.stopped = False
         if self.programs[number] is not self.program:
             self._grow(self.programs[number])
+            self.best = self.best_loss = None  # what was best fits another configuration
         stage = self.plan.stages[number]
         self.phase = Phase(stage, self.learner, partial(self._feed, fades=stage.fade), self._augmenter)
         self.steps = self._steps()
-
-    def _steps(self) -> Steps:
-        if self.program.game is None:
-            return NetworkSteps(self.phase, self.carried)
-        assert self.pools is not None
-        return GameSteps(self.phase, self.program.game, self.pools)
-
-    def _augmenter(self, how: Sequence[Augmentation]) -> Augmenter:
-        prep = self.data.preprocessing
-        size = prep.size if self.data.pictures is not None else None
-        return Augmenter(
-            how,
-            prep,
-            size=size,
-            classes=self.task.classes or 0,
-            target=len(self.program.data_nodes()) + self.task.target,
-            images=self.data.domains,
-        )
-
-    def _feed(self, part: str, batch: int, fades: Fades = (), **how: Any) -> Feed:
-        workers = self.plan.workers
-        return FadedFeed(
-            self.program,
-            self.first,
-            fades,
-            self.data,
-            self.parts.part(part),
-            batch,
-            self.fabric.device,
-            seed=self.plan.seed,
-            rank=self.fabric.global_rank,
-            world=self.fabric.world_size,
-            workers=min(4, os.cpu_count() or 1) if workers is None else workers,
-            span=self.plan.place("data"),
-            **how,
-        )
 
     # -- the run
 
@@ -466,10 +383,6 @@ class _Run:
         for alarm in alarms:
             display.say(plain(alarm))
 
-    def _averaged(self) -> AbstractContextManager[None]:
-        """The module with the averages that are kept in place of its weights."""
-        return self.ema.used() if self.ema is not None else nullcontext()
-
     def _is_best(self, row: dict[str, float]) -> bool:
         """By the first metric, and at a draw by the loss; of a game, and without a validation part, the last epoch is
         the best."""
@@ -494,15 +407,6 @@ class _Run:
             self.waited += 1
         self.stopped = self.waited >= stop.patience
 
-    def _measure(self, part: str, names: tuple[str, ...], watched: Watched | None = None) -> dict[str, float]:
-        if self.program.game is not None:
-            return measure_game(self.module, self.checks[part], self.fabric)
-        stop = self.phase.plan.early_stop
-        extra = (stop.metric,) if stop is not None and stop.metric not in (None, "loss") else ()
-        names = tuple(dict.fromkeys((*names, *extra)))
-        feed = self.checks[part]
-        return measure(self.plain, feed, self.task, names, inputs=self.inputs, fabric=self.fabric, watched=watched)
-
     def _save(self) -> None:
         self._save_state()
         if self.fabric.is_global_zero:
@@ -511,12 +415,14 @@ class _Run:
     def _save_state(self) -> None:
         if not self.fabric.is_global_zero:
             return
-        states = self.carried.states if self.step else {}
-        if self.pools is not None:
-            states = states | {f"pool.{name}": kept for name, kept in self.pools.kept.items()}
-        if self.ema is not None:
-            states = states | {f"ema.{name}": kept for name, kept in self.ema.kept.items()}
-        save_resume(self.out / RESUME, self.module, self.phase.raw_optimizer, self.plan, self._progress(), states)
+        save_resume(
+            self.out / RESUME,
+            self.module,
+            self.phase.raw_optimizer,
+            self.plan,
+            self._progress(),
+            self._kept(bool(self.step)),
+        )
 
     def _progress(self) -> dict[str, Any]:
         over = [phase.model_dump() for phase in self.over]
@@ -537,15 +443,7 @@ class _Run:
         self.over = [PhaseReport(**phase) for phase in progress["over"]]
         for name in _STATE:
             setattr(self, name, progress[name])
-        kept: dict[str, dict[str, Tensor]] = {"pool": {}, "ema": {}, "": {}}
-        for key, value in resumed.states.items():
-            owner, dot, name = key.partition(".")
-            kept[owner if dot else ""][name if dot else key] = value
-        self.carried.restore(kept[""], self.fabric.device)
-        if self.pools is not None:
-            self.pools.restore(kept["pool"], self.fabric.device)
-        if self.ema is not None:
-            self.ema.restore(kept["ema"])
+        self._take_up(resumed.states)
         resumed.finish(self.phase.raw_optimizer)
 
     def _phase_report(self) -> PhaseReport:
