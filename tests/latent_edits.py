@@ -1,4 +1,4 @@
-"""Variational autoencoders changed on purpose: what is replaced by what, so that a latent is smooth no longer, or is."""
+"""Variational autoencoders changed on purpose: what is replaced by what, so that a latent is smooth no longer."""
 
 from __future__ import annotations
 

@@ -83,7 +83,8 @@ class Case:
         finally:
             torch.set_default_dtype(usual)
         results = result if isinstance(result, tuple | list) else (result,)
-        return tuple(torch.as_tensor(r).detach() for r in results)  # `scalar` is a plain number
+        found = tuple(torch.as_tensor(r) for r in results)  # `scalar` is a plain number
+        return found if any(t.requires_grad for t in tensors) else tuple(r.detach() for r in found)
 
     def module(self) -> nn.Module | None:
         """The nn.Module, with the case's weights loaded; None for an op without."""

@@ -11,6 +11,7 @@ import pytest
 import torch
 from archlang.runtime import train as training
 from archlang.runtime.data import load
+from archlang.runtime.games import GameSteps
 from archlang.runtime.module import build
 from archlang.runtime.predict import evaluate, predict
 from archlang.runtime.report import draw_curves, summary
@@ -262,7 +263,7 @@ def test_a_game_predicts_nothing(tmp_path):
 @pytest.mark.parametrize("side", ["G", "D"])
 def test_a_loss_that_is_no_number_names_its_side(side, tmp_path, monkeypatch):
     """The epoch before is kept, and the message says where it is."""
-    learn, role = training.GameSteps.learn, {"G": "loss", "D": "discriminator loss"}[side]
+    learn, role = GameSteps.learn, {"G": "loss", "D": "discriminator loss"}[side]
     seen = [0]
 
     def spoilt(self, batch, group, closes, update):
@@ -270,7 +271,7 @@ def test_a_loss_that_is_no_number_names_its_side(side, tmp_path, monkeypatch):
         found = learn(self, batch, group, closes, update)
         return found | {role: torch.tensor(torch.nan)} if seen[0] == 30 else found
 
-    monkeypatch.setattr(training.GameSteps, "learn", spoilt)
+    monkeypatch.setattr(GameSteps, "learn", spoilt)
     (found,) = refused(lambda: run(tmp_path, game("hinge"), "epochs 3 batch 8 accumulate 2"))
     whose = {"G": "generators' loss", "D": "discriminators' loss"}[side]
     assert found.code == "A1040"

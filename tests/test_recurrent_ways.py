@@ -56,6 +56,22 @@ def test_agrees_with_the_layers_of_pytorch(kind, way, start, mask, dtype):
         torch.testing.assert_close(a, b, rtol=close, atol=close)
 
 
+UNFIT = {
+    "wide": (torch.zeros(2, 6, 5), None, None, "input `x` should have the shape [2, 6, 3], found [2, 6, 5]"),
+    "precise": (torch.zeros(2, 6, 3).double(), None, None, "should be torch.float64"),
+    "start": (torch.zeros(2, 6, 3), torch.zeros(3, 4), None, "should have the shape [2, 4], found [3, 4]"),
+    "mask": (torch.zeros(2, 6, 3), None, torch.ones(2, 5, dtype=torch.bool), "mask should have the shape [2, 6]"),
+}
+
+
+@pytest.mark.parametrize(("x", "start", "mask", "said"), UNFIT.values(), ids=UNFIT)
+def test_kernels_are_given_what_they_were_made_for(x, start, mask, said):
+    layer, text = nn.GRU(3, 4, batch_first=True), gru_text(3, 4)
+    with pytest.raises(RuntimeError) as refusal:
+        Recurrence(text)((x,), weights_of(layer), [start], mask=mask)
+    assert said in str(refusal.value)
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_backwards_is_the_other_direction_of_a_bidirectional_layer(kind):
     torch.manual_seed(0)

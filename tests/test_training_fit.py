@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from archlang.runtime import train as training
+from archlang.runtime import workplace
 from archlang.runtime.checkpoint import load_weights
 from archlang.runtime.data import Preprocessing
 from archlang.runtime.predict import evaluate, predict
@@ -243,7 +244,7 @@ def test_augmentation_resumes_too(tmp_path, monkeypatch):
     body = "epochs 3 batch 4 workers 0 augment shift(2), flip"
     whole, _ = quick(tmp_path, body, PICTURES, 'images("pics/")', make, out="whole")
     plain, _ = quick(tmp_path, "epochs 3 batch 4 workers 0", PICTURES, 'images("pics/")', make, out="plain")
-    measure, calls = training.measure, [0]
+    measure, calls = workplace.measure, [0]
 
     def interrupted(*args, **kwargs):
         calls[0] += 1
@@ -252,7 +253,7 @@ def test_augmentation_resumes_too(tmp_path, monkeypatch):
         return measure(*args, **kwargs)
 
     with monkeypatch.context() as patch, pytest.raises(training.Interrupted):
-        patch.setattr(training, "measure", interrupted)
+        patch.setattr(workplace, "measure", interrupted)
         quick(tmp_path, body, PICTURES, 'images("pics/")', make, out="parts")
     resumed, _ = quick(tmp_path, body, PICTURES, 'images("pics/")', make, out="parts", resume=True)
     assert same_weights(whole, resumed)

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import torch
 from archlang.compiler.diagnostics import Notice
-from archlang.compiler.recurrent.equations import read
+from archlang.compiler.recurrent.equations import Equations, read
 from torch import Tensor
 
 from . import eager, layers
@@ -108,6 +108,7 @@ class Recurrence:
             return self._run(_Call(inputs, weights, states, constants, mask, reverse))
 
     def _run(self, call: _Call) -> tuple[Tensor, ...]:
+        _check(self.equations, call)
         asked = _chosen.get() or os.environ.get(VARIABLE)
         if asked is not None:
             return _WAYS[asked](self, call)
@@ -117,6 +118,28 @@ class Recurrence:
             except Unfit:
                 continue
         return plain(self.equations, *call)
+
+
+def _check(equations: Equations, call: _Call) -> None:
+    """Are the tensors what the equations say? Kernels read them as such, and look no further. Raises RuntimeError."""
+    like, eq = call.inputs[0], equations
+    batch, steps = like.shape[:2]
+    wanted: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
+        *((f"input `{n}`", t, (batch, steps, w)) for (n, w), t in zip(eq.inputs.items(), call.inputs, strict=True)),
+        *((f"weight `{n}`", t, s) for (n, s), t in zip(eq.weights.items(), call.weights, strict=True)),
+        *((f"state `{n}`", t, (batch, w)) for (n, w), t in zip(eq.states.items(), call.states, strict=True)),
+        *((f"`{n}`", t, (batch, w)) for (n, w), t in zip(eq.constants.items(), call.constants, strict=True)),
+    ]
+    for what, tensor, shape in wanted:
+        if tensor is None:
+            continue
+        if tensor.shape != shape:
+            raise RuntimeError(f"{what} should have the shape {list(shape)}, found {list(tensor.shape)}")
+        if tensor.dtype != like.dtype or tensor.device != like.device:
+            found = f"{tensor.dtype} on {tensor.device}"
+            raise RuntimeError(f"{what} should be {like.dtype} on {like.device}, as the first input is, found {found}")
+    if call.mask is not None and call.mask.shape != (batch, steps):
+        raise RuntimeError(f"the mask should have the shape {[batch, steps]}, found {list(call.mask.shape)}")
 
 
 class Unfit(Exception):
