@@ -17,10 +17,11 @@ class Claim(Called):
 
     about: what it is said of: a `value` over `axes` of the inputs, a `value` alone, the whole `program`, or `either`
     of these two. order: does it suppose that the order of an axis' positions means something (True), or nothing
-    (False)?"""
+    (False)? learned: does it rest on what is minimised, so that it says nothing of a program that only evaluates?"""
 
     about: ClassVar[str] = "axes"
     order: ClassVar[bool | None] = None
+    learned: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -140,6 +141,7 @@ class SmoothLatent(Claim):
 
     name = "smooth_latent"
     about = "either"
+    learned = True
 
 
 class Adversarial(Claim):
@@ -147,3 +149,4 @@ class Adversarial(Claim):
 
     name = "adversarial"
     about = "program"
+    learned = True

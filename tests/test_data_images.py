@@ -9,6 +9,7 @@ import pytest
 import torch
 from archlang.compiler.diagnostics import Severity
 from archlang.runtime import train as training
+from archlang.runtime import workplace
 from archlang.runtime.data import load
 from archlang.runtime.data.augment import Augmenter
 from archlang.runtime.data.feed import Feed
@@ -151,7 +152,7 @@ def test_a_run_reports_what_it_left_out_and_varies_both_domains(tmp_path, monkey
             varied.append([not torch.equal(new, old) for new, old in zip(found, batch, strict=True)])
             return found
 
-    monkeypatch.setattr(training, "Augmenter", Seen)
+    monkeypatch.setattr(workplace, "Augmenter", Seen)
     cut(faces(tmp_path / "a") / "07.png")
     faces(tmp_path / "b", 10)
     two = FACES.replace("input x: [B, 3, 16, 16]", "input x: [B, 3, 16, 16]  input z: [B, 3, 16, 16]").replace(
