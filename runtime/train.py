@@ -89,7 +89,8 @@ def fit(
         raise ArchError(*refused)
     fabric = make_fabric(device, plan.precision, processes, span=plan.place("precision") if precision is None else None)
     seed_all(plan.seed)
-    first = stage_programs(program, plan.stages)[0]
+    programs = stage_programs(program, plan.stages)
+    first = programs[0]
     examples, parts, notes = load(first, plan, data)
     if first is not program:
         module = build(first)
@@ -98,7 +99,7 @@ def fit(
         with fabric.rank_zero_first():  # one process fetches what the others then find
             start_from(first, built, plan, init, init_except, progress=progress and fabric.is_global_zero)
     run = _Run(
-        program,
+        programs,
         built,
         plan,
         fabric=fabric,
@@ -127,7 +128,7 @@ class _Run(Workplace):
 
     def __init__(
         self,
-        program: Program,
+        programs: list[Program],
         module: nn.Module,
         plan: TrainPlan,
         *,
@@ -139,9 +140,10 @@ class _Run(Workplace):
         metadata: dict[str, str],
         override: Path | None,
     ) -> None:
-        super().__init__(plan, fabric, compile, override, {"program": program.name, "seed": str(plan.seed), **metadata})
+        told = {"program": programs[0].name, "seed": str(plan.seed), **metadata}
+        super().__init__(plan, fabric, compile, override, told)
         self.out = out
-        self.programs = stage_programs(program, plan.stages)
+        self.programs = programs
         if plan.samples is not None and fabric.is_global_zero:
             self.samples = Samples(plan.samples, out / "samples", self._averaged)
         self._configure(self.programs[0], module, data, parts)
