@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,29 @@ class Trainee(nn.Module):
         return outputs if isinstance(outputs, tuple) else (outputs,), losses, total
 
 
+class Means:
+    """Means of named values over batches, and over the processes that each measure some of them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.seen = device, 0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, values: Mapping[str, Tensor], size: int) -> None:
+        """The means of a batch of so many."""
+        self.seen += size
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value.detach().float() * size
+
+    def over(self, fabric: Fabric) -> dict[str, float]:
+        """The means over all that was added in any process."""
+        sums, seen = self.sums, self.seen
+        if fabric.world_size > 1:
+            counted = fabric.all_reduce(torch.tensor(float(seen), device=self.device), reduce_op="sum")
+            sums = {name: fabric.all_reduce(value, reduce_op="sum") for name, value in sums.items()}  # type: ignore[misc]
+            seen = int(counted)  # type: ignore[arg-type]
+        return {name: float(value) / max(1, seen) for name, value in sums.items()}
+
+
 def measure(
     trainee: nn.Module,
     feed: Feed,
@@ -65,8 +88,7 @@ def measure(
     season = feed.data.season if "skill" in names else None
     meter = Meter(task, names, feed.device, feed.data.preprocessing)
     carried = Carried(feed.data.carry)
-    sums: dict[str, Tensor] = {}
-    seen = 0
+    means = Means(feed.device)
     with torch.no_grad(), fabric.autocast(), fixed_noise(feed.device):
         for batch in feed.epoch(0):
             batch = carried.into(batch)
@@ -76,19 +98,12 @@ def measure(
             size = _counted(batch, inputs, task)
             if size == 0:
                 continue  # nothing in it counts, and a mean over nothing is no number
-            seen += size
             terms = {"loss": total, **losses} if len(losses) > 1 else {"loss": total}
-            for name, value in terms.items():
-                sums[name] = sums.get(name, torch.zeros((), device=feed.device)) + value.detach().float() * size
+            means.add(terms, size)
             naive = season.forecast(batch) if season is not None else None
             meter.update(outputs, batch[:inputs] if task.reconstructs else batch[inputs:], naive)
     trainee.train(was_training)
-    if fabric.world_size > 1:
-        counted = fabric.all_reduce(torch.tensor(float(seen), device=feed.device), reduce_op="sum")
-        sums = {name: fabric.all_reduce(value, reduce_op="sum") for name, value in sums.items()}  # type: ignore[misc]
-        seen = int(counted)  # type: ignore[arg-type]
-    means = {name: float(value) / max(1, seen) for name, value in sums.items()}
-    return {**means, **meter.compute()}
+    return {**means.over(fabric), **meter.compute()}
 
 
 def _counted(batch: tuple[Tensor, ...], inputs: int, task: Task) -> int:
