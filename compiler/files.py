@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from .diagnostics import ArchError, error
 
 _COUNTER = itertools.count()
+_PROCESS = os.urandom(4).hex()  # a number of a process comes again: in a container it is often 1
+_PART = re.compile(r"\.archc-(\d+)-([0-9a-f]{8})-\d+\.part")
 
 
 def write_atomically(path: str | os.PathLike[str], data: str | bytes) -> None:
@@ -41,7 +45,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
-    beside = target.parent / f".archc-{os.getpid()}-{next(_COUNTER)}.part"
+    beside = target.parent / f".archc-{os.getpid()}-{_PROCESS}-{next(_COUNTER)}.part"
     try:
         beside.touch(exist_ok=False)
         mode = (target if target.exists() else beside).stat().st_mode & 0o7777
@@ -53,6 +57,31 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         _sync_folder(target.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what processes left in a folder that were killed in `replace_file`. What a process of this machine is still
+    writing stays; so does everything where a system can't tell, or doesn't let us."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        for path in sorted(folder.iterdir()):
+            found = _PART.fullmatch(path.name)
+            if found and not _writes(int(found[1]), found[2]):
+                path.unlink(missing_ok=True)
+
+
+def _writes(number: int, process: str) -> bool:
+    """Is the process that began a file still there?"""
+    if number == os.getpid():
+        return process == _PROCESS
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from archlang import targets
 from archlang.cli.new import network_name
+from archlang.compiler import files
 from archlang.compiler.diagnostics import ArchError
-from archlang.compiler.files import write_atomically
+from archlang.compiler.files import remove_leftovers, write_atomically
 from archlang.templates import template_names, templates
 
 as_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -53,6 +54,34 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     assert "disk is full" in (failure.value.diagnostics[0].help or "")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["net.py"]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    """A file is named after who writes it. In a container, who is gone may have had the number of who runs."""
+    gone, ours, parent, token = 2**22 + 1, os.getpid(), os.getppid(), files._PROCESS  # no system counts so far
+    stays = [f".archc-{ours}-{token}-7.part", f".archc-{parent}-0123abcd-0.part", ".archc-x-0123abcd-0.part", "a.part"]
+    goes = [f".archc-{gone}-0123abcd-0.part", f".archc-{ours}-0123abcd-0.part", f".archc-{10**30}-0123abcd-0.part"]
+    for name in (*stays, *goes):
+        (tmp_path / name).write_text("half of")
+    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path / "missing")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(stays)
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_in_nobodys_way(tmp_path, monkeypatch):
+    def killed(source, target):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", killed)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        patch.setattr(files, "_COUNTER", iter([0]))
+        write_atomically(tmp_path / "net.py", "half")
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(files, "_COUNTER", iter([0]))  # as another process counts, which has another token
+    monkeypatch.setattr(files, "_PROCESS", "0123abcd")
+    write_atomically(tmp_path / "net.py", "new")
+    assert (tmp_path / "net.py").read_text() == "new"
 
 
 @pytest.mark.parametrize("where", ["folder", "file/below", "file/below/deeper"])
