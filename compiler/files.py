@@ -60,8 +60,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what processes left in a folder that were killed in `replace_file`. What a process of this machine is still
-    writing stays; so does everything where a system can't tell, or doesn't let us."""
+    """Removes from a folder what processes left that were killed in `replace_file`. What a process of this machine
+    still writes stays, and so does everything where a system can't tell, or doesn't let us."""
     if os.name != "posix":
         return
     with suppress(OSError):
