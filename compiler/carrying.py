@@ -47,9 +47,11 @@ def outputs_by_name(program: Program) -> dict[str, tuple[int, TensorType]]:
     return {program.graph[n].name or "": (place, program.graph[n].types[0]) for place, n in enumerate(nodes)}
 
 
-def check_carry(plan: TrainPlan, program: Program, known: bool = True) -> Iterator[Diagnostic]:
-    """What is wrong with the states that are carried over. known: whether the plan's data are what its author wrote."""
+def check_carry(plan: TrainPlan, program: Program) -> Iterator[Diagnostic]:
+    """What is wrong with the states that are carried over."""
     span = plan.place("carry")
+    if not plan.carry:
+        return
     taken, given = inputs_by_name(program), outputs_by_name(program)
     for name in plan.carry:
         place = plan.place(f"carry {name}") or span
@@ -63,8 +65,6 @@ def check_carry(plan: TrainPlan, program: Program, known: bool = True) -> Iterat
             yield from _same(name, program, place)
     if set(taken) <= set(plan.carry):
         yield Diagnostic("A1046", f"every input of `{program.name}` is carried: none is left for the data", span)
-    if known:
-        yield from _streams(plan, span)
 
 
 def _same(name: str, program: Program, span: Span | None) -> Iterator[Diagnostic]:
@@ -81,8 +81,11 @@ def _same(name: str, program: Program, span: Span | None) -> Iterator[Diagnostic
         yield Diagnostic("A1047", message, span, labels[:1], "declare its sizes behind the batch axis as numbers")
 
 
-def _streams(plan: TrainPlan, span: Span | None) -> Iterator[Diagnostic]:
-    source = plan.data
+def check_streams(plan: TrainPlan) -> Iterator[Diagnostic]:
+    """Do the data of a plan that carries states go on from batch to batch?"""
+    span, source = plan.place("carry"), plan.data
+    if not plan.carry:
+        return
     labels = tuple(Label(place, "the data") for place in [plan.place("data")] if place is not None)
     if not SOURCES[source.kind].streams:
         names = ", ".join(f"`{name}`" for name, model in SOURCES.items() if model.streams)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .diagnostics import ArchError, Diagnostic, Label, Severity, Sink, did_you_mean, error
+from .diagnostics import ArchError, Diagnostic, Severity, Sink, did_you_mean, error
 from .elaborate.names import FileScope, Loader
 from .elaborate.scope import resolve_configuration
 from .elaborate.session import Session, bind_parameters
 from .elaborate.starts import unused as unused_starts
 from .elaborate.statements import Body
+from .elaborate.static import Evaluator
+from .elaborate.trees import walk
 from .elaborate.unused import check_unused
 from .elaborate.values import Global, Poisoned, Recipe
 from .graph import Graph, Program
 from .source import Source, Span
 from .syntax import ast
+from .training_values import Variant, as_set
 
 if TYPE_CHECKING:
     from .analysis.receptive import Receptive
@@ -165,13 +168,31 @@ class Frontend:
         sets = [self._last_set(train) for train in blocks]
         values, spans = found[0] if same else ({}, {})
         last, places = sets[0] if sets and all(one == sets[0][0] for one, _ in sets) else ({}, {})
-        return self._configured(target, {**values, **given}, {**last, **given}, spans, places)
+        return self._variants(target, {**values, **given}, spans)({**last, **given}, places)
 
-    def trained_by(self, target: Global, train: ast.Train) -> Program:
-        """A network as one `train` block leaves it. Raises as `trained` does."""
-        values, spans = self.arguments(train)
-        last, places = self._last_set(train)
-        return self._configured(target, values, last, spans, places)
+    def trained_by(self, target: Global, train: ast.Train) -> tuple[Program | None, Variant]:
+        """A network as one `train` block leaves it, and what makes it as a phase has it. None in place of one that is
+        wrong, which goes to the sink."""
+        values, spans, whole = self._arguments(train)
+        variant = self._variants(target, values, spans)
+        try:
+            program = variant(*self._last_set(train))
+        except ArchError as failure:
+            self.sink.extend(failure)
+            return None, variant
+        except Poisoned:
+            return None, variant
+        return program if whole else None, variant
+
+    def scalars(self, target: Global) -> Collection[str] | None:
+        """Names that a network gives, anywhere in its text, to inputs without axes. None when it can't be found."""
+        place = target.item.name.span
+        try:
+            definition, _ = resolve_configuration(self.session, target, Recipe(target, (), (), place), place)
+        except (ArchError, Poisoned):
+            return None
+        inputs = (s for s in walk(definition.definition.body) if isinstance(s, ast.InputStmt) and s.role == "input")
+        return [s.name.text for s in inputs if not s.shape.axes]
 
     def _last_set(self, train: ast.Train) -> tuple[dict[str, Any], dict[str, Span]]:
         """What the last phase of a `train` block sets the network's parameters to, and where."""
@@ -180,52 +201,61 @@ class Frontend:
         spans: dict[str, Span] = {}
         for item in phases[-1].body if phases else ():
             for argument in item.assignments if item.key.text == "set" else ():
-                values[str(argument.name)] = Body(self.session, self.scope, Graph("train")).eval(argument.value)
-                spans[str(argument.name)] = argument.span
+                if argument.name is not None and argument.name not in values:
+                    values[argument.name] = Evaluator().eval(argument.value)
+                    spans[argument.name] = argument.span
         return values, spans
 
-    def _configured(
-        self,
-        target: Global,
-        base: Mapping[str, Any],
-        last: Mapping[str, Any],
-        spans: Mapping[str, Span],
-        places: Mapping[str, Span],
-    ) -> Program:
-        """The network as it is in the end, which knows its variants: with what a phase sets, at these places."""
+    def _variants(self, target: Global, base: Mapping[str, Any], spans: Mapping[str, Span]) -> Variant:
+        """What makes a network with what a phase sets, at these places. It raises what is wrong with that and has not
+        been said, or Poisoned."""
 
-        def made(changes: Mapping[str, Any], places: Mapping[str, Span]) -> Program:
+        def variant(changes: Mapping[str, Any], places: Mapping[str, Span]) -> Program:
             before = len(self.sink.found)
             try:
                 program = self.program(target, {**base, **changes}, {**spans, **places})
             except ArchError as failure:
-                raise ArchError(*(_as_set(d, places) for d in failure.diagnostics)) from None
+                found = list(failure.diagnostics)
             except Poisoned:
-                self.sink.found[before:] = [_as_set(d, places) for d in self.sink.found[before:]]
-                raise
-            program.variant = variant
-            return program
+                found = self.sink.found[before:]
+                del self.sink.found[before:]
+            else:
+                program.variant = variant
+                return program
+            new = [d for d in found if not any(_same(d, one) for one in self.sink.found)]
+            if not new:
+                raise Poisoned
+            raise ArchError(*(d if d.span in spans.values() else as_set(d, places) for d in new))
 
-        def variant(changes: Mapping[str, Any], places: Mapping[str, Span]) -> Program:
-            try:
-                return made(changes, places)
-            except Poisoned:
-                self.sink.raise_if_failed()
-                raise
-
-        return made(last, places)
+        return variant
 
     def arguments(self, train: ast.Train) -> tuple[dict[str, Any], dict[str, Span]]:
-        """The parameters that a `train` block gives its network, and where."""
+        """The parameters that a `train` block gives its network, and where. Raises everything that is wrong, or
+        Poisoned."""
+        values, spans, whole = self._arguments(train)
+        if not whole:
+            self.sink.raise_if_failed()
+        return values, spans
+
+    def _arguments(self, train: ast.Train) -> tuple[dict[str, Any], dict[str, Span], bool]:
+        """Those that are right, and whether all are. What is wrong goes to the sink."""
         values: dict[str, Any] = {}
         spans: dict[str, Span] = {}
+        whole = True
         for argument in train.target.arguments if isinstance(train.target, ast.Call) else ():
-            if argument.name is None or argument.name in values:
-                help = "such as `train ResNet18(classes=5) on …`"
-                raise error("A0705", "a `train` block gives each parameter once, by name", argument.span, help=help)
-            values[argument.name] = Body(self.session, self.scope, Graph("train")).eval(argument.value)
-            spans[argument.name] = argument.span
-        return values, spans
+            try:
+                if argument.name is None or argument.name in values:
+                    help = "such as `train ResNet18(classes=5) on …`"
+                    raise error("A0705", "a `train` block gives each parameter once, by name", argument.span, help=help)
+                values[argument.name] = Body(self.session, self.scope, Graph("train")).eval(argument.value)
+                spans[argument.name] = argument.span
+                continue
+            except ArchError as failure:
+                self.sink.extend(failure)
+            except Poisoned:
+                pass
+            whole = False
+        return values, spans, whole
 
     def _parameter(self, name: str, value: Any) -> Any:
         if not isinstance(value, ParameterText):
@@ -350,10 +380,9 @@ def trained_name(train: ast.Train) -> str | None:
     return target.text if isinstance(target, ast.Name) else None
 
 
-def _as_set(problem: Diagnostic, places: Mapping[str, Span]) -> Diagnostic:
-    """What is wrong with a network, with the places where a phase set its parameters."""
-    labels = [Label(span, "with what is set here") for span in places.values() if span != problem.span]
-    return replace(problem, labels=(*problem.labels, *labels))
+def _same(one: Diagnostic, other: Diagnostic) -> bool:
+    """Do they say the same of the same place?"""
+    return (one.code, one.message, one.span) == (other.code, other.message, other.span)
 
 
 def _changes(train: ast.Train) -> bool:
@@ -367,7 +396,7 @@ def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) ->
         return
     from .analysis.biases.data import contradictions
     from .analysis.game_data import misfits
-    from .training import plan
+    from .training import check_plan
 
     networks = front.networks()
     for train in front.scope.trains:
@@ -377,15 +406,17 @@ def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) ->
             message = f"there is no network `{name or 'this'}` to train"
             front.sink.extend(error("A0705", message, train.target.span, help=help))
             continue
+        program, variant = checked.programs.get(name), None
+        if _changes(train):
+            program, variant = front.trained_by(networks[name], train)
         try:
-            program = checked.programs.get(name)
-            if _changes(train):
-                program = front.trained_by(networks[name], train)
+            if program is not None and variant is not None:
                 _contracts(front, program, given=True)
-            if program is not None:
-                planned = plan(train, program)
-                for warning in (*contradictions(planned, program), *misfits(planned, program)):
-                    front.sink.add(warning)
+            planned = check_plan(train, name, program, variant, front.scalars(networks[name]))
+            if program is None or planned is None:
+                continue
+            for warning in (*contradictions(planned, program), *misfits(planned, program)):
+                front.sink.add(warning)
         except ArchError as failure:
             front.sink.extend(failure)
         except Poisoned:

@@ -139,5 +139,5 @@ class Game:
 
     @property
     def critic_steps(self) -> int:
-        """Steps of the discriminators for one of the generators."""
-        return max((pair.objective.critic_steps for pair in self.pairs), default=1)
+        """Steps of the discriminators for one of the generators, in which all pairs agree."""
+        return self.pairs[0].objective.critic_steps

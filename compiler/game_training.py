@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from .diagnostics import Diagnostic
 from .graph import Program
@@ -12,8 +12,8 @@ DEFAULTS = {"validation": 0.0, "test": 0.0, "metric": ()}
 """A game learns from all its examples unless its block says otherwise."""
 
 
-def check_game(stage: TrainPlan, program: Program) -> Iterator[Diagnostic]:
-    """What a game can't do of what a phase asks for."""
+def check_game(stage: TrainPlan, program: Program, unknown: Collection[str] = frozenset()) -> Iterator[Diagnostic]:
+    """What a game can't do of what a phase asks for. unknown: keys of settings that could not be read."""
     if program.game is None:
         return
     better = "a game has no task at which it gets better, and keeps its newest weights"
@@ -38,5 +38,5 @@ def check_game(stage: TrainPlan, program: Program) -> Iterator[Diagnostic]:
         ),
     }
     for key, (is_asked, message, help) in asked.items():
-        if is_asked:
+        if is_asked and key not in unknown:
             yield Diagnostic("A1080", message, stage.place(key) or stage.place("network"), help=help)

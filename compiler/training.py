@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import Any, get_args
 
+from .analysis.games import check_game as check_weights
 from .augmentations import AUGMENTATIONS
 from .data_sources import SOURCES, Iris
 from .declared import Declared, Invalid
@@ -34,7 +36,7 @@ from .training_plan import (
     Step,
     TrainPlan,
 )
-from .training_values import Values, listed, reason
+from .training_values import Values, Variant, as_set, listed, reason
 
 __all__ = ["AUGMENTATIONS", "OPTIMIZERS", "SCHEDULES", "TrainPlan", "plan", "settings"]
 
@@ -71,26 +73,52 @@ def settings() -> tuple[str, ...]:
 
 def plan(train: ast.Train, program: Program) -> TrainPlan:
     """The plan of a `train` block for the network that it names. Raises ArchError with everything that is wrong."""
-    return _Reader(train, program).read()
+    found = _Reader(train, program.name, program, program.variant).read()
+    assert found is not None, "a network that is right gives a plan, or an error"
+    return found
+
+
+def check_plan(
+    train: ast.Train, name: str, program: Program | None, variant: Variant | None, scalars: Collection[str] | None
+) -> TrainPlan | None:
+    """`plan`, where networks may be wrong themselves and have been reported: the one of the last phase, which is None
+    then, and those of others, for which stand the inputs without axes that the file writes. None where a plan rests on
+    such a network."""
+    return _Reader(train, name, program, variant, scalars).read()
 
 
 class _Section:
-    """The settings of a block or a phase, and where each was said."""
+    """The settings of a block or a phase, and where each was said. program: what it trains; None when that is wrong
+    itself, and has been reported. unknown: keys of settings that could not be read."""
 
-    def __init__(self, name: ast.Ident | None = None) -> None:
+    def __init__(self, program: Program | None, name: ast.Ident | None = None) -> None:
         self.name = name
+        self.program = program
         self.values: dict[str, Any] = {}
         self.places: dict[str, Span] = {}
+        self.unknown: set[str] = set()
+
+    @property
+    def tree(self) -> Tree | None:
+        return Tree(self.program) if self.program is not None else None
 
 
 class _Reader(Values):
-    def __init__(self, train: ast.Train, program: Program) -> None:
+    def __init__(
+        self,
+        train: ast.Train,
+        name: str,
+        program: Program | None,
+        variant: Variant | None,
+        scalars: Collection[str] | None = None,
+    ) -> None:
         super().__init__()
-        self.train, self.program, self.tree = train, program, Tree(program)
+        self.train, self.name, self.program, self.variant, self.scalars = train, name, program, variant, scalars
+        self.section = _Section(program)  # what is being read
         self.handlers: dict[str, Callable[[ast.Setting], Any]] = {
             "optimizer": lambda s: self.choice(self.single(s), OPTIMIZERS, "optimizer"),
             "schedule": lambda s: self.choice(self.single(s), SCHEDULES, "schedule"),
-            "augment": lambda s: tuple(self.augmentation(e) for e in s.values),
+            "augment": lambda s: tuple(self.each(self.augmentation, s.values)),
             "early_stop": self.early_stop,
             "metric": self.metrics,
             "init": self.init,
@@ -101,27 +129,25 @@ class _Reader(Values):
             "fade": self.fades,
         }
 
-    def read(self) -> TrainPlan:
-        block = _Section()
-        block.values = {"network": self.program.name, "data": Iris()}  # replaced, unless the data can't be read
+    def read(self) -> TrainPlan | None:
+        block = self.section
+        block.values = {"network": self.name, "data": Iris()}  # replaced, unless the data can't be read
         block.places = {"network": self.train.target.span, "data": self.train.data.span}
-        said: list[Any] = []
-        self.attempt(lambda: said.append(self.source(self.train.data)))
-        block.values["data"] = said[0] if said else block.values["data"]
-        for item in self.train.body:
-            if isinstance(item, ast.Setting):
-                self.attempt(partial(self.setting, item, block))
-        defaults = {"metric": find_task(self.program).metrics[:1]} if self.program.game is None else GAME_DEFAULTS
-        block.values = {**defaults, **block.values}
+        if not self.attempt(lambda: block.values.update(data=self.source(self.train.data))):
+            block.unknown.add("data")
+        self.read_settings(block, [item for item in self.train.body if isinstance(item, ast.Setting)])
+        if self.program is not None:
+            plain = self.program.game is None
+            defaults = {"metric": find_task(self.program).metrics[:1]} if plain else GAME_DEFAULTS
+            block.values = {**defaults, **block.values}
         phases = list(self.phases())
-        stages = [self.made(block, phase) for phase in phases] if phases else [self.made(block)]
-        found = [stage for stage in stages if stage is not None]
-        if len(found) == len(stages):
-            for stage, program in zip(found, stage_programs(self.program, found), strict=True):
-                self.attempt(partial(self.checked, stage, program))
-            for problem in check_block(found[0], self.program, known=bool(said)):
+        found = [stage for stage in (self.stage(block, phase) for phase in phases or [block]) if stage is not None]
+        if found:
+            for problem in check_block(found[0], self.program, block.unknown):
                 self.sink.add(problem)
         self.sink.raise_if_failed()
+        if self.program is None:
+            return None
         if len(found) == 1:
             return found[0]  # one phase says no more than the block itself would
         total = {"epochs": sum(stage.epochs for stage in found)}
@@ -134,11 +160,23 @@ class _Reader(Values):
             raise error("A1005", f"`{found.kind}` {problem}", e.span)  # type: ignore[attr-defined]
         return found
 
-    def checked(self, stage: TrainPlan, program: Program) -> None:
-        for problem in check_stage(stage, program, Tree(program)):
+    def stage(self, block: _Section, phase: _Section) -> TrainPlan | None:
+        """What a phase (or the block itself) does; None when that can't be."""
+        stage = self.made(block, phase)
+        if stage is None:
+            return None
+        if phase.program is not None and phase.program is not self.program:
+            places = {key: place for key, place in phase.places.items() if key.startswith("set ")}
+            for problem in check_weights(phase.program):
+                self.sink.add(as_set(problem, places))
+        unknown = phase.unknown | {key for key in block.unknown if key not in phase.values}
+        for problem in check_stage(stage, phase.program, unknown):
             self.sink.add(problem)
-        if stage.early_stop is not None and stage.early_stop.metric not in (None, "loss"):
-            _fits(str(stage.early_stop.metric), find_task(self.program), stage.places["early_stop"])
+        watched = stage.early_stop.metric if stage.early_stop is not None else None
+        if watched not in (None, "loss") and self.program is not None and "early_stop" not in unknown:
+            task = find_task(self.program)
+            self.attempt(partial(_fits, str(watched), task, stage.places["early_stop"]))
+        return stage
 
     def phases(self) -> Iterator[_Section]:
         """The phases, in order."""
@@ -152,25 +190,31 @@ class _Reader(Values):
                 help = "messages, the report and a resumed run tell phases apart by name"
                 self.sink.extend(error("A1032", f"two phases are called `{name}`", span, labels=labels, help=help))
             names.setdefault(name, span)
-            section = _Section(node.name)
-            for item in sorted(node.body, key=lambda item: item.key.text != "set"):
-                self.attempt(partial(self.setting, item, section))
-            self.tree = Tree(self.program)
+            section = _Section(self.program, node.name)
+            if self.variant is not None and not any(item.key.text == "set" for item in node.body):
+                self.attempt(partial(self.configure, section, {}, {}))
+            self.read_settings(section, sorted(node.body, key=lambda item: item.key.text != "set"))
             if not told and len(nodes) > 1 and not any(item.key.text == "epochs" for item in node.body):
                 help = "write `epochs 5` into it, or before the phases for all of them"
                 self.sink.extend(error("A1033", f"nothing says how long phase `{name}` is", span, help=help))
             yield section
 
-    def made(self, block: _Section, phase: _Section | None = None) -> TrainPlan | None:
-        """The plan of a block, or of one of its phases; None when that can't be."""
-        inner = phase or _Section()
-        values, places = {**block.values, **inner.values}, {**block.places, **inner.places}
+    def made(self, block: _Section, phase: _Section) -> TrainPlan | None:
+        """The plan of a phase (or of the block itself); None when that can't be."""
+        values, places = {**block.values, **phase.values}, {**block.places, **phase.places}
         try:
-            return TrainPlan(**values, places=places, name=phase.name.text if phase and phase.name else "")
+            return TrainPlan(**values, places=places, name=phase.name.text if phase.name else "")
         except Invalid as failure:
             for key, fault in {str(fault["loc"][0]): fault for fault in failure.errors()}.items():
                 self.sink.extend(error("A1003", f"`{key}` {reason(fault)}", places.get(key), help=_help(key)))
             return None
+
+    def read_settings(self, section: _Section, written: Iterable[ast.Setting]) -> None:
+        """Reads settings into a section; an error in one does not hide those of the next."""
+        self.section = section
+        for setting in written:
+            if not self.attempt(partial(self.setting, setting, section)):
+                section.unknown.add(setting.key.text)
 
     def setting(self, setting: ast.Setting, section: _Section) -> None:
         key, span = setting.key.text, setting.key.span
@@ -182,7 +226,7 @@ class _Reader(Values):
                 help=did_you_mean(key, settings()) or f"there are {', '.join(sorted(settings()))}",
             )
         if section.name is None and key == "set":
-            help = f"write `train {self.program.name}(name=value) on …`, or put it into a phase"
+            help = f"write `train {self.name}(name=value) on …`, or put it into a phase"
             raise error("A0911", "`set` changes the network from phase to phase", span, help=help)
         if section.name is not None and key in WHOLE:
             raise error("A1034", f"`{key}` is the same for all phases", span, help="write it before the phases")
@@ -216,15 +260,15 @@ class _Reader(Values):
         return self.part("early_stop", EarlyStop, setting.assignments, setting.span)
 
     def metrics(self, setting: ast.Setting) -> tuple[str, ...]:
-        task = find_task(self.program)
-        chosen: list[str] = []
-        for e in setting.values:
-            word = self.value(e, words=get_args(Metric))
-            if not isinstance(word, str):
-                raise error("A1004", f"a metric is one of {listed(get_args(Metric))}", e.span)
-            _fits(word, task, e.span)
-            chosen.append(word)
-        return tuple(dict.fromkeys(chosen))
+        return tuple(dict.fromkeys(self.each(self.metric, setting.values)))
+
+    def metric(self, e: ast.Expr) -> str:
+        word = self.value(e, words=get_args(Metric))
+        if not isinstance(word, str):
+            raise error("A1004", f"a metric is one of {listed(get_args(Metric))}", e.span)
+        if self.program is not None:
+            _fits(word, find_task(self.program), e.span)
+        return word
 
     def init(self, setting: ast.Setting) -> Init:
         given = self.single(setting)
@@ -232,24 +276,27 @@ class _Reader(Values):
         if not isinstance(file, str) or not file:
             raise error("A1003", "`init` takes a checkpoint or a published name in quotes", self.where(setting))
         span = given.span
-        published = self.program.pretrained
+        published = self.program.pretrained if self.program is not None else {}
         if file.startswith("hub:") or "://" in file:
             help = 'publish it, `pretrained NAME = url("https://…", sha256="…")`, and write `init "NAME"`'
             what = f'a spec starts from a file of its project or from a name that it publishes, not "{file}"'
             raise error("A1101", what, span, help=help)
         if file not in published and file.isidentifier() and (close := did_you_mean(file, published)):
-            raise error("A1101", f"`{self.program.name}` publishes no weights called `{file}`", span, help=close)
+            raise error("A1101", f"`{self.name}` publishes no weights called `{file}`", span, help=close)
         return Init(file=file, excepted=self.module_paths(setting.excepted))
 
     def carried(self, setting: ast.Setting) -> tuple[str, ...]:
-        for e in setting.values:
+        found: set[str] = set()
+
+        def state(e: ast.Expr) -> str:
             if not isinstance(e, ast.Name):
                 raise error("A1003", "`carry` takes names of inputs, as in `carry h, c`", e.span)
-        names = [e.text for e in setting.values if isinstance(e, ast.Name)]
-        doubled = next((e for i, e in enumerate(setting.values) if names[i] in names[:i]), None)
-        if doubled is not None:
-            raise error("A1002", f"`{doubled.span.text}` is carried twice", doubled.span, help="keep one")
-        return tuple(names)
+            if e.text in found:
+                raise error("A1002", f"`{e.text}` is carried twice", e.span, help="keep one")
+            found.add(e.text)
+            return e.text
+
+        return tuple(self.each(state, setting.values))
 
     def augmentation(self, e: ast.Expr) -> Any:
         found = self.choice(e, AUGMENTATIONS, "augmentation")
@@ -275,51 +322,86 @@ class _Reader(Values):
 
     def module_paths(self, *written: tuple[ast.Expr, ...]) -> tuple[str, ...]:
         """Paths into the module tree, each of which leads somewhere."""
-        expressions = [e for some in written for e in some]
-        found: list[str] = []
-        for e in expressions:
-            self.attempt(lambda e=e: found.append(self.tree.check(self.path(e), e.span)))  # type: ignore[misc]
-        if len(found) < len(expressions):
+        return tuple(self.each(lambda e: self.leads(self.path(e), e.span), [e for some in written for e in some]))
+
+    def leads(self, path: str, span: Span) -> str:
+        """The path, if it leads somewhere in the network, when that is known. Raises A1008."""
+        tree = self.section.tree
+        return path if tree is None else tree.check(path, span)
+
+    def named(
+        self, setting: ast.Setting, code: str, again: str, read: Callable[[str, ast.Argument], Any]
+    ) -> tuple[dict[str, Any], bool]:
+        """What `read` makes of each `name=value` that is right, and whether all are. again: what is said of a name that
+        stands there twice."""
+        places: dict[str, Span] = {}
+
+        def one(argument: ast.Argument) -> tuple[str, Any]:
+            name, span = str(argument.name), _name(argument)
+            if name in places:
+                labels = [Label(places[name], "first here")]
+                raise error(code, f"`{name}` {again}", span, labels=labels, help="keep one")
+            places[name] = span
+            self.section.places[f"{setting.key.text} {name}"] = argument.span
+            return name, read(name, argument)
+
+        found, whole = self.some(one, setting.assignments)
+        return dict(found), whole
+
+    def all_named(
+        self, setting: ast.Setting, code: str, again: str, read: Callable[[str, ast.Argument], Any]
+    ) -> tuple[tuple[str, Any], ...]:
+        found, whole = self.named(setting, code, again, read)
+        if not whole:
             raise Poisoned
-        return tuple(found)
+        return tuple(found.items())
 
     def configured(self, setting: ast.Setting) -> tuple[tuple[str, Any], ...]:
         """`set resolution=8`: the phase's paths lead into the network that this gives."""
+        section, self.section.program = self.section, None
         if not setting.assignments:
             raise error("A0911", "`set` takes parameters of the network, as in `set resolution=8`", setting.span)
-        found: dict[str, Any] = {}
-        places: dict[str, Span] = {}
-        for argument in setting.assignments:
-            name, span = str(argument.name), argument.span
-            if name in found:
-                labels = [Label(places[name], "first set here")]
-                raise error("A0911", f"`{name}` is set twice", span, labels=labels, help="keep one")
-            value = self.value(argument.value)
-            found[name], places[name] = tuple(value) if isinstance(value, list) else value, span
-        if self.program.variant is not None:
-            self.tree = Tree(self.program.variant(found, places))
+        found, whole = self.named(setting, "A0911", "is set twice", self.parameter)
+        self.configure(section, found, {name: section.places[f"set {name}"] for name in found})
+        if not whole:
+            section.program = None
+            raise Poisoned
         return tuple(found.items())
+
+    def configure(self, section: _Section, changes: dict[str, Any], places: dict[str, Span]) -> None:
+        """The program of a section becomes the network with these changes."""
+        section.program = None
+        made = self.variant(changes, places) if self.variant is not None else None
+        same = made is not None and self.program is not None and made.parameters == self.program.parameters
+        section.program = self.program if same else made
+
+    def parameter(self, name: str, argument: ast.Argument) -> Any:
+        value = self.value(argument.value)
+        return tuple(value) if isinstance(value, list) else value
 
     def fades(self, setting: ast.Setting) -> tuple[tuple[str, float], ...]:
         """`fade alpha=2`."""
-        graph = self.program.graph
-        known = [graph[n].name for n in self.program.input_nodes() if not graph[n].types[0].rank]
         if not setting.assignments:
             raise error("A0912", "`fade` takes an input and epochs, as in `fade alpha=2`", setting.span)
-        found: dict[str, float] = {}
-        for argument in setting.assignments:
-            name, value = str(argument.name), self.value(argument.value)
-            if name in found:
-                raise error("A0912", f"`{name}` fades in twice", argument.span, help="keep one")
-            if name not in known:
-                help = did_you_mean(name, known) or "what fades in is an input without axes: `input alpha: []`"
-                raise error(
-                    "A0912", f"`{self.program.name}` has no input `{name}` to fade in", argument.span, help=help
-                )
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1_000_000:
-                raise error("A0912", f"`{name}` fades in over a number of epochs above 0", argument.value.span)
-            found[name] = float(value)
-        return tuple(found.items())
+        return self.all_named(setting, "A0912", "fades in twice", self.length)
+
+    def length(self, name: str, argument: ast.Argument) -> float:
+        """Epochs over which an input fades in."""
+        program, known = self.section.program, self.scalars
+        if program is not None:
+            nodes = [program.graph[n] for n in program.input_nodes()]
+            known = [str(node.name) for node in nodes if not node.types[0].rank]
+        if known is not None and name not in known:
+            help = did_you_mean(name, known) or "what fades in is an input without axes: `input alpha: []`"
+            raise error("A0912", f"`{self.name}` has no input `{name}` to fade in", argument.span, help=help)
+        return self.number(argument, 1_000_000, "A0912", f"`{name}` fades in over a number of epochs above 0")
+
+    def number(self, argument: ast.Argument, most: float, code: str, message: str) -> float:
+        """A number above 0, up to `most`."""
+        value = self.value(argument.value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most:
+            raise error(code, message, argument.value.span)
+        return float(value)
 
     def rates(self, setting: ast.Setting) -> tuple[tuple[str, float], ...]:
         if not setting.assignments:
@@ -327,25 +409,18 @@ class _Reader(Values):
             raise error(
                 "A1003", f"`lr` gives modules rates of their own, as in `lr {_sample('lr')}`", setting.span, help=help
             )
-        found: dict[str, float] = {}
-        for assignment in setting.assignments:
-            self.attempt(partial(self.rate, assignment, found))
-        if len(found) < len(setting.assignments):
-            raise Poisoned
-        return tuple(found.items())
+        return self.all_named(setting, "A1002", "has two learning rates", self.rate)
 
-    def rate(self, assignment: ast.Argument, found: dict[str, float]) -> None:
-        path, span = str(assignment.name), assignment.span
-        place = Span(span.source, span.start, span.start + len(span.text.partition("=")[0].rstrip()))
-        if path in found:
-            raise error("A1002", f"`{path}` has two learning rates", place, help="keep one")
-        self.tree.check(path, place)
-        value = self.value(assignment.value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-            raise error(
-                "A1003", f"the learning rate of `{path}` should be a number greater than 0", assignment.value.span
-            )
-        found[path] = float(value)
+    def rate(self, path: str, argument: ast.Argument) -> float:
+        self.leads(path, _name(argument))
+        message = f"the learning rate of `{path}` should be a number greater than 0"
+        return self.number(argument, sys.float_info.max, "A1003", message)
+
+
+def _name(argument: ast.Argument) -> Span:
+    """Where the name of `name=value` stands."""
+    span = argument.span
+    return Span(span.source, span.start, span.start + len(span.text.partition("=")[0].rstrip()))
 
 
 def stage_programs(program: Program, stages: Iterable[TrainPlan]) -> list[Program]:

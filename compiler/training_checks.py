@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import TypeVar
 
 from .augmentations import CutMix, Mixup
-from .carrying import check_carry
+from .carrying import check_carry, check_streams
 from .data_sources import Csv, normalization
 from .diagnostics import Diagnostic, Label
 from .game_training import check_game
 from .given_noise import default_entry, pictures, points, translations
 from .graph import Program
-from .learning import Freeze, Tree, within
+from .learning import Tree, within
 from .task import TaskKind, find_task
 from .training_plan import Constant, Plateau, TrainPlan
 from .weighing import class_losses, takes_shares
 
+Check = TypeVar("Check")
 
-def check_block(found: TrainPlan, program: Program, *, known: bool = True) -> Iterator[Diagnostic]:
-    """What is wrong with the settings that all phases share. known: whether the data are those of the block, and do not
-    merely stand in for what could not be read."""
+
+def check_block(found: TrainPlan, program: Program | None, unknown: Collection[str] = ()) -> Iterator[Diagnostic]:
+    """What is wrong with the settings that all phases share. program: None when it is wrong itself. unknown: keys of
+    settings that could not be read, whose defaults merely stand in for them."""
+    for check in _fit(_BLOCK, unknown):
+        yield from check(found)
+    if program is not None:
+        for asked in _fit(_BLOCK_OF, unknown):
+            yield from asked(found, program)
+
+
+def check_stage(stage: TrainPlan, program: Program | None, unknown: Collection[str] = ()) -> Iterator[Diagnostic]:
+    """What is wrong with the settings of a phase, those that it shares included. As `check_block`."""
+    if program is not None and program.game is not None:
+        yield from check_game(stage, program, unknown)
+        stage = stage.replace(early_stop=None, schedule=Constant())
+    for check in _fit(_STAGE, unknown):
+        yield from check(stage)
+    if program is not None:
+        tree = Tree(program)
+        for asked in _fit(_STAGE_OF, unknown):
+            yield from asked(stage, program, tree)
+
+
+def _fit(checks: Iterable[tuple[tuple[str, ...], Check]], unknown: Collection[str]) -> Iterator[Check]:
+    """The checks that read none of the keys that are not known."""
+    return (check for keys, check in checks if not any(key in unknown for key in keys))
+
+
+def _held(found: TrainPlan) -> Iterator[Diagnostic]:
     held = found.validation + found.test
     if held >= 1:
         yield Diagnostic(
@@ -27,24 +56,27 @@ def check_block(found: TrainPlan, program: Program, *, known: bool = True) -> It
             f"validation and test together take {held:g} of the examples: nothing is left to learn from",
             found.place("test") or found.place("validation"),
         )
-    if found.class_weights != "none" and program.game is None:
-        yield from _class_weights(found, program)
-    if found.samples is not None:
-        yield from _samples(found, program)
-    if found.carry:
-        yield from check_carry(found, program, known)
-    if known and isinstance(found.data, Csv) and found.data.target is None and program.target_nodes():
+
+
+def _columns(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
+    if isinstance(found.data, Csv) and found.data.target is None and program.target_nodes():
         node = program.graph[program.target_nodes()[0]]
         message = f"`csv` needs `target`: `{program.name}` has the target `{node.name}`"
         yield Diagnostic("A1005", message, found.place("data"), help='write `csv(…, target="column")`')
-    if known and find_task(program).shares and normalization(found) != "none":
+
+
+def _scaled(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
+    if find_task(program).shares and normalization(found) != "none":
         yield Diagnostic(
             "A1007",
             "the loss compares with inputs in [0, 1], and inputs are scaled to other numbers",
             found.place("normalize") or found.place("data"),
             help="write `normalize none`, and see that the data lie in [0, 1]",
         )
-    if known and "skill" in found.metric and getattr(found.data, "season", None) is None:
+
+
+def _skill(found: TrainPlan) -> Iterator[Diagnostic]:
+    if "skill" in found.metric and getattr(found.data, "season", None) is None:
         names = "`series`, `sunspots` and `co2`"
         yield Diagnostic(
             "A1056",
@@ -54,27 +86,25 @@ def check_block(found: TrainPlan, program: Program, *, known: bool = True) -> It
         )
 
 
-def check_stage(stage: TrainPlan, program: Program, tree: Tree) -> Iterator[Diagnostic]:
-    """What is wrong with the settings of a phase, those that it shares included."""
-    if program.game is not None:
-        yield from check_game(stage, program)
-        stage = stage.replace(early_stop=None, schedule=Constant())
+def _watched(stage: TrainPlan) -> Iterator[Diagnostic]:
     watching = {"early_stop": stage.early_stop is not None, "schedule": isinstance(stage.schedule, Plateau)}
     for key, on in watching.items():
         if stage.validation == 0 and on:
             labels = (Label(stage.places["validation"], "set to nothing here"),)
             message = f"`{key}` watches the validation part, and there is none"
             yield Diagnostic("A1007", message, stage.places[key], labels)
-            break
+
+
+def _fading(stage: TrainPlan) -> Iterator[Diagnostic]:
     for name, length in stage.fade:
         if length > stage.epochs:
             phase = f"phase `{stage.name}`" if stage.name else "training"
             message = f"`{name}` fades in over {length:g} epochs, and {phase} has {stage.epochs}"
-            yield Diagnostic("A0912", message, stage.places["fade"], help="what is measured and used has it at 1")
-    if stage.freeze is not None:
-        yield from _freeze(stage, stage.freeze, program, tree)
-    if stage.lr:
-        yield from _rates(stage, tree)
+            help = "what is measured and used has it at 1"
+            yield Diagnostic("A0912", message, stage.places[f"fade {name}"], help=help)
+
+
+def _blended(stage: TrainPlan, program: Program, tree: Tree) -> Iterator[Diagnostic]:
     blends = [one.kind for one in stage.augment if isinstance(one, (Mixup, CutMix))]
     task = find_task(program)
     if blends and not (task.kind is TaskKind.MULTICLASS and task.classes is not None and takes_shares(program)):
@@ -86,8 +116,10 @@ def check_stage(stage: TrainPlan, program: Program, tree: Tree) -> Iterator[Diag
         )
 
 
-def _freeze(stage: TrainPlan, freeze: Freeze, program: Program, tree: Tree) -> Iterator[Diagnostic]:
-    span = stage.place("freeze")
+def _freeze(stage: TrainPlan, program: Program, tree: Tree) -> Iterator[Diagnostic]:
+    freeze, span = stage.freeze, stage.place("freeze")
+    if freeze is None:
+        return
     for path in freeze.excepted:
         if not freeze.all and not any(within(key, freeze.paths) for key in tree.parameters if within(key, (path,))):
             place = stage.place(f"freeze except {path}") or span
@@ -103,20 +135,21 @@ def _freeze(stage: TrainPlan, freeze: Freeze, program: Program, tree: Tree) -> I
         )
 
 
-def _rates(stage: TrainPlan, tree: Tree) -> Iterator[Diagnostic]:
+def _rates(stage: TrainPlan, program: Program, tree: Tree) -> Iterator[Diagnostic]:
     for path, _ in stage.lr:
         keys = [key for key in tree.parameters if within(key, (path,))]
+        place = stage.place(f"lr {path}")
         if not keys:
-            yield Diagnostic("A1009", f"`{path}` has a learning rate, and nothing in it learns", stage.place("lr"))
+            yield Diagnostic("A1009", f"`{path}` has a learning rate, and nothing in it learns", place)
         elif stage.freeze is not None and all(map(stage.freeze.covers, keys)):
             frozen = stage.place("freeze")
             labels = (Label(frozen, "frozen here"),) if frozen is not None else ()
-            yield Diagnostic("A1007", f"`{path}` has a learning rate, and is frozen", stage.place("lr"), labels)
+            yield Diagnostic("A1007", f"`{path}` has a learning rate, and is frozen", place, labels)
 
 
 def _samples(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
     entry, span = default_entry(program), found.place("samples")
-    if entry is None and translations(program):
+    if found.samples is None or (entry is None and translations(program)):
         return
     if entry is None:
         help = "declare one: `entry generate { sample z ~ normal(0, 1): [b, latent]  output … }`"
@@ -131,6 +164,8 @@ def _samples(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
 
 
 def _class_weights(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
+    if found.class_weights == "none" or program.game is not None:
+        return
     span, losses, task = found.place("class_weights"), class_losses(program), find_task(program)
     if not losses:
         help = "for yes-or-no, give `bce_with_logits` a `pos_weight`"
@@ -149,3 +184,27 @@ def _class_weights(found: TrainPlan, program: Program) -> Iterator[Diagnostic]:
             yield Diagnostic("A1035", message, span, help="one factor a class, in the order of their names")
         elif not any(weights):
             yield Diagnostic("A1035", "every class has the weight 0: nothing is left to learn", span)
+
+
+# What the settings of some keys are asked together: alone, with the network, and with its module tree.
+_BLOCK = (
+    (("validation", "test"), _held),
+    (("carry", "data", "shuffle", "sampler"), check_streams),
+    (("metric", "data"), _skill),
+)
+_BLOCK_OF = (
+    (("class_weights",), _class_weights),
+    (("samples",), _samples),
+    (("carry",), check_carry),
+    (("data",), _columns),
+    (("data", "normalize"), _scaled),
+)
+_STAGE = (
+    (("early_stop", "schedule", "validation"), _watched),
+    (("fade", "epochs"), _fading),
+)
+_STAGE_OF = (
+    (("freeze",), _freeze),
+    (("lr", "freeze"), _rates),
+    (("augment",), _blended),
+)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_args
+from dataclasses import replace
+from typing import Any, TypeVar, get_args
 
 from .declared import Declared, Invalid
-from .diagnostics import ArchError, Label, Sink, did_you_mean, error
+from .diagnostics import ArchError, Diagnostic, Label, Sink, did_you_mean, error
 from .elaborate.static import Evaluator
 from .elaborate.values import Poisoned
+from .graph import Program
 from .source import Span
 from .syntax import ast
 from .training_plan import Metric
+
+X = TypeVar("X")
+Y = TypeVar("Y")
+Variant = Callable[[Mapping[str, Any], Mapping[str, Span]], Program]
+"""Makes the network with what a phase sets, at these places."""
 
 
 class Values:
@@ -20,13 +27,29 @@ class Values:
     def __init__(self) -> None:
         self.sink = Sink()
 
-    def attempt(self, work: Callable[[], None]) -> None:
+    def attempt(self, work: Callable[[], object]) -> bool:
+        """Did it work? If not, what is wrong has been said."""
         try:
             work()
         except ArchError as failure:
             self.sink.extend(failure)
+            return False
         except Poisoned:
-            return  # rests on an error that was reported where it arose
+            return False  # rests on an error that was reported where it arose
+        return True
+
+    def each(self, work: Callable[[X], Y], items: Iterable[X]) -> list[Y]:
+        """What it makes of each item; an error in one does not hide those of the next. Raises Poisoned after one."""
+        found, whole = self.some(work, items)
+        if not whole:
+            raise Poisoned
+        return found
+
+    def some(self, work: Callable[[X], Y], items: Iterable[X]) -> tuple[list[Y], bool]:
+        """What it makes of the items that are right, and whether all of them are."""
+        found: list[Y] = []
+        worked = [self.attempt(lambda item=item: found.append(work(item))) for item in items]  # type: ignore[misc]
+        return found, all(worked)
 
     def single(self, setting: ast.Setting) -> ast.Expr:
         if len(setting.values) != 1:
@@ -75,40 +98,42 @@ class Values:
     def part(self, name: str, model: type[Declared], arguments: Iterable[ast.Argument], span: Span) -> Declared:
         """Settings in parentheses (or after `early_stop`), positional or by name."""
         known = [field for field in model.model_fields if field != "kind"]
-        given: dict[str, Any] = {}
         places: dict[str, Span] = {}
-        for position, argument in enumerate(arguments):
+
+        def one(numbered: tuple[int, ast.Argument]) -> tuple[str, Any]:
+            position, argument = numbered
             if argument.name is None and position >= len(known):
                 raise error("A1005", f"`{name}` takes {count(len(known))}", argument.span, help=takes(name, known))
             key = argument.name or known[position]
             if key not in known:
-                raise error(
-                    "A1005",
-                    f"`{name}` has no setting `{key}`",
-                    argument.span,
-                    help=did_you_mean(key, known) or takes(name, known),
-                )
-            if key in given:
-                raise error(
-                    "A1005", f"`{key}` is given twice", argument.span, labels=[Label(places[key], "first here")]
-                )
+                help = did_you_mean(key, known) or takes(name, known)
+                raise error("A1005", f"`{name}` has no setting `{key}`", argument.span, help=help)
+            if key in places:
+                labels = [Label(places[key], "first here")]
+                raise error("A1005", f"`{key}` is given twice", argument.span, labels=labels)
             places[key] = argument.value.span
-            given[key] = self.value(argument.value, words=(*get_args(Metric), "loss") if key == "metric" else ())
-        return self.build(model, given, places, span, name)
+            return key, self.value(argument.value, words=(*get_args(Metric), "loss") if key == "metric" else ())
+
+        given, whole = self.some(one, enumerate(arguments))
+        return self.build(model, dict(given), places, span, name, whole)
 
     def build(
-        self, model: type[Declared], given: dict[str, Any], places: dict[str, Span], span: Span, name: str
+        self, model: type[Declared], given: dict[str, Any], places: dict[str, Span], span: Span, name: str, whole: bool
     ) -> Any:
+        """whole: whether all that was written could be read; if not, nothing is known to be missing."""
         try:
-            return model(**given)
+            made = model(**given)
         except Invalid as failure:
             for fault in failure.errors():
                 key = str(fault["loc"][0]) if fault["loc"] else ""
-                if fault["type"] == "missing" and len(fault["loc"]) == 1:
-                    self.sink.extend(error("A1005", f"`{name}` needs `{key}`", span, help=f"write `{name}({key}=…)`"))
-                else:
+                if fault["type"] != "missing" or len(fault["loc"]) != 1:
                     self.sink.extend(error("A1005", f"`{key}` {reason(fault)}", places.get(key, span)))
+                elif whole:
+                    self.sink.extend(error("A1005", f"`{name}` needs `{key}`", span, help=f"write `{name}({key}=…)`"))
             raise Poisoned from None
+        if not whole:
+            raise Poisoned
+        return made
 
     def path(self, e: ast.Expr) -> str:
         """A module's dotted path as written: `fc`, `layer4.0`, a quoted name, a string."""
@@ -126,6 +151,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list, range)):
         return [_plain(v) for v in value]
     return value
+
+
+def as_set(problem: Diagnostic, places: Mapping[str, Span]) -> Diagnostic:
+    """What is wrong with a network, with the places where a phase set its parameters."""
+    if problem.span in places.values():
+        return problem
+    labels = [Label(span, "with what is set here") for span in places.values()]
+    return replace(problem, labels=(*problem.labels, *labels))
 
 
 def reason(fault: Any) -> str:

@@ -105,7 +105,7 @@ WRONG = [
     ("lr linear1.weigth = 1e-3", "A1008", "linear1.weigth", "linear1.weight"),
     ("lr linear1=-1", "A1003", "-1", "greater than 0"),
     ("lr linear1=1, linear1=2", "A1002", "linear1", "two"),
-    ("freeze linear1 lr linear1.bias=1", "A1007", "lr linear1.bias=1", "frozen"),
+    ("freeze linear1 lr linear1.bias=1", "A1007", "linear1.bias=1", "frozen"),
     ("phase a { epochs 1 } phase a { epochs 2 }", "A1032", "a", "two phases"),
     ("phase a { epochs 1 } phase b { batch 2 }", "A1033", "b", "epochs"),
     ("phase a { epochs 1 seed 2 } phase b { epochs 2 }", "A1034", "seed", "before"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..diagnostics import did_you_mean, error
@@ -11,49 +13,57 @@ from ..source import Span
 from ..syntax import ast
 from ..types import TensorType
 from .limits import ELEMENTS
-from .values import Tensor, Weight, describe
+from .values import Tensor, Weight, describe, together
 
 if TYPE_CHECKING:
     from .scope import ScopeEvaluator
 
 
-def read_noise(s: ast.SampleStmt, scope: ScopeEvaluator, type_: TensorType) -> Noise:
-    """The op of a `sample` statement. Raises A0544, A0802."""
-    called = s.distribution.function if isinstance(s.distribution, ast.Call) else s.distribution
-    name = called.text if isinstance(called, ast.Name) else s.distribution.span.text
-    found = DISTRIBUTIONS.get(name)
-    if found is None:
-        help = did_you_mean(name, DISTRIBUTIONS) or f"there are {', '.join(f'`{d}`' for d in DISTRIBUTIONS)}"
-        raise error("A0544", f"`sample` knows no distribution `{name}`", called.span, help=help)
-    arguments = s.distribution.arguments if isinstance(s.distribution, ast.Call) else ()
-    values = _values(found, arguments, scope, s.distribution.span)
-    problem = found.problem(values)
-    if problem:
-        raise error("A0544", f"`{name}` {problem}", s.distribution.span)
+def read_noise(s: ast.SampleStmt, scope: ScopeEvaluator, shape: Callable[[], TensorType]) -> Noise:
+    """The op of a `sample` statement; `shape` works its shape out. Raises A0544, A0802, and what `shape` does."""
+    type_, (found, values) = together(shape, lambda: _distribution(s.distribution, scope))
     dtype = type_.dtype
     if dtype not in found.dtypes:
         if s.shape.dtype != "float":
             wanted = " or ".join(f"`{d}`" for d in found.dtypes)
-            raise error("A0544", f"`{name}` draws {wanted}, not `{dtype}`", s.shape.span)
+            raise error("A0544", f"`{found.name}` draws {wanted}, not `{dtype}`", s.shape.span)
         dtype = found.dtypes[0]  # nothing was said: whole numbers are drawn as such
     _bounded(type_, s.shape.span)
-    return Noise(distribution=name, values=values, names=type_.names, sizes=type_.shape, dtype=dtype)
+    return Noise(distribution=found.name, values=values, names=type_.names, sizes=type_.shape, dtype=dtype)
+
+
+def _distribution(e: ast.Expr, scope: ScopeEvaluator) -> tuple[Distribution, tuple[float, ...]]:
+    called = e.function if isinstance(e, ast.Call) else e
+    name = called.text if isinstance(called, ast.Name) else e.span.text
+    found = DISTRIBUTIONS.get(name)
+    if found is None:
+        help = did_you_mean(name, DISTRIBUTIONS) or f"there are {', '.join(f'`{d}`' for d in DISTRIBUTIONS)}"
+        raise error("A0544", f"`sample` knows no distribution `{name}`", called.span, help=help)
+    values = _values(found, e.arguments if isinstance(e, ast.Call) else (), scope, e.span)
+    problem = found.problem(values)
+    if problem:
+        raise error("A0544", f"`{name}` {problem}", e.span)
+    return found, values
 
 
 def _values(
     found: Distribution, arguments: tuple[ast.Argument, ...], scope: ScopeEvaluator, span: Span
 ) -> tuple[float, ...]:
-    given: dict[str, float] = {}
+    taken: set[str] = set()
     names = list(found.parameters)
     usage = f"it is written `{found.name}({', '.join(names)})`" if names else f"it is written `{found.name}`"
-    for position, argument in enumerate(arguments):
+
+    def one(position: int, argument: ast.Argument) -> tuple[str, float]:
         name = argument.name or (names[position] if position < len(names) else None)
         if name is None or name not in names:
             what = "takes no more" if argument.name is None else f"has no parameter `{argument.name}`"
             raise error("A0544", f"`{found.name}` {what}", argument.span, help=usage)
-        if name in given:
+        if name in taken:
             raise error("A0544", f"`{name}` of `{found.name}` is given twice", argument.span, help=usage)
-        given[name] = _number(found, name, argument, scope)
+        taken.add(name)
+        return name, _number(found, name, argument, scope)
+
+    given = dict(together(*(partial(one, position, argument) for position, argument in enumerate(arguments))))
     values = tuple(float(given.get(name, default)) for name, default in found.parameters.items())
     missing = [name for name, value in zip(names, values, strict=True) if math.isnan(value) and name not in given]
     if missing:

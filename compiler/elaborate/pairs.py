@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import ops
@@ -15,7 +16,7 @@ from ..sizes import Verdict, compare
 from ..source import Span
 from ..syntax import ast
 from .settings import read_call
-from .values import POISON, Module, Poisoned, Recipe, Tensor, describe
+from .values import POISON, Module, Poisoned, Recipe, Tensor, describe, together
 
 if TYPE_CHECKING:
     from .statements import Body
@@ -37,21 +38,28 @@ def declare_pair(s: ast.PairStmt, body: Body) -> None:
     """`pair G vs D on (real, fake) by hinge`: the losses of both, as part of the graph."""
     if body.game is None:
         raise _no_game("a pair", s.span)
-    objective = _objective(s.objective, body)
-    first, second = _player(s.first, "generator", body), _player(s.second, "discriminator", body)
+    objective, first, second, (real, made), extra = together(
+        lambda: _objective(s.objective, body),
+        lambda: _player(s.first, "generator", body),
+        lambda: _player(s.second, "discriminator", body),
+        lambda: _judged(s, body),
+        lambda: body.named_data(s.extra, "with"),
+    )
+    together(lambda: _comparable(s, real, made, body), lambda: _beside_others(s, objective, real, made, body))
+    judge = _Judge(s, body, body.names[second], extra)
+    body.game.pairs.append(_Played(s, body, first, second, objective, judge).losses(real, made))
+
+
+def _judged(s: ast.PairStmt, body: Body) -> list[Tensor]:
+    """What is real and what is made."""
     if len(s.on) != 2:
-        help = "write `on (real, fake)`"
         raise error(
             "A0552",
             f"a pair plays over two tensors, what is real and what is made, found {len(s.on)}",
             s.span,
-            help=help,
+            help="write `on (real, fake)`",
         )
-    real, made = (body.tensor(body.eval(e), e.span) for e in s.on)
-    _comparable(s, real, made, body)
-    _beside_others(s, objective, real, made, body)
-    judge = _Judge(s, body, body.names[second])
-    body.game.pairs.append(_Played(s, body, first, second, objective, judge).losses(real, made))
+    return together(*(partial(lambda e: body.tensor(body.eval(e), e.span), e) for e in s.on))
 
 
 def _beside_others(s: ast.PairStmt, objective: Objective, real: Tensor, made: Tensor, body: Body) -> None:
@@ -144,15 +152,15 @@ def _comparable(s: ast.PairStmt, real: Tensor, made: Tensor, body: Body) -> None
 
 @dataclass
 class _Judge:
-    """Sends examples through the discriminator of a pair."""
+    """Sends examples through the discriminator of a pair. extra: what it is given besides, by name."""
 
     s: ast.PairStmt
     body: Body
     module: Module
+    extra: dict[str, tuple[Tensor, Span]]
 
     def __call__(self, x: Tensor) -> Tensor:
-        extra = self.body.named_data(self.s.extra, "with")
-        found = self.body.through(self.module, [x], self.s.span, extra)
+        found = self.body.through(self.module, [x], self.s.span, dict(self.extra))
         if isinstance(found, Tensor) and found.type.dtype == "float" and _one_each(found, x):
             return found
         raise error(
@@ -285,12 +293,15 @@ def whose(s: ast.LossStmt, body: Body) -> tuple[str, ...]:
     if not s.over:
         help = f"write `loss {s.name.text} over {next(iter(players), 'G')} = …`"
         raise error("A0554", "in a game a loss says whose it is", s.span, help=help)
-    for name in s.over:
+
+    def known(name: ast.Ident) -> None:
         if name.text not in players:
             if body.names.get(name.text) is POISON:
                 raise Poisoned
             help = did_you_mean(name.text, players) or f"the players: {', '.join(f'`{p}`' for p in players) or 'none'}"
             raise error("A0554", f"there is no player `{name.text}`", name.span, help=help)
+
+    together(*(partial(known, name) for name in s.over))
     if len({players[name.text].role for name in s.over}) > 1:
         help = "write a loss for each side; what steps with the generator is declared as a `generator`"
         raise error("A0554", "generators and discriminators don't step together", s.span, help=help)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..declared import Called, Invalid
@@ -13,7 +14,7 @@ from ..source import Span
 from ..syntax import ast
 from ..types import TensorType
 from .builtins import BUILTINS
-from .values import AxisName, describe, show
+from .values import AxisName, describe, show, together
 
 if TYPE_CHECKING:
     from .static import Evaluator
@@ -55,13 +56,17 @@ def read_call(kind: type[Kind], e: ast.Expr, scope: Evaluator) -> tuple[Kind, di
     """`normal(0, std=0.02)`, or a name alone: the settings, checked, and where each stands by position and name."""
     given = e.arguments if isinstance(e, ast.Call) else ()
     spans: dict[Any, Span] = {a.name if a.name is not None else i: a.span for i, a in enumerate(given)}
-    args = tuple(scope.eval(a.value) for a in given if a.name is None)
-    kwargs = tuple((a.name, scope.eval(a.value)) for a in given if a.name is not None)
-    settings = named_settings(args, kwargs, kind, spans, e.span)
+    values = together(*(partial(scope.eval, a.value) for a in given))
+    args = tuple(value for a, value in zip(given, values, strict=True) if a.name is None)
+    kwargs = tuple((a.name, value) for a, value in zip(given, values, strict=True) if a.name is not None)
+    settings, found = _by_name(args, kwargs, kind, spans, e.span)
     try:
-        return kind(**settings), spans
+        made = kind(**settings)
     except Invalid as failure:
-        raise ArchError(*_explain(kind, settings, failure, spans, e.span)) from None
+        found += (d for d in _explain(kind, settings, failure, spans, e.span) if not (found and d.code == "A0207"))
+    if found:
+        raise ArchError(*found)
+    return made, spans
 
 
 def check_start(spec: WeightSpec, span: Span, layer: str = "") -> None:
@@ -80,6 +85,16 @@ def named_settings(
     args: tuple, kwargs: tuple, op: type[Op] | type[Called], spans: dict[Any, Span], place: Span
 ) -> dict[str, Any]:
     """Positional settings by name; refuses too many, unknown and doubled ones."""
+    settings, found = _by_name(args, kwargs, op, spans, place)
+    if found:
+        raise ArchError(*found)
+    return settings
+
+
+def _by_name(
+    args: tuple, kwargs: tuple, op: type[Op] | type[Called], spans: dict[Any, Span], place: Span
+) -> tuple[dict[str, Any], list[Diagnostic]]:
+    """Positional settings by name, and what is wrong with others."""
     fields = op.fields()
     found: list[Diagnostic] = []
     settings: dict[str, Any] = {}
@@ -116,11 +131,9 @@ def named_settings(
                     help=help or (f"its settings: {listing}" if options else f"`{op.name}` has no settings"),
                 )
             )
-    if found:
-        raise ArchError(*found)
     if op.extra is not None:
         settings[op.extra] = extra
-    return settings
+    return settings, found
 
 
 def make_op(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from .. import ops
@@ -15,7 +16,7 @@ from .apply import Applier, Use
 from .cells import Run, joined
 from .limits import check_count
 from .repeats import Place, Turn, repeat_turn
-from .values import Module, Outcomes, Ran, States, Tensor, describe
+from .values import Module, Outcomes, Ran, States, Tensor, describe, together
 
 
 class StageEvaluator(Applier):
@@ -115,19 +116,18 @@ class StageEvaluator(Applier):
 
     def named_data(self, given: Sequence[ast.Argument], word: str) -> dict[str, tuple[Tensor, Span]]:
         """What comes `with` a stage, or what it starts `from`, by name."""
-        found: dict[str, tuple[Tensor, Span]] = {}
-        for a in given:
+        taken: set[str] = set()
+
+        def one(a: ast.Argument) -> tuple[str, tuple[Tensor, Span]]:
             if a.name is None:
-                raise error(
-                    "A0510",
-                    f"what comes `{word}` is given by name",
-                    a.span,
-                    help=f"write `{word} (name={a.value.span.text})`",
-                )
-            if a.name in found:
+                help = f"write `{word} (name={a.value.span.text})`"
+                raise error("A0510", f"what comes `{word}` is given by name", a.span, help=help)
+            if a.name in taken:
                 raise error("A0206", f"`{a.name}` is given twice", a.span)
-            found[a.name] = (self.tensor(self.eval(a.value), a.value.span), a.span)
-        return found
+            taken.add(a.name)
+            return a.name, (self.tensor(self.eval(a.value), a.value.span), a.span)
+
+        return dict(together(*(partial(one, a) for a in given)))
 
     def _scan(self, stage: ast.Scan, value: Any, before: Span, use: Use) -> Any:
         cell = stage.cell

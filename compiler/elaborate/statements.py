@@ -29,7 +29,7 @@ from .session import Session
 from .settings import check_start, read_init
 from .starts import Starts
 from .trees import bound_names, plain_labels, walk
-from .values import POISON, Indexed, Module, Outcomes, Poisoned, Ran, Recipe, Tensor, Weight, describe
+from .values import POISON, Indexed, Module, Outcomes, Poisoned, Ran, Recipe, Tensor, Weight, describe, together
 
 _OF_A_PROGRAM = (ast.LossStmt, ast.ExpectStmt, ast.EntryStmt, ast.PretrainedStmt, ast.NamesStmt)
 """What a network says that does not matter where it is used as a block."""
@@ -252,7 +252,7 @@ class Body(CellBody):
         )
 
     def _sample(self, s: ast.SampleStmt) -> None:
-        noise = read_noise(s, self, self.declared(s.shape, fresh=self.graph.kind in ("entry", "game")))
+        noise = read_noise(s, self, lambda: self.declared(s.shape, fresh=self.graph.kind in ("entry", "game")))
         self.bind(s.name.text, self.apply(noise, (), s.span)[0], s.name.span)
 
     def _bind(self, s: ast.BindStmt) -> None:
@@ -357,24 +357,32 @@ class Body(CellBody):
         self.add(Node(Kind.OUTPUT, (x.type,), name=name, span=s.span), [x.ref])
 
     def _loss(self, s: ast.LossStmt) -> None:
-        over = whose(s, self)
         if self.graph.kind == "entry":
             raise error("A0517", "an entry has no loss", s.span, help="losses belong to the network's own body")
+        over, x, weight, _ = together(
+            lambda: whose(s, self), lambda: self._lost(s), lambda: self._loss_weight(s), lambda: self._loss_name(s.name)
+        )
+        self.add(Node(Kind.LOSS, (x.type,), name=s.name.text, loss_weight=weight, over=over, span=s.span), [x.ref])
+
+    def _lost(self, s: ast.LossStmt) -> Tensor:
         x = self.tensor(self.eval(s.value), s.value.span)
         if x.type.rank or x.type.dtype != "float":
             raise error(
                 "A0341", f"a loss is one number, but this is {x.type}", s.value.span, help="reduce it: `-> mean`"
             )
-        weight = self.eval(s.weight) if s.weight is not None else 1.0
+        return x
+
+    def _loss_weight(self, s: ast.LossStmt) -> float:
+        if s.weight is None:
+            return 1.0
+        weight = self.eval(s.weight)
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-            raise error(
-                "A0415", f"a loss's weight is a number, found {describe(weight)}", s.weight.span if s.weight else s.span
-            )
-        if s.name.text in [self.graph[n].name for n in self.graph.losses]:
-            raise error("A0202", f"two losses are called `{s.name.text}`", s.name.span)
-        self.add(
-            Node(Kind.LOSS, (x.type,), name=s.name.text, loss_weight=float(weight), over=over, span=s.span), [x.ref]
-        )
+            raise error("A0415", f"a loss's weight is a number, found {describe(weight)}", s.weight.span)
+        return float(weight)
+
+    def _loss_name(self, name: ast.Ident) -> None:
+        if name.text in [self.graph[n].name for n in self.graph.losses]:
+            raise error("A0202", f"two losses are called `{name.text}`", name.span)
 
     def _entry(self, s: ast.EntryStmt) -> None:
         name = s.name.text

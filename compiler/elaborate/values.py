@@ -6,10 +6,11 @@ known. The classes here are the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..diagnostics import ArchError, Diagnostic
 from ..graph import Instance, Layer, Ref
 from ..ops.base import Op, WeightSpec
 from ..sizes import Dim
@@ -33,6 +34,24 @@ POISON = Poison()
 
 class Poisoned(Exception):
     """An expression used a poisoned value; its error has been reported where it arose."""
+
+
+def together(*parts: Callable[[], Any]) -> list[Any]:
+    """What independent parts of a statement give. Raises what is wrong with any of them, or Poisoned."""
+    made: list[Any] = []
+    found: list[Diagnostic] = []
+    for part in parts:
+        try:
+            made.append(part())
+        except ArchError as failure:
+            found += failure.diagnostics
+        except Poisoned:
+            pass
+    if found:
+        raise ArchError(*found)
+    if len(made) < len(parts):
+        raise Poisoned
+    return made
 
 
 @dataclass(frozen=True, slots=True)
