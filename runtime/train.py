@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from archlang.compiler.diagnostics import ArchError, error, plain
+from archlang.compiler.files import remove_leftovers
 from archlang.compiler.game_training import check_game
 from archlang.compiler.graph import Program
 from archlang.compiler.task import TaskKind
@@ -182,6 +183,8 @@ class _Run(Workplace):
         zero = self.fabric.is_global_zero
         if zero:
             check_writable(self.out)
+            for folder in (self.out, self.out / "samples"):
+                remove_leftovers(folder)
         if resume:
             self._restore(load_resume(self.out / RESUME, self.plan))
         else:
@@ -356,22 +359,13 @@ class _Run(Workplace):
         if not all(bool(torch.isfinite(p).all()) for p in self.phase.learning):
             raise Diverged("a weight became infinite or not a number", where)
         row: dict[str, float] = {"epoch": self.epoch + 1}
-        watched: Watched | None = None
         if self.plan.phases:
             row["phase"] = self.number + 1
         row["lr"] = self.phase.raw_optimizer.param_groups[0]["lr"]
         row |= self._followed()
-        if "validation" in self.checks:
-            watched = self.health.watched() if self.program.game is None else None
-            with self._averaged():
-                found = self._measure("validation", self.plan.metric, watched)
-            for name in ("loss", DISCRIMINATOR):
-                if not math.isfinite(found.get(name, 0.0)):
-                    what = f"the validation {self._said(name)} became {found[name]}"
-                    raise Diverged(what, where, measured=watched is not None)
-            row |= {f"validation {name}": value for name, value in found.items()}
-            self.phase.rate.epoch_ended(found["loss"])
-        alarms = self.health.epoch_ended(row, self.history, self.trace, watched, self.phase.plan.place)
+        with self._averaged():
+            watched = self._validate(row, where) if "validation" in self.checks else None
+            alarms = self.health.epoch_ended(row, self.history, self.trace, watched, self.phase.plan.place)
         best = self._is_best(row)
         self._maybe_stop(row)
         self.history.append(row)
@@ -384,6 +378,18 @@ class _Run(Workplace):
         display.epoch(row, best and self.best is not None)
         for alarm in alarms:
             display.say(plain(alarm))
+
+    def _validate(self, row: dict[str, float], where: str) -> Watched | None:
+        """Adds what is measured on the validation part to an epoch's row. Returns what was seen of a network."""
+        watched = self.health.watched() if self.program.game is None else None
+        found = self._measure("validation", self.plan.metric, watched)
+        for name in ("loss", DISCRIMINATOR):
+            if not math.isfinite(found.get(name, 0.0)):
+                what = f"the validation {self._said(name)} became {found[name]}"
+                raise Diverged(what, where, measured=watched is not None)
+        row |= {f"validation {name}": value for name, value in found.items()}
+        self.phase.rate.epoch_ended(found["loss"])
+        return watched
 
     def _is_best(self, row: dict[str, float]) -> bool:
         """By the first metric, and at a draw by the loss; of a game, and without a validation part, the last epoch is
@@ -410,9 +416,10 @@ class _Run(Workplace):
         self.stopped = self.waited >= stop.patience
 
     def _save(self) -> None:
-        self._save_state()
+        """The state comes last: a run that is killed before goes through the epoch again, and writes the rest anew."""
         if self.fabric.is_global_zero:
             save_weights(self.module, self.out / LAST, self.metadata)
+        self._save_state()
 
     def _save_state(self) -> None:
         if not self.fabric.is_global_zero:

@@ -18,10 +18,12 @@ from archlang.runtime.health import Alarms
 from archlang.runtime.health.alarms import over_time, stuck, through_depth
 from archlang.runtime.health.blame import Tracer
 from archlang.runtime.health.latents import Latents, divergence_terms
-from archlang.runtime.health.units import Units
+from archlang.runtime.health.pairs import Pairs
+from archlang.runtime.health.units import Units, hidden
 from archlang.runtime.measure import Trainee
 from archlang.runtime.module import build
 from archlang.runtime.observing import observing
+from archlang.runtime.recurrence import using
 from archlang.runtime.report import Report
 from archlang.runtime.train import LAST, RESUME, fit
 from rich.console import Console
@@ -301,6 +303,43 @@ def test_observing_nothing_changes_nothing():
         assert torch.equal(module(x), before)
 
 
+RECT = """
+cell Rect(n: int) {
+  input x: [B, I]
+  state h: [B, n]
+  init linear.bias = constant(-9)
+  a = (h, x) -> inner: linear(n) -> relu
+  h' = 10 + ((a, x) -> second: linear(n)) -> clamp(lo=0, hi=4)
+  output h'
+}
+network Net {
+  input values: [B, T, 1]
+  target next: [B, 2, 1]
+  y, last = values -> s: scan Rect(8) over T
+  out = last.h -> linear(2) -> rearrange("b n -> b n 1")
+  output out
+  loss fit = (out, next) -> mse
+}
+"""
+
+
+def test_units_that_die_inside_of_a_recurrence(tmp_path):
+    """It runs as one kernel; for the examples that are looked at it is unrolled."""
+    with using("eager"):  # no time to build a kernel: any of them is one function
+        report = trained(tmp_path, RECT, "epochs 1 batch 64", "sunspots(window=8, horizon=2)")
+    (alarm,) = [a for a in report.alarms if a.code == "A1072"]
+    assert alarm.message == "8 of the 8 units after `s.inner` are zero for every example"
+    assert alarm.place["line"] == 6
+    assert report.health.dead["s.inner"] == 1.0
+    assert 0 <= report.health.dead["s.second"] < 1
+    assert sorted(report.health.dead) == ["s.inner", "s.second"]
+
+
+def test_only_recurrences_with_units_are_unrolled():
+    assert hidden(build(program(RECT)))
+    assert not hidden(build(program(RECT.replace("relu", "tanh").replace("clamp(lo=0, hi=4)", "sigmoid"))))
+
+
 # -- what a run reports
 
 
@@ -453,6 +492,56 @@ block Dis { input x: [B, L]  output x -> linear(16) -> leaky_relu(0.2) -> linear
     assert {"D": {k: v for k, v in row.items() if k in report.health.pairs["D"]}} == report.health.pairs
     assert "gradient D" in row
     assert "gradient G" not in row  # it is frozen
+
+
+DYING = """
+adversarial Net {
+  input real: [B, 2]
+  sample z ~ normal(0, 1): [B, 4]
+  generator G = Gen
+  discriminator D = Dis
+  fake = z -> G
+  pair G vs D on (real, fake) by non_saturating
+}
+block Gen { init linear.bias = constant(-30)  input z: [B, L]  output z -> fc: linear(8) -> relu -> linear(2) }
+block Dis { input x: [B, L]  output x -> fc: linear(16) -> relu -> linear(1) }
+"""
+
+
+def test_units_of_players_that_die(tmp_path, capsys):
+    """A game learns from everything: there need be no validation part."""
+    report = trained(tmp_path, DYING, "epochs 2 batch 100", POINTS, console=Console(width=200))
+    (alarm,) = [a for a in report.alarms if a.code == "A1072"]
+    assert alarm.message == "8 of the 8 units after `G.fc` are zero for every example"
+    assert alarm.place["line"] == 10
+    assert capsys.readouterr().out.count("note[A1072]") == 1
+    row = report.history[-1]
+    assert row["dead G.fc"] == 1.0
+    assert row["dead D.fc"] < 0.5
+    assert row["dead"] == pytest.approx((8 + 16 * row["dead D.fc"]) / 24)
+    assert report.health.dead == {"G.fc": 1.0, "D.fc": row["dead D.fc"]}
+
+
+def test_games_of_classes_are_looked_at_too(tmp_path):
+    """What their players do rests on a target."""
+    text = DYING.replace("sample z", "target kind: int[B]\n  sample z").replace("-30", "0")
+    text = text.replace("z -> G", "(z, kind) -> G").replace(
+        "L]  output z ->", "L]  input k: int[B]\n  e = k -> embedding(2, 4)\n  output z + e ->"
+    )
+    report = trained(tmp_path, text, "epochs 1 batch 100", "gaussians(modes=2, examples=400)")
+    assert 0 < report.history[-1]["diversity"] < 2
+    assert set(report.health.dead) == {"G.fc", "D.fc"}
+
+
+def test_games_are_looked_at_with_the_weights_that_are_kept(tmp_path, monkeypatch):
+    seen, epoch = [], Pairs.epoch
+    monkeypatch.setattr(Pairs, "epoch", lambda pairs: seen.append((pairs, epoch(pairs))) or seen[-1][1])
+    text = DYING.replace("-30", "1")
+    report = trained(tmp_path, text, "epochs 2 batch 20 ema 0.99 optimizer adam(lr=2e-2)", POINTS)
+    pairs, found = seen[-1]
+    again = epoch(pairs)  # the run ends with the average of the generator's weights in its module
+    for name in ("diversity", "density", "coverage"):
+        assert report.history[-1][name] == found[name] == again[name]
 
 
 # -- latents

@@ -121,6 +121,12 @@ def names(value: Expr) -> list[str]:
     return list(dict.fromkeys(n for part in parts(value) for n in names(part)))
 
 
+def functions(value: Expr) -> list[str]:
+    """The functions in an expression, as often as it has them."""
+    own = [value.function] if isinstance(value, Apply) else []
+    return [*own, *(f for part in parts(value) for f in functions(part))]
+
+
 def replace(value: Expr, by: Mapping[str, Expr]) -> Expr:
     """The expression with names replaced, simplified."""
     if isinstance(value, Name):

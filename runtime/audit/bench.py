@@ -291,12 +291,13 @@ def indices_of(flat: Graph) -> int:
     return min(tables, default=2)
 
 
-def compiled(program: Program, graph: Graph) -> nn.Module:
-    """A flat graph as a module, whose weights nobody has started. program: that which it is a part of."""
+def compiled(program: Program, graph: Graph, *, standalone: bool = False) -> nn.Module:
+    """A flat graph as a module, whose weights nobody has started. program: that which it is a part of. standalone: as
+    `build` has it."""
     made = Program("Audited", graph, source_text=program.source_text, source_name=program.source_name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build(made, started=False)
+        return build(made, started=False, standalone=standalone)
 
 
 def randomise(module: nn.Module, graph: Graph, seed: int) -> None:

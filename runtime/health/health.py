@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from ..data.fading import examples
 from ..games import GameSteps
+from ..observing import unrolled
 from ..report import HealthReport, LatentReport
+from ..seeding import fixed_noise
 from .alarms import Alarm, Alarms, begins, collapsed, dying, over_time, stuck, through_depth
 from .gradients import Gradients, by_module, whole
 from .latents import Latent, Latents, divergence_terms, reconstruction
 from .pairs import Pairs
-from .units import Dead, Units
+from .units import Dead, Units, hidden
 
 if TYPE_CHECKING:
     from ..data.feed import Feed
@@ -33,11 +35,12 @@ _MOST = 4096  # dimensions of a latent that the report lists one by one
 
 
 class Watched:
-    """What is seen while a part of the data is measured."""
+    """What is seen while a part of the data is measured. loops: the module again, its recurrences unrolled, where they
+    hold units."""
 
-    def __init__(self, module: nn.Module, latents: Latents | None) -> None:
-        self.units = Units(module)
-        self.latents = latents
+    def __init__(self, module: nn.Module, latents: Latents | None, loops: nn.Module | None = None) -> None:
+        self.units = Units(module if loops is None else loops)
+        self.latents, self.loops = latents, loops
         self.seen = 0
 
     def batch(self, batch: Sequence[Tensor]) -> AbstractContextManager[Any]:
@@ -46,6 +49,10 @@ class Watched:
         self.seen += len(examples(batch))
         if self.latents is not None:
             self.latents.add(batch)
+        if look and self.loops is not None:
+            with fixed_noise(batch[0].device), self.units:
+                self.loops.objective(*batch)  # type: ignore[operator]
+            return nullcontext()
         return self.units if look else nullcontext()
 
 
@@ -59,6 +66,7 @@ class Health:
         self.pairs = Pairs(program, game, learner.module, feed) if game is not None else None
         self.gradients = Gradients(learner.named)
         self.latents = Latents.of(program, learner.module)
+        self.loops = unrolled(program, learner.module) if game is None and hidden(learner.module) else None
         self.terms = divergence_terms(program) if self.latents is not None else []
         self.switched_off = switched_off(program)
         self.norms: dict[str, float] = {}  # of the newest gradient, by parameter
@@ -80,7 +88,7 @@ class Health:
 
     def watched(self) -> Watched:
         """To watch the next measurement."""
-        return Watched(self.learner.module, self.latents)
+        return Watched(self.learner.module, self.latents, self.loops)
 
     def epoch_ended(
         self,
@@ -96,18 +104,22 @@ class Health:
         row |= {"gradient": whole(self.norms.values())} if self.norms else {}
         row |= {f"gradient {module}": norm for module, norm in by_module(self.norms).items()}
         if watched is not None:
-            self._seen(row, watched)
+            self._units(row, watched.units.read())
+            self._latents(row)
         if self.pairs is not None:
             row |= self.pairs.epoch()
+            self._units(row, self.pairs.dead)
         found = self._alarms(row, history, trace.get("loss", []), place)
         return self.alarms.start(int(row["epoch"]), found)
 
-    def _seen(self, row: dict[str, float], watched: Watched) -> None:
-        self.dead = watched.units.read()
+    def _units(self, row: dict[str, float], found: dict[str, Dead]) -> None:
+        self.dead = found
         units = sum(dead.units for dead in self.dead.values())
         if units:
             row["dead"] = sum(dead.share * dead.units for dead in self.dead.values()) / units
         row |= {f"dead {layer}": dead.share for layer, dead in self.dead.items()}
+
+    def _latents(self, row: dict[str, float]) -> None:
         self.found = self.latents.read() if self.latents is not None else []
         if not self.found:
             return

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from ..audit.results import Untestable
 from ..games import DISCRIMINATOR, GENERATOR
-from ..observing import observing
+from ..observing import observing, with_targets
 from ..seeding import fixed_noise
 from .alarms import Alarm
 from .games import MOST, GameHealth
+from .units import Dead, Units, hidden
 
 if TYPE_CHECKING:
     from ..data.feed import Feed
@@ -24,16 +25,21 @@ if TYPE_CHECKING:
 
 class Pairs:
     """Every pair of a game. feed: gives examples to compare with what is made, in an order without meaning; asked
-    once."""
+    once.
+
+    dead: of the last epoch the players' dead units, by layer, among these examples and what was made and judged."""
 
     def __init__(self, program: Program, game: Game, module: nn.Module, feed: Callable[[], Feed]) -> None:
-        self.feed, self.inputs = feed, len(program.input_nodes())
+        self.feed = feed
         self.each = {pair.discriminator: GameHealth(pair.objective.logits, pair.span) for pair in game.pairs}
         self._batches: list[Sequence[Tensor]] = []
-        refs = [ref for pair in game.pairs for ref in (pair.real, pair.made)]
+        self.dead: dict[str, Dead] = {}
+        refs = [ref for pair in game.pairs for ref in (pair.real, pair.made, *pair.scores)]
         try:
-            self.inner: nn.Module | None = observing(program, program.graph, refs, module)
-        except Untestable:  # something that a target decides
+            self.inner: nn.Module | None = observing(
+                program, with_targets(program), refs, module, standalone=hidden(module)
+            )
+        except Untestable:  # too large to be seen into
             self.inner = None
 
     def add(self, scores: Sequence[Tensor], losses: Mapping[str, Tensor]) -> None:
@@ -46,23 +52,25 @@ class Pairs:
         values = self._examples()
         row: dict[str, float] = {}
         for i, (name, health) in enumerate(self.each.items()):
-            found = health.epoch(values[2 * i], values[2 * i + 1])
+            found = health.epoch(*values[4 * i : 4 * i + 2])
             row |= {f"{name} {key}" if len(self.each) > 1 else key: value for key, value in found.items()}
         return {key: value for key, value in row.items() if math.isfinite(value)}
 
     def _examples(self) -> list[Tensor]:
-        """Of each pair, examples of the data and made ones."""
+        """Of each pair, examples of the data, made ones, and what the discriminator says of both."""
         if self.inner is None:
-            return [torch.empty(0, 1)] * (2 * len(self.each))
+            return [torch.empty(0, 1)] * (4 * len(self.each))
         if not self._batches:
             seen = 0
             for batch in self.feed().epoch(0):
-                self._batches.append(batch[: self.inputs])
+                self._batches.append(batch)
                 seen += next(len(t) for t in batch if t.dim())
                 if seen >= MOST:
                     break
-        with torch.no_grad(), fixed_noise(self._batches[0][0].device):
+        units = Units(self.inner)
+        with torch.no_grad(), fixed_noise(self._batches[0][0].device), units:
             found = [self.inner(*batch) for batch in self._batches]
+        self.dead = units.read()
         return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
     def alarms(self) -> list[Alarm]:

@@ -9,10 +9,12 @@ import torch
 from archlang.compiler.source import Span
 from torch import Tensor, nn
 
+from ..recurrence import Recurrence
 from .observer import Function, Observer
 
 _CUT = ("relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_", "clamp_min", "clamp_min_", "threshold")
 """Functions that are zero, and have no gradient, on one side. (`hardtanh` and `clamp` where their bound is zero.)"""
+_CUT_IN_EQUATIONS = {"relu", "max"}
 _CHANNELS = (
     *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
     *("batch_norm", "group_norm", "instance_norm"),
@@ -88,6 +90,13 @@ class Units(Observer):
             again = sum(known == name or known.startswith(f"{name} (") for known in found)
             found[f"{name} ({again + 1})" if again else name] = Dead(share, len(layer.alive), layer.span)
         return found
+
+
+def hidden(module: nn.Module) -> bool:
+    """Do recurrences hold units to look for? Each runs as one function, which is not seen into."""
+    kinds = {kind for inner in module.modules() for kind in type(inner).__mro__}
+    scans = (value for kind in kinds for value in vars(kind).values() if isinstance(value, Recurrence))
+    return any(scan.functions & _CUT_IN_EQUATIONS for scan in scans)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 
 import torch
 from archlang.compiler.diagnostics import Notice
-from archlang.compiler.recurrent.equations import Equations, read
+from archlang.compiler.recurrent.equations import Assign, Equations, read
+from archlang.compiler.recurrent.expressions import functions
 from torch import Tensor
 
 from . import eager, layers
@@ -70,6 +71,11 @@ class Recurrence:
     def __init__(self, text: str) -> None:
         self.equations = read(text)
         self.text = str(self.equations)
+
+    @property
+    def functions(self) -> frozenset[str]:
+        """The pointwise functions in it, by the names of `compiler.recurrent.equations`."""
+        return frozenset(f for step in self.equations.steps if isinstance(step, Assign) for f in functions(step.value))
 
     def __repr__(self) -> str:
         eq = self.equations
