@@ -1,8 +1,9 @@
 """Processor time of a training step of generative models, against loops written by hand with care.
 
 By hand: the same layers in nn.Sequential, a fused Adam for each side, discriminators that ask for no gradients while
-the generator learns, gradients set to None. Both take turns in one process (by hand, ours, by hand), and the median of
-the rounds' ratios is shown, with that of the loop by hand against itself. Usage:
+the generator learns, gradients set to None, losses read when an epoch is over. Ours: the epochs of `fit`, which follow
+health besides. Both take turns in one process (by hand, ours, by hand), and the median of the rounds' ratios is shown,
+with that of the loop by hand against itself. Usage:
 
     python benchmarks/game_step_speed.py [--rounds 15] [--threads 1] [dcgan gan wgan-gp vae …]
 """
@@ -11,22 +12,25 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import process_time
-from types import SimpleNamespace
 
 import archlang
+import numpy as np
 import torch
 from archlang.compiler.data_sources import Digits
 from archlang.compiler.graph import Program
 from archlang.compiler.training_plan import Adam, TrainPlan
-from archlang.runtime.carry import Carried
+from archlang.runtime.data.base import Column, Data, Split
 from archlang.runtime.devices import make_fabric
-from archlang.runtime.games import GameSteps, Pools
 from archlang.runtime.module import build
-from archlang.runtime.phases import Phase, make_learner
-from archlang.runtime.steps import NetworkSteps
+from archlang.runtime.progress import Display
+from archlang.runtime.signals import Signals
+from archlang.runtime.train import _Run as Run
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -60,7 +64,7 @@ class Game:
         (slope,) = torch.autograd.grad(self.D(between).sum(), between, create_graph=True)
         return self.penalty * (slope.flatten(1).norm(dim=1) - 1).square().mean()
 
-    def __call__(self, x: Tensor) -> None:
+    def __call__(self, x: Tensor) -> list[Tensor]:
         self.number += 1
         whole = self.number % self.critic_steps == 0
         with torch.set_grad_enabled(whole):
@@ -72,12 +76,16 @@ class Game:
         loss.backward()
         self.optD.step()
         self.optD.zero_grad(set_to_none=True)
+        losses = [loss.detach()]
         if whole:
             self.D.requires_grad_(False)
-            self.persuade(self.D(fake)).backward()
+            loss = self.persuade(self.D(fake))
+            loss.backward()
+            losses.append(loss.detach())
             self.D.requires_grad_(True)
             self.optG.step()
             self.optG.zero_grad(set_to_none=True)
+        return losses
 
 
 class VAE:
@@ -87,7 +95,7 @@ class VAE:
         self.encoder, self.decoder = encoder, decoder
         self.optimizer = adam(nn.ModuleList([encoder, decoder]))
 
-    def __call__(self, x: Tensor) -> None:
+    def __call__(self, x: Tensor) -> list[Tensor]:
         mean, log_variance = self.encoder(x.flatten(1)).chunk(2, dim=-1)
         z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
         logits = self.decoder(z).unflatten(1, (1, 8, 8))
@@ -96,6 +104,7 @@ class VAE:
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        return [loss.detach()]
 
 
 def log_judge(real: Tensor, fake: Tensor) -> Tensor:
@@ -137,36 +146,51 @@ def wgan_gp() -> Game:
 
 
 CASES = {
-    "dcgan": ("adversarial/dcgan:DCGAN", {"resolution": 32}, dcgan, (64, 3, 32, 32), 2),
-    "gan": ("adversarial/gan:GAN", {}, gan, (256, 2), 40),
-    "wgan-gp": ("adversarial/wgan:WGANGP", {}, wgan_gp, (256, 2), 40),
+    "dcgan": ("adversarial/dcgan:DCGAN", {"resolution": 32}, dcgan, (64, 3, 32, 32), 8),
+    "gan": ("adversarial/gan:GAN", {}, gan, (256, 2), 100),
+    "wgan-gp": ("adversarial/wgan:WGANGP", {}, wgan_gp, (256, 2), 100),
     "vae": (
         "autoencoders/vae:VAE", {},
-        lambda: VAE(mlp([64, 256, 16], nn.ReLU(True)), mlp([8, 256, 64], nn.ReLU(True))), (64, 1, 8, 8), 40,
+        lambda: VAE(mlp([64, 256, 16], nn.ReLU(True)), mlp([8, 256, 64], nn.ReLU(True))), (64, 1, 8, 8), 100,
     ),
 }  # fmt: skip
 
 
-def ours(program: Program, steps: int) -> Callable[[Tensor], None]:
-    """A step as `fit` makes it."""
-    made = build(program)
-    settings = TrainPlan(network=program.name, data=Digits(), optimizer=Adam(lr=1e-4, betas=BETAS))
-    learner = make_learner(made, make_fabric("cpu"), settings, compile=False, objective=None)
-    phase = Phase(settings, learner, lambda *a, **k: SimpleNamespace(steps=steps), lambda *a: None)
-    phase.train()
-    loop = (
-        NetworkSteps(phase, Carried(()))
-        if program.game is None
-        else GameSteps(phase, program.game, Pools(program.game, program.graph))
+def epoch_by_hand(step: Callable[[Tensor], list[Tensor]], x: Tensor, batch: int) -> None:
+    """An epoch over examples in an order of its own, whose losses are looked at when it is over."""
+    losses = []
+    order = torch.randperm(len(x))
+    for start in range(0, len(x), batch):
+        losses.append(step(x[order[start : start + batch]]))
+    for side in zip(*losses, strict=False):
+        torch.stack(side).tolist()
+
+
+def ours(program: Program, x: Tensor, batch: int, folder: Path) -> Callable[[], None]:
+    """An epoch as `fit` makes it: batches, the loop, what is followed of losses and health."""
+    plan = TrainPlan(network=program.name, data=Digits(), optimizer=Adam(lr=1e-4, betas=BETAS), batch=batch)
+    column = Column("x", tuple(x.shape[1:]), "float")
+    data = Data(origin="the examples", inputs=(column,), targets=(), size=len(x), tensors=(x,), arity=1)
+    rows, none = np.arange(len(x)), np.arange(0)
+    run = Run(
+        [program],
+        build(program),
+        plan,
+        fabric=make_fabric("cpu"),
+        data=data,
+        parts=Split(rows, none, none),
+        out=folder,
+        compile=False,
+        metadata={},
+        override=None,
     )
-    pending, number = [], 0
+    display, signals = Display(None, False, 1, run.phase.feed.steps), Signals()
 
-    def step(x: Tensor) -> None:
-        nonlocal number
-        pending.append(loop.learn((x,), 1, True, number))
-        number += 1
+    def epoch() -> None:
+        run._epoch(display, signals)
+        run.trace.clear()
 
-    return step
+    return epoch
 
 
 def main() -> None:
@@ -177,29 +201,36 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for name in options.cases:
-        spec, settings, by_hand, shape, count = CASES[name]
-        program = archlang.compile(spec, **settings).program
-        x = torch.rand(shape)
-        hand, own = by_hand(), ours(program, count)
+        with TemporaryDirectory() as folder:
+            compare(name, options.rounds, Path(folder))
 
-        def timed(step: Callable[[Tensor], None], x: Tensor = x, count: int = count) -> float:
-            start = process_time()
-            for _ in range(count):
-                step(x)
-            return process_time() - start
 
-        for step in (hand, own):
-            timed(step)
-        ratios, again = [], []
-        for _ in range(options.rounds):
-            first, mine, second = timed(hand), timed(own), timed(hand)
-            ratios.append(2 * mine / (first + second))
-            again.append(second / first)
-        print(
-            f"{name:8} by hand {first / count * 1e3:8.3f} ms   archlang {median(ratios):.3f}   "
-            f"by hand against itself {median(again):.3f}",
-            flush=True,
-        )
+def compare(name: str, rounds: int, folder: Path) -> None:
+    """Prints how a case does."""
+    spec, settings, by_hand, shape, count = CASES[name]
+    program = archlang.compile(spec, **settings).program
+    batch = shape[0]
+    x = torch.rand((batch * count, *shape[1:]))
+    hand = partial(epoch_by_hand, by_hand(), x, batch)
+    own = ours(program, x, batch, folder)
+
+    def timed(epoch: Callable[[], None]) -> float:
+        start = process_time()
+        epoch()
+        return process_time() - start
+
+    for epoch in (hand, own):
+        timed(epoch)
+    ratios, again = [], []
+    for _ in range(rounds):
+        first, mine, second = timed(hand), timed(own), timed(hand)
+        ratios.append(2 * mine / (first + second))
+        again.append(second / first)
+    print(
+        f"{name:8} by hand {first / count * 1e3:8.3f} ms   archlang {median(ratios):.3f}   "
+        f"by hand against itself {median(again):.3f}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

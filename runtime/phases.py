@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from archlang.compiler.emit.games import LOSSES
+from archlang.compiler.game import Game
 from archlang.compiler.learning import Freeze
 from archlang.compiler.training_plan import TrainPlan
 from torch import Tensor, nn
@@ -28,7 +31,7 @@ class Learner:
 
     named: its parameters by key, those that the module itself keeps from learning left out. trainee: what computes the
     objective. compiled: the same, faster. wrapped: whether Fabric's wrappers are needed; they cost time every step, and
-    one process at full or bf16 precision needs none of them."""
+    one process at full or bf16 precision needs none of them. teams: what learns in turns, by role: keys."""
 
     module: nn.Module
     named: dict[str, nn.Parameter]
@@ -36,6 +39,7 @@ class Learner:
     compiled: Any
     fabric: Fabric
     wrapped: bool
+    teams: dict[str, list[str]]
 
     @property
     def size(self) -> int:
@@ -57,8 +61,13 @@ class Phase:
         self.resting = _resting(learner.module, freeze) if plan.frozen_stats == "keep" else []
         self.learning = [p for p in learner.named.values() if p.requires_grad]
         scaled = plan.precision == "fp16"
-        chosen = [(key, p) for key, p in learner.named.items() if p.requires_grad]
-        self.groups = parameter_groups(plan.optimizer, chosen, plan.lr)
+        self.groups: list[dict[str, Any]] = []
+        self._spans: dict[str, slice] = {}  # of the groups, those of each team
+        for role, keys in learner.teams.items():
+            chosen = [(key, learner.named[key]) for key in keys if learner.named[key].requires_grad]
+            before = len(self.groups)
+            self.groups += parameter_groups(plan.optimizer, chosen, plan.lr)
+            self._spans[role] = slice(before, len(self.groups))
         self.rates = [(float(g["lr"]), sum(p.numel() for p in g["params"])) for g in self.groups]
         self.raw_optimizer = make_optimizer(plan.optimizer, self.groups, fused=not scaled)
         self.trainee, self.optimizer = learner.compiled, self.raw_optimizer
@@ -85,6 +94,16 @@ class Phase:
         lr = self.rate.at(update)
         for (own, _), group in zip(self.rates, self.raw_optimizer.param_groups, strict=True):
             group["lr"] = lr if own == self.rate.base else own * (lr / self.rate.base)
+
+    @contextmanager
+    def only(self, role: str) -> Iterator[None]:
+        """Inside, the optimizer knows one team's parameters only."""
+        groups = self.raw_optimizer.param_groups
+        self.raw_optimizer.param_groups = groups[self._spans[role]]
+        try:
+            yield
+        finally:
+            self.raw_optimizer.param_groups = groups
 
     def backward(self, loss: Tensor, closes: bool) -> None:
         if not self.learner.wrapped:
@@ -133,18 +152,27 @@ class Phase:
 
 
 def make_learner(
-    module: nn.Module, fabric: Fabric, plan: TrainPlan, *, compile: bool, objective: Callable | None
+    module: nn.Module,
+    fabric: Fabric,
+    plan: TrainPlan,
+    *,
+    compile: bool,
+    objective: Callable | None,
+    game: Game | None = None,
 ) -> Learner:
-    """A module on its device, ready for phases."""
+    """A module on its device, ready for phases. game: that it plays."""
     named = {key: p for key, p in module.named_parameters() if p.requires_grad}
+    teams = {"": list(named)}
+    if game is not None:
+        teams = {role: [key for key in named if key.partition(".")[0] in game.team(role)] for role in LOSSES}
     trainee: nn.Module = Trainee(module, objective)
     compiled: Any = trainee
     if compile:
         import torch
 
         compiled = torch.compile(trainee)
-    several = fabric.world_size > 1 and not hasattr(module, "play")  # the sides of a game average their own gradients
-    return Learner(module, named, trainee, compiled, fabric, plan.precision == "fp16" or several)
+    several = fabric.world_size > 1 and game is None  # the sides of a game average their own gradients
+    return Learner(module, named, trainee, compiled, fabric, plan.precision == "fp16" or several, teams)
 
 
 def _resting(module: nn.Module, freeze: Freeze) -> list[nn.Module]:

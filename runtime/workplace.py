@@ -61,7 +61,9 @@ class Workplace:
         self.carried = Carried(data.carry)
         self.pools = Pools(program.game, program.graph) if program.game is not None else None
         objective = weighed_objective(program, self.module, self.plan, data, parts)
-        self.learner = make_learner(self.module, self.fabric, self.plan, compile=self.compile, objective=objective)
+        self.learner = make_learner(
+            self.module, self.fabric, self.plan, compile=self.compile, objective=objective, game=program.game
+        )
         self.plain = Trainee(self.module) if objective is not None else self.learner.trainee
         self.ema = Ema(self.module, self.plan.ema, program) if self.plan.ema is not None else None
         if self.samples is not None:

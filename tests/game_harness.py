@@ -59,7 +59,7 @@ class Table:
         torch.manual_seed(seed)
         self.module = build(self.program).double()
         assert self.program.game is not None
-        options = {"compile": False, "objective": None} | learner
+        options = {"compile": False, "objective": None, "game": self.program.game} | learner
         fabric = make_fabric("cpu", self.plan.precision)
         self.learner = make_learner(self.module, fabric, self.plan, **options)
         self.phase = Phase(self.plan, self.learner, lambda *a, **k: SimpleNamespace(steps=10), lambda *a: None)

@@ -8,7 +8,6 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
-from archlang.compiler.emit.games import LOSSES
 from archlang.compiler.game import Game
 from torch import Tensor, nn
 
@@ -30,8 +29,8 @@ class GameSteps:
     batches make a group they make anew, for only one batch's graph is held at a time.
 
     Each side differentiates its own objective with respect to its own parameters only: the other side's ask for no
-    gradient meanwhile, and none is left over from its step. Both share one optimizer, which passes over what has no
-    gradient. Between processes gradients are averaged just before an update.
+    gradient meanwhile, and none is left over from its step. Between processes gradients are averaged just before an
+    update.
 
     scores: of the newest batch what the discriminators answered, of each pair real and made, [B, …] without gradients.
     """
@@ -46,7 +45,10 @@ class GameSteps:
             if not game.penalised:  # compiled code can be differentiated once
                 self.judge = torch.compile(self.judge)
         self.weights: dict[str, float] = module.loss_weights
-        self.teams = {role: _parameters(phase, game.team(role)) for role in LOSSES}
+        named = phase.learner.named
+        self.teams = {
+            role: [named[key] for key in keys if named[key].requires_grad] for role, keys in phase.learner.teams.items()
+        }
         self.clips = _clips(module, game)
         self.held: list[Batch] = []
         self.scores: tuple[Tensor, ...] = ()
@@ -109,8 +111,9 @@ class GameSteps:
         if self.fabric.world_size > 1:
             self._average(self.teams[role])
         self.phase.clip(self.teams[role])
-        self.phase.optimizer.step()
-        self.phase.optimizer.zero_grad(set_to_none=True)
+        with self.phase.only(role):
+            self.phase.optimizer.step()
+            self.phase.optimizer.zero_grad(set_to_none=True)
 
     def _average(self, parameters: list[nn.Parameter]) -> None:
         """The mean of the processes' gradients."""
@@ -141,12 +144,6 @@ def _resting(parameters: list[nn.Parameter]) -> Iterator[None]:
 
 def _mean(losses: list[Tensor]) -> Tensor:
     return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
-
-
-def _parameters(phase: Phase, team: list[str]) -> list[nn.Parameter]:
-    """What learns of these players."""
-    named = phase.learner.named.items()
-    return [p for key, p in named if p.requires_grad and key.partition(".")[0] in team]
 
 
 def _clips(module: nn.Module, game: Game) -> list[tuple[float, list[Tensor]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ OSCILLATES = 0.4
 """The players go in circles where `oscillation` is above this."""
 SAME, PATIENCE = 0.5, 3
 """Modes have collapsed where for so many epochs diversity is below this, or coverage below so much of its best."""
+TOGETHER = 16
+"""So many steps' scores are reduced at once."""
 SURE = 0.01
 """A discriminator has won where both its mean probabilities are so near to the truth."""
 
@@ -37,40 +39,49 @@ class GameHealth:
 
     def __init__(self, logits: bool, span: Any = None) -> None:
         self.logits, self.span = logits, span
-        self._sums: Tensor | None = None
-        self._count = self.steps = 0
-        self._differences: deque[Tensor | float] = deque(maxlen=RECENT)
+        self._fresh: list[tuple[Tensor, Tensor]] = []  # scores that nothing was computed of yet
+        self._rows: list[Tensor] = []  # [steps, 3]: the mean of real and of made ones, and the value
+        self.steps = 0
+        self._differences: deque[tuple[Tensor, Tensor] | float] = deque(maxlen=RECENT)
         self._generator: Tensor | None = None
         self.history: list[dict[str, float]] = []
 
     def add(self, real_scores: Tensor, made_scores: Tensor, generator: Tensor | None, discriminator: Tensor) -> None:
-        """Takes a step: scores of any shape, and the losses of both sides. generator: None where only the
-        discriminator learned."""
-        real, made = real_scores.detach().float(), made_scores.detach().float()
-        if self.logits:
-            means = [
-                real.sigmoid().mean(),
-                made.sigmoid().mean(),
-                (F.logsigmoid(real).mean() + F.logsigmoid(-made).mean()),
-            ]
-        else:
-            means = [real.mean(), made.mean(), real.mean() - made.mean()]
-        whole = torch.stack(means)
-        self._sums = whole if self._sums is None else self._sums + whole
-        self._count += 1
+        """Takes a step: scores of any shape, without gradients, and the losses of both sides. generator: None where
+        only the discriminator learned."""
+        if (self._fresh and self._fresh[0][0].shape != real_scores.shape) or len(self._fresh) == TOGETHER:
+            self._fold()
+        self._fresh.append((real_scores, made_scores))
         self.steps += 1
-        self._generator = self._generator if generator is None else generator.detach()
+        if generator is not None:
+            self._generator = generator
         if self._generator is not None:
-            self._differences.append(discriminator.detach().float() - self._generator.float())
+            self._differences.append((discriminator, self._generator))
+
+    def _fold(self) -> None:
+        """The rows of steps that wait for it: few operations for many steps."""
+        if not self._fresh:
+            return
+        # PyTorch sums up a lone row in another order where there are threads, so it gets company.
+        steps = self._fresh if len(self._fresh) > 1 else self._fresh * 2
+        real, made = (torch.stack(scores).float().reshape(len(steps), -1) for scores in zip(*steps, strict=True))
+        if self.logits:
+            value = F.logsigmoid(real).mean(1) + F.logsigmoid(-made).mean(1)
+            means = [real.sigmoid().mean(1), made.sigmoid().mean(1), value]
+        else:
+            means = [real.mean(1), made.mean(1), real.mean(1) - made.mean(1)]
+        self._rows.append(torch.stack(means, 1)[: len(self._fresh)])
+        self._fresh = []
 
     def epoch(self, real: Tensor, made: Tensor) -> dict[str, float]:
         """The numbers of the epoch that ends: `D(x)` and `D(G(z))`, mean probabilities or scores; `value`, of the game;
         `oscillation`; and of examples [N, …] of the data and of the generator, `diversity`, `density`, `coverage`."""
         found: dict[str, float] = {}
-        if self._sums is not None:
+        self._fold()
+        if self._rows:
             names = ("D(x)", "D(G(z))", "value")
-            found |= dict(zip(names, (self._sums / self._count).tolist(), strict=True))
-        self._sums, self._count = None, 0
+            found |= dict(zip(names, torch.cat(self._rows).mean(0).tolist(), strict=True))
+        self._rows = []
         found["oscillation"] = oscillation(self._read())
         real, made = subset(real), subset(made)
         found["diversity"] = diversity(real, made)
@@ -79,9 +90,12 @@ class GameHealth:
         return found
 
     def _read(self) -> list[float]:
-        fresh = [d for d in self._differences if isinstance(d, Tensor)]
-        read = iter(torch.stack(fresh).tolist() if fresh else ())
-        values = [next(read) if isinstance(d, Tensor) else d for d in self._differences]
+        fresh = [d for d in self._differences if not isinstance(d, float)]
+        read: Iterator[float] = iter(())
+        if fresh:
+            discriminator, generator = (torch.stack(losses).float() for losses in zip(*fresh, strict=True))
+            read = iter((discriminator - generator).tolist())
+        values = [d if isinstance(d, float) else next(read) for d in self._differences]
         self._differences = deque(values, maxlen=RECENT)
         return values
 
@@ -125,15 +139,17 @@ class GameHealth:
     def state(self) -> dict[str, Any]:
         """What JSON can hold."""
         generator = None if self._generator is None else float(self._generator)
-        sums = None if self._sums is None else self._sums.tolist()
-        own = {"steps": self.steps, "count": self._count, "sums": sums, "generator": generator}
+        self._fold()
+        rows = torch.cat(self._rows).tolist() if self._rows else []
+        own = {"steps": self.steps, "rows": rows, "generator": generator}
         return {**own, "differences": self._read(), "history": self.history}
 
     def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
-        self.steps, self._count, self.history = state["steps"], state["count"], list(state["history"])
+        self.steps, self.history = state["steps"], list(state["history"])
         self._differences = deque(state["differences"], maxlen=RECENT)
-        sums, generator = state["sums"], state["generator"]
-        self._sums = None if sums is None else torch.tensor(sums, device=device)
+        self._fresh = []
+        self._rows = [torch.tensor(state["rows"], device=device)] if state["rows"] else []
+        generator = state["generator"]
         self._generator = None if generator is None else torch.tensor(generator, device=device)
 
 
