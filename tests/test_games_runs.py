@@ -76,27 +76,6 @@ def test_a_resumed_run_is_the_same_run(at, whole, tmp_path, monkeypatch):
     assert report.metrics == whole[1].metrics
 
 
-class Killed(BaseException):
-    """Stands for a process that is gone: nothing of what follows runs."""
-
-
-def test_a_killed_run_goes_on_from_its_last_epoch(whole, tmp_path, monkeypatch):
-    backward, steps = torch.Tensor.backward, [0]
-
-    def counted(self, *args, **kwargs):
-        steps[0] += 1
-        if steps[0] == 50:
-            raise Killed
-        return backward(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(torch.Tensor, "backward", counted)
-        run(tmp_path)
-    report = run(tmp_path, resume=True)
-    same_files(tmp_path / "run", whole[0])
-    assert report.history == whole[1].history
-
-
 def test_what_a_run_leaves(whole):
     """The best weights hold the generator's average and the newest discriminator; a pool is as large as it was said."""
     folder, report = whole

@@ -184,11 +184,15 @@ class Health:
         self.norms = self.gradients.read() or self.norms
         pairs = self.pairs.state() if self.pairs is not None else {}
         own = {"norms": self.norms, "start": self.start, "active": self.active, "pairs": pairs}
-        return {**own, "alarms": self.alarms.state()}
+        dead = {layer: (dead.share, dead.units) for layer, dead in self.dead.items()}
+        latents = [(latent.kl, latent.variances) for latent in self.found]
+        return {**own, "alarms": self.alarms.state(), "dead": dead, "latents": latents}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.norms, self.active = dict(state["norms"]), list(state["active"])
         self.start = tuple(state["start"]) if state["start"] is not None else None
         self.alarms.restore(state["alarms"])
+        self.dead = {layer: Dead(share, units, None) for layer, (share, units) in state["dead"].items()}
+        self.found = [Latent(tuple(kl), tuple(variances), None) for kl, variances in state["latents"]]
         if self.pairs is not None:
             self.pairs.restore(state["pairs"], next(self.learner.module.parameters()).device)
