@@ -95,7 +95,7 @@ def measure(
             with nullcontext() if watched is None else watched.batch(batch):
                 outputs, losses, total = trainee(*batch)
             carried.keep(outputs)
-            size = _counted(batch, inputs, task)
+            size = counted(batch, inputs, task)
             if size == 0:
                 continue  # nothing in it counts, and a mean over nothing is no number
             terms = {"loss": total, **losses} if len(losses) > 1 else {"loss": total}
@@ -106,7 +106,7 @@ def measure(
     return {**means.over(fabric), **meter.compute()}
 
 
-def _counted(batch: tuple[Tensor, ...], inputs: int, task: Task) -> int:
+def counted(batch: tuple[Tensor, ...], inputs: int, task: Task) -> int:
     """What the mean loss of a batch is a mean over: examples, or targets where the loss passes over some."""
     if task.ignore is None or len(batch) == inputs:
         return len(examples(batch))

@@ -317,13 +317,16 @@ class _Run(Workplace):
         kept = f'the last good weights are in "{self.out / LAST}"; ' if self.history else ""
         span = self.phase.plan.place("optimizer") or self.plan.place("network")
         try:
-            fault = self._measured_fault() if failure.measured else self._run_again(display, signals)
+            fault = self._measured_again() if failure.measured else self._run_again(display, signals)
         except (ArchError, Diverged, torch.cuda.OutOfMemoryError):
             fault = None
         return explained(failure, fault, span, kept)
 
-    def _measured_fault(self) -> Fault | None:
-        return measured_fault(self.plain, self.checks["validation"], Carried(self.data.carry), self.fabric.autocast())
+    def _measured_again(self) -> Fault | None:
+        """Measures the validation part again, and stops at the batch that can't be."""
+        carried = Carried(self.data.carry)
+        with self._averaged():
+            return measured_fault(self.module, self._tried, self.checks["validation"], carried, self.fabric.autocast())
 
     def _run_again(self, display: Display, signals: Signals) -> Fault | None:
         """Runs the epoch again from where it was last saved, and stops at the step that spoilt it."""
@@ -386,7 +389,7 @@ class _Run(Workplace):
         for name in ("loss", DISCRIMINATOR):
             if not math.isfinite(found.get(name, 0.0)):
                 what = f"the validation {self._said(name)} became {found[name]}"
-                raise Diverged(what, where, measured=watched is not None)
+                raise Diverged(what, where, measured=True)
         row |= {f"validation {name}": value for name, value in found.items()}
         self.phase.rate.epoch_ended(found["loss"])
         return watched

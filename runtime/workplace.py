@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from archlang.compiler.augmentations import Augmentation
 from archlang.compiler.graph import Program
 from archlang.compiler.task import find_task
@@ -22,13 +23,13 @@ from .data.augment import Augmenter
 from .data.fading import FadedFeed, Fades
 from .data.feed import Feed
 from .ema import Ema
-from .games import GameSteps, Pools, measure_game
+from .games import GameSteps, Pools, both_sides, measure_game
 from .health import Alarms, Health
 from .making.samples import Samples
-from .measure import Trainee, measure
+from .measure import Trainee, counted, measure
 from .module import build
 from .phases import Phase, make_learner
-from .steps import NetworkSteps, Steps
+from .steps import Batch, NetworkSteps, Steps
 from .weighing import weighed_objective
 
 if TYPE_CHECKING:
@@ -136,6 +137,14 @@ class Workplace:
         names = tuple(dict.fromkeys((*names, *extra)))
         feed = self.checks[part]
         return measure(self.plain, feed, self.task, names, inputs=self.inputs, fabric=self.fabric, watched=watched)
+
+    def _tried(self, batch: Batch) -> tuple[Sequence[Tensor], Iterable[Tensor]]:
+        """What a batch gives when it is measured: outputs, and losses that count."""
+        if self.program.game is not None:
+            return (), both_sides(self.module, batch).values()
+        with torch.no_grad():
+            outputs, _, total = self.plain(*batch)
+        return outputs, (total,) if counted(batch, self.inputs, self.task) else ()
 
     def _kept(self, midway: bool) -> dict[str, Tensor]:
         """What one step leaves to the next beside weights and the optimizer's state. midway: within an epoch."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from archlang.compiler.diagnostics import Diagnostic
@@ -13,8 +16,10 @@ from archlang.compiler.graph import Program, Ref
 from archlang.compiler.source import Source
 from archlang.runtime import train as training
 from archlang.runtime.audit.results import Untestable
+from archlang.runtime.carry import Carried
 from archlang.runtime.checkpoint import load_weights
-from archlang.runtime.health import Alarms
+from archlang.runtime.data import load
+from archlang.runtime.health import Alarms, measured_fault
 from archlang.runtime.health.alarms import over_time, stuck, through_depth
 from archlang.runtime.health.blame import Tracer
 from archlang.runtime.health.latents import Latents, divergence_terms
@@ -25,7 +30,10 @@ from archlang.runtime.module import build
 from archlang.runtime.observing import observing
 from archlang.runtime.recurrence import using
 from archlang.runtime.report import Report
+from archlang.runtime.seeding import fixed_noise
 from archlang.runtime.train import LAST, RESUME, fit
+from game_harness import compiled as playing
+from game_harness import game
 from rich.console import Console
 from torch import nn
 from training_harness import compiled, interrupted_at, mlp, refused
@@ -196,6 +204,36 @@ def test_a_validation_part_that_is_not_finite(tmp_path):
     (found,) = refused(lambda: fit(made, Spoilt(), plan, out=tmp_path / "run", device="cpu", progress=False))
     assert "the validation loss became nan after epoch 1: `log` made the first value" in found.message
     assert found.span.text == "log"
+
+
+def test_a_validation_part_of_a_game_that_is_not_finite(tmp_path):
+    """Rows that nothing learns from hold what a discriminator can't take."""
+    text = game("wasserstein(gradient_penalty=10)").replace("output x -> linear(16)", "output x -> log -> linear(16)")
+    text = text.replace("-> linear(6)", "-> linear(6) -> exp")
+    values = np.ones((40, 6), dtype=np.float32) + np.arange(40, dtype=np.float32)[:, None]
+    np.savez(tmp_path / "rows.npz", x=values)
+    made, plan = playing(text, "epochs 1 batch 8 validation 0.2 ema 0.9", tmp_path)
+    values[load(made, plan)[1].validation[-1]] = -3.0
+    np.savez(tmp_path / "rows.npz", x=values)
+    run = {"out": tmp_path / "run", "device": "cpu", "progress": False}
+    (found,) = refused(lambda: fit(made, lambda: build(made), plan, **run))
+    assert found.code == "A1040"
+    assert "the validation discriminators' loss became nan after epoch 1: `log` made the first value" in found.message
+    assert found.span.text == "log"
+    assert found.underline == "took values from -3 to 38, in `D`"
+
+
+def test_what_is_measured_again_is_measured_on_the_same_noise():
+    text = "network Net {\n  input x: [B, 2]\n  sample eps ~ normal(0, 1): [B, 2]\n  output x * eps -> log\n}\n"
+    module = build(program(text))
+    batches = SimpleNamespace(device=torch.device("cpu"), epoch=lambda number: iter([(torch.ones(3, 2),)] * 2))
+    lows = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found = measured_fault(module, lambda batch: ((), [module(*batch)]), batches, Carried(()), nullcontext())
+        lows.append(found.sources[0].low)
+    with fixed_noise(torch.device("cpu")):
+        assert lows == [float(torch.randn(3, 2).min())] * 2
 
 
 def test_masks_are_infinite_on_purpose():

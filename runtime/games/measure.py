@@ -16,6 +16,8 @@ from .loop import DISCRIMINATOR, GENERATOR
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from ..steps import Batch
+
 
 def measure_game(module: Any, feed: Feed, fabric: Fabric) -> dict[str, float]:
     """The mean losses of both sides over a part of the data, the generators' first. What is made for them is the same
@@ -25,14 +27,18 @@ def measure_game(module: Any, feed: Feed, fabric: Fabric) -> dict[str, float]:
     means = Means(feed.device)
     with fabric.autocast(), fixed_noise(feed.device):
         for batch in feed.epoch(0):
-            with torch.no_grad():
-                made = module.play(*batch)
-                fooled = module.generator_losses(*batch, *made)
-            judged, _ = module.discriminator_losses(*batch, *made)  # penalties take gradients
-            sides = {GENERATOR: fooled, DISCRIMINATOR: judged}
-            means.add({name: _whole(module, terms) for name, terms in sides.items()}, len(examples(batch)))
+            means.add(both_sides(module, batch), len(examples(batch)))
     module.train(was_training)
     return means.over(fabric)
+
+
+def both_sides(module: Any, batch: Batch) -> dict[str, Tensor]:
+    """The losses of both sides on a batch: scalars without gradients."""
+    with torch.no_grad():
+        made = module.play(*batch)
+        fooled = module.generator_losses(*batch, *made)
+    judged, _ = module.discriminator_losses(*batch, *made)  # penalties take gradients
+    return {GENERATOR: _whole(module, fooled), DISCRIMINATOR: _whole(module, judged)}
 
 
 def _whole(module: Any, terms: dict[str, Tensor]) -> Tensor:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..recurrence import using
-from ..seeding import random_state, restore_random_state
+from ..seeding import fixed_noise, random_state, restore_random_state
 from .blame import Fault, Tracer
 
 if TYPE_CHECKING:
@@ -75,21 +77,29 @@ def _refuse(learning: list[nn.Parameter]) -> None:
         raise Spoilt
 
 
-def measured_fault(trainee: nn.Module, feed: Feed, carried: Carried, context: Any) -> Fault | None:
-    """What made the loss of a part of the data infinite or NaN; None where nothing does. trainee: a `Trainee`, whose
-    objective it is. context: of mixed precision."""
-    trainee.eval()
+Measured = Callable[["Batch"], tuple[Sequence[Tensor], Iterable[Tensor]]]
+
+
+def measured_fault(
+    module: nn.Module, run: Measured, feed: Feed, carried: Carried, context: AbstractContextManager[Any]
+) -> Fault | None:
+    """What made a loss of a part of the data infinite or NaN; None where nothing does. run: gives the module's outputs
+    for a batch and the losses, as they were measured. context: of mixed precision."""
+    training = module.training
+    module.eval()
     try:
-        with torch.no_grad(), context:
+        with context, fixed_noise(feed.device):
             for batch in feed.epoch(0):
-                whole = carried.into(batch)
-                outputs, _, total = trainee(*whole)
+                whole, drawn = carried.into(batch), random_state()
+                outputs, losses = run(whole)
                 carried.keep(outputs)
-                if not bool(torch.isfinite(total).all()):
-                    tracer = Tracer(trainee.get_submodule("module"))
-                    with using("plain"), tracer:
-                        total = trainee(*whole)[2]
-                    return tracer.fault(total)
+                if all(bool(torch.isfinite(loss).all()) for loss in losses):
+                    continue
+                restore_random_state(*drawn)
+                tracer = Tracer(module)
+                with using("plain"), tracer:
+                    _, losses = run(whole)
+                return tracer.fault(*losses)
     finally:
-        trainee.train()
+        module.train(training)
     return None
