@@ -8,9 +8,9 @@ from math import isinf
 from ..diagnostics import Diagnostic, Label
 from ..graph import Gated, Graph, Program, Ref
 from ..ops.base import Glyph, Interval
-from .gates import certain
 from .labels import label
 from .ranges import Ranges
+from .reached import Reached
 
 _MOVES = frozenset({Glyph.SHAPE, Glyph.DROPOUT})
 _SLACK = 1e-9  # bounds are worked out in floats
@@ -31,21 +31,23 @@ def _found(tops: Sequence[Graph]) -> Iterator[Diagnostic]:
     ranges = Ranges()
     for top in tops:
         ranges.of(top)  # where blocks are called with what is not finite
+    reached = Reached(ranges)
     for graph in gated.values():
         known = ranges.of(graph)
+        reach = reached.of(graph, known)
         for gate in graph.gates:
             bounds = known[gate.ref].interval
             if bounds.lo < gate.lo - _SLACK or bounds.hi > gate.hi + _SLACK:
-                yield _outside(graph, gate, bounds)
+                yield _outside(graph, gate, bounds, reach[gate.ref].known)
 
 
-def _outside(graph: Graph, gate: Gated, bounds: Interval) -> Diagnostic:
+def _outside(graph: Graph, gate: Gated, bounds: Interval, certain: bool) -> Diagnostic:
     wanted = interval(Interval(gate.lo, gate.hi))
     where, path = _maker(graph, gate.ref)
     span = graph[where.node].span
     free = isinf(bounds.lo) and isinf(bounds.hi)
     lies = "may be any number" if free else f"lies in {interval(bounds)}"
-    if not free and not certain(graph, gate.ref):
+    if not free and not certain:
         lies = f"is only known to lie in {interval(bounds)}"
     gives = f"`{path}` may give any number" if free else f"`{path}` gives {interval(bounds)}"
     lies_in = {(0.0, 1.0): "sigmoid", (-1.0, 1.0): "tanh"}

@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..graph import Graph, Kind, Node, Ref
-from ..ops.base import Glyph, Interval
+from ..ops.base import Interval
 from ..source import Span
 from .labels import beneath, label
 from .ranges import Bounds, Ranges
+from .reached import Reached, Reaches
 from .through_time import reached_goals, rounds, states_of
 
 _PRODUCTS = frozenset({"mul", "einsum"})
-_REACH = frozenset({Glyph.CONV, Glyph.LINEAR, Glyph.NORM, Glyph.ACTIVATION, Glyph.EMBED, Glyph.MERGE})
-_SUMS = frozenset({"add", "sub", "neg"})
-_MOVES = frozenset({Glyph.SHAPE, Glyph.DROPOUT, Glyph.POOL})
 
 
 class Dependence:
@@ -69,7 +67,7 @@ class Dependence:
 @dataclass(frozen=True)
 class Product:
     """A product of two values that depend on an input. path: labels of the blocks it stands in and its own; factor,
-    other: what they are called; bounds: those proved of the factor; certain: is it taken to reach them? call: where it
+    other: what they are called; bounds: those proved of the factor; certain: does it reach them? call: where it
     stands in a block, the call that leads there."""
 
     path: str
@@ -93,22 +91,26 @@ class Product:
 
 class Gates:
     """Looks for products on the way to a value. A block is searched once for each combination of bounds that it is
-    called with and of operands that depend on an input."""
+    called with, of operands that depend on an input, and of those that reach their bounds."""
 
     def __init__(self) -> None:
         self._ranges, self._depends = Ranges(), Dependence()
-        self._done: dict[tuple[int, frozenset[Ref], frozenset[int]], Product | None] = {}
+        self._reached = Reached(self._ranges)
+        self._done: dict[tuple[int, frozenset[Ref], frozenset[int], int], Product | None] = {}
 
     def on_the_way(self, graph: Graph, ref: Ref) -> Product | None:
         """The first gate on the way to a value; where there is none, the product that is closest to one."""
         inputs = frozenset(i for i, n in enumerate(graph.inputs) if graph[n].kind is Kind.INPUT)
-        return self._best(graph, frozenset({ref}), self._ranges.of(graph), inputs)
+        ranges = self._ranges.of(graph)
+        return self._best(graph, frozenset({ref}), ranges, inputs, self._reached.of(graph, ranges))
 
-    def _best(self, graph: Graph, goals: frozenset[Ref], ranges: Bounds, live: frozenset[int]) -> Product | None:
-        key = id(ranges), goals, live
+    def _best(
+        self, graph: Graph, goals: frozenset[Ref], ranges: Bounds, live: frozenset[int], reached: Reaches
+    ) -> Product | None:
+        key = id(ranges), goals, live, id(reached)
         if key not in self._done:
             best: Product | None = None
-            for product in self._products(graph, goals, ranges, live):
+            for product in self._products(graph, goals, ranges, live, reached):
                 if best is None or product.merit < best.merit:
                     best = product
                 if product.gates:
@@ -116,7 +118,9 @@ class Gates:
             self._done[key] = best
         return self._done[key]
 
-    def _products(self, graph: Graph, goals: frozenset[Ref], ranges: Bounds, live: frozenset[int]) -> Iterator[Product]:
+    def _products(
+        self, graph: Graph, goals: frozenset[Ref], ranges: Bounds, live: frozenset[int], reached: Reaches
+    ) -> Iterator[Product]:
         depends = self._depends.of(graph)
         needed = graph.needed([goal.node for goal in goals])
         used = goals.union(*(graph.operands(number) for number in needed))
@@ -133,42 +137,30 @@ class Gates:
                 inner = self._ranges.of(node.graph, self._ranges.entering(node, [ranges[ref] for ref in refs]))
                 entering = self._depends.fed(node, [depends[ref] & live for ref in refs])
                 fed = frozenset(i for i in range(len(node.graph.inputs)) if entering[i])
-                found = self._best(node.graph, frozenset(outputs), inner, fed) if outputs and fed else None
+                within = self._reached.of(
+                    node.graph, inner, self._reached.groups(graph, number, ranges, inner, reached)
+                )
+                found = self._best(node.graph, frozenset(outputs), inner, fed, within) if outputs and fed else None
                 if found is not None:
                     yield replace(found, path=beneath(label(graph, number), found.path), call=node.span)
             elif node.op is not None and node.op.name == "glu" and all(known):
                 names = f"sigmoid of one half of `{_name(graph, refs[0])}`", "the other half"
                 yield Product(label(graph, number), *names, Interval(0, 1), True, node.span)
             elif node.op is not None and node.op.name in _PRODUCTS:
-                yield from _factors(
-                    graph, number, [ref for ref, depending in zip(refs, known, strict=True) if depending], ranges
-                )
+                depending = [ref for ref, is_known in zip(refs, known, strict=True) if is_known]
+                yield from _factors(graph, number, depending, ranges, reached)
 
 
-def _factors(graph: Graph, number: int, refs: list[Ref], ranges: Bounds) -> Iterator[Product]:
+def _factors(graph: Graph, number: int, refs: list[Ref], ranges: Bounds, reached: Reaches) -> Iterator[Product]:
     """A product once for each of its factors."""
     for i, ref in enumerate(refs):
         others = [other for j, other in enumerate(refs) if j != i and other != ref]
         bounds = ranges[ref].interval
         if others and bounds.lo < bounds.hi:
             names = f"`{_name(graph, ref)}`", f"`{_name(graph, others[0])}`"
-            yield Product(label(graph, number), *names, bounds, certain(graph, ref), graph[number].span)
+            yield Product(label(graph, number), *names, bounds, reached[ref].known, graph[number].span)
 
 
 def _name(graph: Graph, ref: Ref) -> str:
     names = {value: name for name, value in graph.values.items()}
     return names.get(ref) or label(graph, ref.node)
-
-
-def certain(graph: Graph, ref: Ref) -> bool:
-    """Does a value come, unchanged but for its shape, from something that is taken to reach its bounds? A quotient may
-    not, nor may what else relates values to one another."""
-    node = graph[ref.node]
-    if node.kind is Kind.CALL and node.graph is not None:
-        return certain(node.graph, node.graph.operands(node.graph.outputs[ref.result])[0])
-    if node.op is None:
-        states = [graph.inputs[at] for at, _ in states_of(graph)]
-        return node.kind is Kind.INPUT and ref.node not in states
-    if node.op.glyph in _MOVES:
-        return certain(graph, graph.operands(ref.node)[0])
-    return node.op.name in _SUMS or (node.op.glyph in _REACH and node.op.name != "einsum")
