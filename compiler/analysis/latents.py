@@ -9,7 +9,7 @@ and `s -> exp -> sqrt` are the deviation of a log-variance `s`, and `d` is that 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from ..graph import Graph, Kind, Program, Ref
 from ..ops.arithmetic import Scalar
 from ..ops.losses import KLNormal, KLStandardNormal
 from ..ops.noise import Noise
+from ..sizes import Dim
 from ..source import Span
 from .gates import Dependence
 from .labels import label
@@ -45,6 +46,11 @@ class Value(NamedTuple):
     @property
     def span(self) -> Span | None:
         return self.frame.graph[self.ref.node].span
+
+    @property
+    def numbers(self) -> int | Dim:
+        """How many it holds of an example: sizes behind the first axis, which is the batch's."""
+        return self.frame.graph.type(self.ref).drop(0).elements
 
     @property
     def call(self) -> Span | None:
@@ -363,10 +369,16 @@ class Search:
         fits = same(self.total(divergence.mean), latent.mean)
         return fits and same(self.total(divergence.variance), latent.variance)
 
-    def reaches(self, value: Value, around: Value) -> bool:
-        """Does a way lead from a value to a loss, past another value? True where that takes too long to find out."""
+    def vain(self, divergence: Divergence) -> bool:
+        """Is it that of a distribution from itself, which is 0 whatever the weights are?"""
+        given = [_unstopped(self.origin(x), self) for x in self.operands(divergence.value)]
+        return len(given) == 4 and all(same(self.total(given[i]), self.total(given[i + 2])) for i in (0, 1))
+
+    def reaches(self, value: Value, around: Value, goals: Iterable[Value] | None = None) -> bool:
+        """Does a way lead from a value to a loss, or to one of these values, past another value? True where that takes
+        too long to find out."""
         goal, blocked = self.origin(value), self.origin(around)
-        todo = [Value(self.root, Ref(number)) for number in self.root.graph.losses]
+        todo = [Value(self.root, Ref(number)) for number in self.root.graph.losses] if goals is None else list(goals)
         seen: set[Value] = set()
         while todo:
             at = self.origin(todo.pop())
@@ -375,6 +387,9 @@ class Search:
             if at in seen or at == blocked:
                 continue
             seen.add(at)
+            frame = at.frame
+            if frame.graph[at.ref.node].kind is Kind.INPUT and frame.parent is not None:  # of a step: whatever enters
+                todo += self.operands(Value(frame.parent, Ref(frame.path[-1])))
             todo += self.operands(at)
         return False
 
@@ -393,6 +408,13 @@ def _leads_to(value: Value, goal: Value) -> bool:
         return False
     number = value.frame.path[depth] if len(value.frame.path) > depth else value.ref.node
     return number in goal.frame.graph.needed([goal.ref.node])
+
+
+def _unstopped(value: Value, search: Search) -> Value:
+    """A value, past what only stops its gradient."""
+    while _op(value) == "stop_gradient":
+        value = search.origin(search.operands(value)[0])
+    return value
 
 
 def _op(value: Value) -> str:

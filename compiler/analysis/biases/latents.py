@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...claims import SmoothLatent
+from ...graph import Ref
 from ...ops.noise import Noise
 from ..latents import Divergence, Form, Frame, Latent, Search, Value, same, search_for
 from .case import Case, prover
@@ -51,9 +52,11 @@ def _of_use(case: Case, search: Search, frame: Frame) -> Finding:
         for deviation in dict.fromkeys(latent.deviation for latent in latents):
             alike = [latent for latent in latents if latent.deviation == deviation]
             pairs = [(latent, d) for latent in alike for d in divergences if search.fits(latent, d)]
-            pair = max(pairs, key=lambda pair: pair[1].weight or 0, default=None)
+            pair = max(pairs, key=lambda pair: (not search.vain(pair[1]), pair[1].weight or 0), default=None)
             if pair is None or not (pair[1].weight or 0) > 0:
                 return _not_pulled(case, search, alike[0], divergences, pair)
+            if (wrong := _not_its_own(case, search, goal, frame, *pair)) is not None:
+                return wrong
             held.append(pair)
     if not held:
         return _no_latent(case, draws)
@@ -142,6 +145,41 @@ def _not_pulled(
         )
     message = f"{drawn}, but no loss holds the divergence of its distribution from a prior"
     return case.finding(Verdict.REFUTED, message, culprit=_at(latent.draws, "noise is drawn here"), help=_LOSS)
+
+
+def _not_its_own(
+    case: Case, search: Search, goal: Value | None, frame: Frame, latent: Latent, divergence: Divergence
+) -> Finding | None:
+    """What is wrong with the noise or the prior: a divergence counts each number by itself, and says nothing of numbers
+    that share their noise, nor of one whose noise is known."""
+    drawn = f"`{latent.value}` is {_drawn(latent)}"
+    if search.vain(divergence):
+        message = f"{drawn}, and `{divergence.loss}` holds the divergence of its distribution from itself, which is 0"
+        culprit = _at(divergence.value, "the divergence")
+        return case.finding(
+            Verdict.REFUTED,
+            message,
+            culprit=culprit,
+            help="a prior is another distribution: that of `kl_standard_normal`, or one with a mean of its own",
+        )
+    if latent.draws.numbers != latent.value.numbers:
+        has, needs = latent.draws.numbers, latent.value.numbers
+        message = f"{drawn}, and `{latent.draws}` has {has} of the {needs} numbers of noise that an example needs"
+        culprit = _at(latent.draws, "noise is drawn here")
+        help = f"draw a number for each of `{latent.value}`: the divergence takes them to be independent"
+        return case.finding(Verdict.REFUTED, message, culprit=culprit, help=help)
+    goals = [Value(frame, Ref(number)) for number in frame.graph.outputs] if goal is None else [goal]
+    if not search.reaches(latent.draws, latent.value, goals):
+        return None
+    what = "an output" if goal is None else f"`{goal}`"
+    message = (
+        f"{drawn}, and `{latent.draws}` reaches {what} past `{latent.value}` too: together they tell more of the mean "
+        "than the divergence counts"
+    )
+    culprit = _at(latent.draws, "noise is drawn here")
+    return case.finding(
+        Verdict.REFUTED, message, culprit=culprit, help="draw noise of its own for what else needs some"
+    )
 
 
 def _at(value: Value, what: str) -> Culprit:
