@@ -82,6 +82,8 @@ class Workplace:
         with self._averaged():
             averaged = {key: value.clone() for key, value in self.module.state_dict().items()}
         before = self.module.state_dict()
+        if self.compile:
+            torch.compiler.reset()  # what was compiled for the smaller one counts against a limit
         module = build(program)
         data, parts, _ = load(program, self.plan, self.override)
         self._configure(program, module, data, parts)

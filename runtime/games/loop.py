@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import reduce
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,9 +43,9 @@ class GameSteps:
         module: Any = phase.learner.module
         self.play, self.judge, self.persuade = module.play, module.discriminator_losses, module.generator_losses
         if phase.learner.compiled is not phase.learner.trainee:
-            self.play, self.persuade = torch.compile(self.play), torch.compile(self.persuade)
+            self.play, self.persuade = _compiled(self.play), _compiled(self.persuade)
             if not game.penalised:  # compiled code can be differentiated once
-                self.judge = torch.compile(self.judge)
+                self.judge = _compiled(self.judge)
         self.weights: dict[str, float] = module.loss_weights
         named = phase.learner.named
         self.teams = {
@@ -140,6 +142,12 @@ def _resting(parameters: list[nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def _compiled(method: Any) -> Any:
+    """A bound method compiled, without what all methods are wrapped in: torch compiles a piece of code a few times at
+    most, for whatever shapes and modules."""
+    return torch.compile(MethodType(inspect.unwrap(method), method.__self__))
 
 
 def _mean(losses: list[Tensor]) -> Tensor:
