@@ -240,6 +240,13 @@ class Graph:
         """The type of a result."""
         return self[ref.node].types[ref.result]
 
+    @property
+    def data_inputs(self) -> list[int]:
+        """The inputs that hold something of an example. In a program, a number without axes doesn't: it is one for all,
+        such as a factor that fades in; what a block is given may have been computed."""
+        whole = self.kind in ("network", "entry")
+        return [n for n in self.inputs if self[n].kind is Kind.INPUT and (self[n].types[0].rank or not whole)]
+
     def operands(self, number: int) -> list[Ref]:
         """What a node consumes, in operand order."""
         incoming = self.nx._pred[number]

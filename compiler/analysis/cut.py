@@ -3,7 +3,7 @@
 A vertex is a value and weighs the elements that it holds for one example. The minimum vertex cut is the least number of
 elements through which everything passes that the value knows of the inputs; by the max-flow min-cut theorem no fewer
 separate the two (L. R. Ford and D. R. Fulkerson, "Maximal flow through a network", 1956). Weights and constants are no
-way around, since they know nothing of the example.
+way around, since they know nothing of the example; neither are numbers that are given to a whole program.
 
 A block is laid out once for each combination of sizes: one with a single input and a single output becomes one vertex
 with the capacity of its own minimum cut, others keep those vertices that can be part of one.
@@ -214,11 +214,10 @@ class Cutter:
         self._done: dict[tuple[int, tuple[tuple[str, int | Dim], ...]], tuple[Graph, _Layout]] = {}
 
     def cut(self, graph: Graph, ref: Ref, sizes: Sizes | None = None) -> Cut:
-        """The minimum cut between a graph's inputs and one of its values. `sizes`: what the graph's symbols are; one
+        """The minimum cut between the data of a graph and one of its values. `sizes`: what its symbols are; one
         example of the nominal size when left out."""
         sizes = nominal_sizes(graph) if sizes is None else sizes
-        sources = [n for n in graph.inputs if graph[n].kind is Kind.INPUT]
-        layout = self._lay_out(graph, [ref], sizes, sources)
+        layout = self._lay_out(graph, [ref], sizes, graph.data_inputs)
         (goal,) = layout.results
         if goal is None:
             return Cut(0, ())
@@ -228,8 +227,7 @@ class Cutter:
     def detour(self, graph: Graph, ref: Ref, sizes: Sizes, most: int) -> Detour | None:
         """What leads to a value around the widest value before it that holds no more than `most` elements; None where
         no value on the way is so narrow."""
-        sources = [n for n in graph.inputs if graph[n].kind is Kind.INPUT]
-        layout = Cutter(least=self._least, fold=True)._lay_out(graph, [ref], sizes, sources)
+        layout = Cutter(least=self._least, fold=True)._lay_out(graph, [ref], sizes, graph.data_inputs)
         (goal,) = layout.results
         flow = layout.flow
         narrow = [v for v in nx.ancestors(flow, goal) if flow.nodes[v]["capacity"] <= most] if goal is not None else []

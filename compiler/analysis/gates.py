@@ -100,7 +100,7 @@ class Gates:
 
     def on_the_way(self, graph: Graph, ref: Ref) -> Product | None:
         """The first gate on the way to a value; where there is none, the product that is closest to one."""
-        inputs = frozenset(i for i, n in enumerate(graph.inputs) if graph[n].kind is Kind.INPUT)
+        inputs = frozenset(graph.inputs.index(n) for n in graph.data_inputs)
         ranges = self._ranges.of(graph)
         return self._best(graph, frozenset({ref}), ranges, inputs, self._reached.of(graph, ranges))
 

@@ -95,9 +95,9 @@ class Ways:
         self._done: dict[int, tuple[Graph, dict[Ref, Table]]] = {}
 
     def to(self, graph: Graph, ref: Ref) -> Way | None:
-        """The cheapest way from any input (no target) to a value."""
-        table = self.tables(graph)[ref]
-        ways = [way for at, way in sorted(table.items()) if graph[graph.inputs[at]].kind is Kind.INPUT]
+        """The cheapest way from any input that holds data to a value."""
+        table, data = self.tables(graph)[ref], set(graph.data_inputs)
+        ways = [way for at, way in sorted(table.items()) if graph.inputs[at] in data]
         return min(ways, key=lambda way: way.cost, default=None)
 
     def tables(self, graph: Graph) -> dict[Ref, Table]:

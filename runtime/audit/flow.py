@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from archlang.compiler.analysis.biases.findings import Finding
 from archlang.compiler.analysis.gates import Gates, Product
@@ -27,8 +29,9 @@ def bottleneck(bench: Bench, finding: Finding, seed: int) -> Measured:
         raise Untestable(f"the rank of a Jacobian is measured up to {_WIDEST} elements, and {n:,} are claimed")
     stage = bench.stage(_single(bench), seed, _LARGE)
     inputs = stage.inputs(seed)
-    leaves = [x.requires_grad_() for x in inputs.values() if x.is_floating_point()]
-    if len(leaves) < len(inputs):
+    data = _data(bench, inputs)
+    leaves = [x.requires_grad_() for x in data if x.is_floating_point()]
+    if len(leaves) < len(data):
         raise Untestable("an input holds indices, which have no gradient")
     (value,) = stage.values(inputs)
     generator = torch.Generator().manual_seed(seed)
@@ -43,6 +46,12 @@ def bottleneck(bench: Bench, finding: Finding, seed: int) -> Measured:
     if not rank:
         raise Untestable("no gradient reaches the inputs")
     return Measured(Outcome.AGREES if rank <= n else Outcome.CONTRADICTED, note=text, figures={"rank": rank})
+
+
+def _data(bench: Bench, inputs: Mapping[int, torch.Tensor]) -> list[torch.Tensor]:
+    """What holds something of an example."""
+    data = set(bench.graph.data_inputs)
+    return [x for i, x in inputs.items() if bench.graph.inputs[i] in data]
 
 
 def _single(bench: Bench) -> dict[Pair, int]:
@@ -68,7 +77,7 @@ def residual(bench: Bench, finding: Finding, seed: int) -> Measured:
             if not any(key.startswith(f"{path}.") for path in crossed[:allowed]):
                 tensor.zero_()
     inputs = stage.inputs(seed)
-    leaves = [x.requires_grad_() for x in inputs.values() if x.is_floating_point()]
+    leaves = [x.requires_grad_() for x in _data(bench, inputs) if x.is_floating_point()]
     if not leaves:
         raise Untestable("an input holds indices, which have no gradient")
     (value,) = stage.values(inputs)
