@@ -357,11 +357,11 @@ def _contracts(front: Frontend, program: Program, *, given: bool = False) -> Non
     """`given`: with parameters from outside, contracts about the network say nothing."""
     from .analysis.biases import diagnostics, prove
     from .analysis.contracts import check_contracts
-    from .analysis.games import check_game
+    from .analysis.games import check_game, one_sided
     from .analysis.gate_bounds import check_gates
     from .analysis.nominal import check_nominal
 
-    for diagnostic in check_game(program):
+    for diagnostic in (*check_game(program), *one_sided(program)):
         front.sink.add(diagnostic)
     for diagnostic in check_gates(program):
         front.sink.add(diagnostic)

@@ -1,14 +1,16 @@
-"""A game against the data that it is trained on."""
+"""What makes examples, against the data that it is trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..data_sources import value_range
+from ..data_base import Nature
+from ..data_sources import normalization, value_range
 from ..diagnostics import Diagnostic, Label, Severity
-from ..game import Pair
-from ..graph import Kind, Program
+from ..graph import Kind, Program, Ref
 from ..ops.base import Interval
+from ..source import Span
+from ..task import find_task
 from ..training_plan import TrainPlan
 from .ranges import Ranges
 
@@ -16,19 +18,40 @@ _SLACK = 0.1  # of the data's width: so much beyond it is no other range
 
 
 def misfits(plan: TrainPlan, program: Program) -> Iterator[Diagnostic]:
-    """A warning (A0560) for every generator whose values are known to lie in another range than the data's: its
-    discriminator tells the two apart by that, and what it can't reach it never learns to make."""
-    game, graph = program.game, program.graph
+    """A warning (A0560) for every generator, and every output that restores an input, whose values are known to lie in
+    another range than the data's: what it can't reach it never learns to make, and a discriminator tells the two apart
+    by that alone."""
+    makers = list(_makers(program))
     data = value_range(plan, program)
-    if game is None or data is None:
+    first = program.graph[program.data_nodes()[0]].types[0] if makers else None
+    if first is None or first.dtype != "float" or (data is None and normalization(plan) != "standard"):
         return
-    first = graph[program.input_nodes()[0]].types[0]
-    found = Ranges().of(graph)
-    for pair in game.pairs:
-        real, made = graph[pair.real.node], found[pair.made].interval
-        alike = real.kind is Kind.INPUT and real.types[0].rank == first.rank
-        if alike and not fits(made, data):
-            yield _warning(plan, program, pair, made, data)
+    found = Ranges().of(program.graph)
+    for name, span, ref in makers:
+        made = found[ref].interval
+        if not (spreads(made) if data is None else fits(made, data)):
+            yield _warning(plan, name, span, made, data)
+
+
+def _makers(program: Program) -> Iterator[tuple[str, Span | None, Ref]]:
+    """What makes something like the first input: its name, its place, and the value."""
+    game, graph = program.game, program.graph
+    if game is not None:
+        first = graph[program.input_nodes()[0]].types[0]
+        for pair in game.pairs:
+            real, player = graph[pair.real.node], game.players[pair.generator]
+            if real.kind is Kind.INPUT and real.types[0].rank == first.rank:
+                yield player.name, player.span, pair.made
+        return
+    task = find_task(program)
+    if task.reconstructs and not task.logits and task.target == 0:
+        node = graph[graph.outputs[task.output]]
+        yield node.name, node.span, graph.operands(graph.outputs[task.output])[0]
+
+
+def spreads(made: Interval) -> bool:
+    """Can it be data of mean 0 and deviation 1? Those lie on both sides of 0, at least 2 apart (Popoviciu, 1935)."""
+    return made.lo < 0 < made.hi and made.hi - made.lo > 2
 
 
 def fits(made: Interval, data: Interval) -> bool:
@@ -40,30 +63,24 @@ def fits(made: Interval, data: Interval) -> bool:
     return reached and not (bounded and beyond)
 
 
-def _warning(plan: TrainPlan, program: Program, pair: Pair, made: Interval, data: Interval) -> Diagnostic:
-    assert program.game is not None
-    player = program.game.players[pair.generator]
-    said, given = _interval(made), _interval(data)
-    labels = tuple(Label(span, f"makes values in {said}") for span in [player.span] if span is not None)
-    fixes = [f"end `{player.name}` with `{_ENDS[data]}`"] if data in _ENDS else []
-    fixes += [f"scale the data with `normalize {_SCALED[made]}`"] if made in _SCALED else []
+def _warning(plan: TrainPlan, name: str, span: Span | None, made: Interval, data: Interval | None) -> Diagnostic:
+    labels = tuple(Label(place, f"makes values in {made.text}") for place in [span] if place is not None)
+    pictures = plan.data.nature is Nature.IMAGES
+    fixes = [f"end `{name}` with `{_ENDS[data]}`"] if data in _ENDS else []
+    fixes += [f"scale the data with `normalize {_SCALED[made]}`"] if made in _SCALED and pictures else []
+    given = "values of mean 0 and deviation 1, which spread farther" if data is None else f"values in {data.text}"
     return Diagnostic(
         "A0560",
-        f"`{player.name}` makes values in {said}, and `{plan.data.kind}` gives values in {given}",
-        plan.place("data"),
+        f"`{name}` makes values in {made.text}, and `{plan.data.kind}` gives {given}",
+        plan.place("normalize") or plan.place("data"),
         labels,
-        help=", or ".join(fixes) or "bring both to one range",
+        help=", or ".join(fixes) or f"bring both to one range: let `{name}` end in a layer without bounds",
         severity=Severity.WARNING,
     )
 
 
-_ENDS = {Interval(0, 1): "sigmoid", Interval(-1, 1): "tanh"}
+_ENDS: dict[Interval | None, str] = {Interval(0, 1): "sigmoid", Interval(-1, 1): "tanh"}
 """What ends in these bounds."""
 
 _SCALED = {Interval(0, 1): "none", Interval(-1, 1): "symmetric"}
 """What brings pictures into them."""
-
-
-def _interval(bounds: Interval) -> str:
-    lo, hi = (f"{end:g}".replace("inf", "∞") for end in bounds)
-    return f"{'(' if lo == '-∞' else '['}{lo}, {hi}{')' if hi == '∞' else ']'}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from ..diagnostics import Diagnostic, Label
-from ..game import Game, Player
+from ..diagnostics import Diagnostic, Label, Severity
+from ..game import Game, Hinge, Pair, Player
 from ..graph import Graph, Instance, Program
 from ..source import Span
 from .cost import Counter
 from .gradients import Gradients
+from .ranges import Ranges
 
 _NAMED = 3  # weights that a message names
 _STEP = "`generator E = …` steps with the generators"
@@ -135,8 +136,11 @@ def _unreached(
     cuts = tuple(Label(span, "no gradient passes here") for span in sorted(stops, key=lambda s: s.start)[:_NAMED])
     if whole:
         paired = any(player.name in (pair.generator, pair.discriminator) for pair in game.pairs)
-        help = "let it play in a pair, or write `loss … over {} = …`"
-        help = "a gradient must flow from the scores back to it" if paired else help.format(player.name)
+        help = f"let it play in a pair, or write `loss … over {player.name} = …`"
+        if any(pair.generator == player.name and _backwards(pair, graph, missing) for pair in game.pairs):
+            help = "what is real stands first in a pair: `on (real, fake)`"
+        elif paired:
+            help = "a gradient must flow from the scores back to it"
         message = f"`{player.name}` has no objective: no loss of the {player.role}s reaches it"
         return Diagnostic("A0557", message, player.span, cuts, help=help)
     listing = ", ".join(f"`{key}`" for key in missing[:_NAMED])
@@ -150,6 +154,37 @@ def _unreached(
         (*declared, *cuts),
         help="let what they make enter the output that is judged, or leave them out",
     )
+
+
+def _backwards(pair: Pair, graph: Graph, keys: Iterable[str]) -> bool:
+    """Does the generator of these weights make what stands where the real examples should, and not the other?"""
+    depends = Gradients(everything=True)
+    first, second = (depends.of(graph, frozenset([ref])).weights for ref in (pair.real, pair.made))
+    return not first.isdisjoint(keys) and second.isdisjoint(keys)
+
+
+def one_sided(program: Program) -> Iterator[Diagnostic]:
+    """A warning (A0561) for every pair whose scores are known to have one sign only, by an objective that tells what is
+    real from what is made by it."""
+    game, graph = program.game, program.graph
+    pairs = [p for p in game.pairs if p.objective.logits or isinstance(p.objective, Hinge)] if game is not None else []
+    found = Ranges().of(graph) if pairs else None
+    for pair in pairs:
+        assert game is not None and found is not None
+        bounds = found[pair.scores[0]].interval
+        if bounds.lo < 0 < bounds.hi:
+            continue
+        player, by = game.players[pair.discriminator], pair.objective.name
+        side, never = ("below", "made") if bounds.lo >= 0 else ("above", "real")
+        labels = (Label(player.span, f"gives scores in {bounds.text}"),) if player.span is not None else ()
+        yield Diagnostic(
+            "A0561",
+            f"scores of `{player.name}` are never {side} 0, where `{by}` takes an example for {never}",
+            pair.span,
+            labels,
+            help=f"leave out what bounds the scores, such as `sigmoid`: `{by}` takes any numbers",
+            severity=Severity.WARNING,
+        )
 
 
 def _place(graph: Graph, key: str) -> Span | None:

@@ -59,7 +59,11 @@ def _judged(s: ast.PairStmt, body: Body) -> list[Tensor]:
             s.span,
             help="write `on (real, fake)`",
         )
-    return together(*(partial(lambda e: body.tensor(body.eval(e), e.span), e) for e in s.on))
+    real, made = together(*(partial(lambda e: body.tensor(body.eval(e), e.span), e) for e in s.on))
+    if real.ref == made.ref:
+        help = "write what is real first, and then what the generator makes of noise or of other data"
+        raise error("A0552", "what is real and what is made are the same tensor", s.on[1].span, help=help)
+    return [real, made]
 
 
 def _beside_others(s: ast.PairStmt, objective: Objective, real: Tensor, made: Tensor, body: Body) -> None:
@@ -174,8 +178,12 @@ class _Judge:
 
 
 def _one_each(scores: Tensor, x: Tensor) -> bool:
-    """Is there a score for each example?"""
-    return bool(scores.type.rank) and compare(scores.type.shape[0], x.type.shape[0]) is not Verdict.REFUTED
+    """Is there a score for each example? A fixed number of them is none, where a batch holds any number of examples."""
+    if not scores.type.rank:
+        return False
+    given, wanted = scores.type.shape[0], x.type.shape[0]
+    fixed = isinstance(given, int) and not isinstance(wanted, int)
+    return not fixed and compare(given, wanted) is not Verdict.REFUTED
 
 
 @dataclass

@@ -44,6 +44,12 @@ class Interval(NamedTuple):
         """The part between two numbers, of bounds on what lies there anyway."""
         return Interval(max(self.lo, lo), min(self.hi, hi))
 
+    @property
+    def text(self) -> str:
+        """As in a book: `[0, ∞)`."""
+        lo, hi = (f"{end:g}".replace("inf", "∞") for end in self)
+        return f"{'(' if lo == '-∞' else '['}{lo}, {hi}{')' if hi == '∞' else ']'}"
+
 
 ANY = Interval()
 
