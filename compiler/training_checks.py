@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import TypeVar
 
+from .analysis.gradients import Gradients
 from .augmentations import CutMix, Mixup
 from .carrying import check_carry, check_streams
 from .data_sources import Csv, normalization
@@ -135,6 +136,30 @@ def _freeze(stage: TrainPlan, program: Program, tree: Tree) -> Iterator[Diagnost
         )
 
 
+def _learns(stage: TrainPlan, program: Program, tree: Tree) -> Iterator[Diagnostic]:
+    """Does a loss reach something that learns? Games have asked that of every player."""
+    graph, span = program.graph, stage.place("network")
+    declared = (Label(program.span, "this network"),) if program.span is not None else ()
+    if not graph.losses:
+        message = f"`{program.name}` has no `loss`: nothing says what to learn"
+        help = "such as `loss nll = (logits, label) -> cross_entropy`"
+        yield Diagnostic("A1028", message, span, declared, help)
+        return
+    learning = {key for key in tree.parameters if stage.freeze is None or not stage.freeze.covers(key)}
+    found = Gradients().of(graph, frozenset(graph.operands(number)[0] for number in graph.losses))
+    frozen = bool(tree.parameters) and not learning  # all of it, which `_freeze` says
+    if program.game is not None or frozen or not found.weights.isdisjoint(learning):
+        return
+    stops = sorted(found.stops, key=lambda stop: stop.start)
+    labels = tuple(Label(stop, "no gradient passes here") for stop in stops) or declared
+    if found.weights.isdisjoint(tree.parameters):
+        message = f"no loss of `{program.name}` sends a gradient to anything that learns"
+        yield Diagnostic("A1028", message, span, labels, "compute a loss from what layers with weights give")
+    else:
+        message = f"everything that losses of `{program.name}` send a gradient to is frozen"
+        yield Diagnostic("A1028", message, stage.place("freeze") or span, (), "leave out of `freeze` what is to learn")
+
+
 def _rates(stage: TrainPlan, program: Program, tree: Tree) -> Iterator[Diagnostic]:
     for path, _ in stage.lr:
         keys = [key for key in tree.parameters if within(key, (path,))]
@@ -205,6 +230,7 @@ _STAGE = (
 )
 _STAGE_OF = (
     (("freeze",), _freeze),
+    (("freeze",), _learns),
     (("lr", "freeze"), _rates),
     (("augment",), _blended),
 )

@@ -153,16 +153,6 @@ def _read_all(program, plan) -> None:
             pass
 
 
-def test_a_network_without_a_loss(tmp_path):
-    network = "network Net { input x: [B, 4] target y: int[B] output x -> linear(3) }"
-    try:
-        program, plan = compiled(network, "iris", "", tmp_path)
-    except Exception as failure:  # the compiler may refuse an unused target first
-        assert "A1028" in str(failure) or "unused" in str(failure)
-        return
-    assert refused(lambda: load(program, plan))[0].code == "A1028"
-
-
 def test_data_for_several_inputs(tmp_path):
     network = """network Net { input a: [B, 4]  input b: [B, 4]  target y: int[B]
       out = a + b -> linear(3)  output out  loss fit = (out, y) -> cross_entropy }"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -378,6 +379,8 @@ class Body(CellBody):
         weight = self.eval(s.weight)
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
             raise error("A0415", f"a loss's weight is a number, found {describe(weight)}", s.weight.span)
+        if not math.isfinite(weight):
+            raise error("A0415", f"a loss's weight is a finite number, found {weight}", s.weight.span)
         return float(weight)
 
     def _loss_name(self, name: ast.Ident) -> None:

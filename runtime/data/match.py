@@ -19,11 +19,6 @@ def match(program: Program, plan: TrainPlan, data: Data) -> list[Diagnostic]:
     """Compares shapes, kinds of numbers and classes. Raises ArchError with all that does not fit; returns warnings."""
     sink = Sink()
     span = plan.place("data")
-    if not program.graph.losses:
-        labels = labels_of(program.span, "this network")
-        message = f"`{program.name}` has no `loss`: nothing says what to learn"
-        help = "such as `loss nll = (logits, label) -> cross_entropy`"
-        raise error("A1028", message, plan.place("network"), labels=labels, help=help)
     if data.sequences is not None:
         match_sequences(program, plan, data, sink)
     else:
