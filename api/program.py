@@ -271,11 +271,16 @@ class Compiled:
         pictures in [0, 1], rows in the units of the data.
 
         entry: its name; by default `generate`, or the only one that needs no data. settings: its inputs without axes,
-        1 otherwise. The same seed gives the same examples. Raises ArchError."""
+        1 otherwise. The same seed, from 0 to 2³² − 1, gives the same examples. Raises ArchError, and ValueError for
+        another count or seed than a whole number in its range."""
         from archlang.runtime.data import Preprocessing
         from archlang.runtime.devices import make_fabric
         from archlang.runtime.making.drawing import as_read, drawn, maker
 
+        for name, number, least, most in (("count", count, 1, None), ("seed", seed, 0, 2**32 - 1)):
+            if not isinstance(number, int) or number < least or (most is not None and number > most):
+                bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+                raise ValueError(f"`{name}` is a whole number, {bounds}, not {number!r}")
         module, preprocessing = restore(self.program, weights)
         made = maker(self.program, module.to(make_fabric(device).device), entry, settings)
         return as_read(made, drawn(made, count, seed), preprocessing or Preprocessing())
@@ -293,14 +298,16 @@ class Compiled:
         an array [N, …], by its name.
 
         entry: its name; by default `encode`. value: in place of an entry, a value of the network by its name in the
-        spec. Raises ArchError."""
+        spec. Raises ArchError, and ValueError where no file is named, or an entry and a value both."""
         from archlang.runtime.data import Preprocessing
         from archlang.runtime.devices import make_fabric
         from archlang.runtime.making.encode import encode
 
+        paths = [Path(path) for path in ([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs)]
+        if not paths or (entry is not None and value is not None):
+            raise ValueError("`entry` and `value` exclude each other" if paths else "no file is named to encode")
         module, preprocessing = restore(self.program, weights)
         module = module.to(make_fabric(device).device)
-        paths = [Path(path) for path in ([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs)]
         return encode(self.program, module, preprocessing or Preprocessing(), paths, entry, value)[1]
 
     def __str__(self) -> str:

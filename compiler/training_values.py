@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar, get_args
@@ -165,7 +166,7 @@ def reason(fault: Any) -> str:
     """pydantic's reason as the end of a sentence that starts with the setting's name."""
     found = fault.get("input")
     shown = repr(found) if isinstance(found, (int, float, str, bool, list, tuple)) else type(found).__name__
-    reason = str(fault["msg"]).removeprefix("Input ").removeprefix("should ").removeprefix("Value error, ")
+    reason = re.sub(r"^(Value error, |((Input|String|List) )?should )", "", str(fault["msg"]))
     return f"should {reason}, found {shown[:80]}"
 
 

@@ -244,6 +244,18 @@ def test_python_samples_what_the_command_does(tmp_path):
 # ------------------------------------------------------------------ what is refused
 
 
+def test_python_says_which_numbers_and_files_it_takes(tmp_path):
+    compiled, _ = saved(tmp_path, VAE)
+    weights = tmp_path / "w.safetensors"
+    for wrong in ({"count": 0}, {"count": 2.5}, {"seed": -1}, {"seed": 2**70}):
+        with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` is a whole number"):
+            compiled.sample(weights, **wrong)
+    with pytest.raises(ValueError, match="no file"):
+        compiled.encode([], weights)
+    with pytest.raises(ValueError, match="exclude each other"):
+        compiled.encode("d", weights, entry="encode", value="z")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

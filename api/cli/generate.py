@@ -43,6 +43,8 @@ Examples:
 
 _MOST_TEXTS = 1000
 _PICTURES = 64
+_STEPS = 9
+_TOKENS = 200
 
 
 @click.command("generate", epilog=EPILOG)
@@ -51,7 +53,7 @@ _PICTURES = 64
 @parameter_option
 @weights_option
 @click.option(
-    "-n", "--length", type=click.IntRange(1, 1_000_000), default=200, show_default=True, help="Tokens to make at most."
+    "-n", "--length", type=click.IntRange(1, 1_000_000), default=None, help="Tokens to make at most.  [default: 200]"
 )
 @click.option(
     "--temperature",
@@ -76,7 +78,7 @@ _PICTURES = 64
     default=None,
     help="How many texts [default: 1], or pictures or points [default: 64].",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of what is drawn.")
 @click.option(
     "-o",
     "--output",
@@ -93,7 +95,7 @@ _PICTURES = 64
     help="An input without axes, 1 otherwise; may be repeated.",
 )
 @click.option("--interpolate", type=click.IntRange(1, 1000), metavar="N", help="N rows that walk from draw to draw.")
-@click.option("--steps", type=click.IntRange(2, 1000), default=9, show_default=True, help="Pictures in such a row.")
+@click.option("--steps", type=click.IntRange(2, 1000), default=None, help="Pictures in such a row.  [default: 9]")
 @click.option(
     "--mix",
     type=click.IntRange(1, 100),
@@ -116,7 +118,7 @@ def command(
     prompt: str,
     parameters: tuple[str, ...],
     weights: str,
-    length: int,
+    length: int | None,
     temperature: float | None,
     top_k: int | None,
     top_p: float | None,
@@ -127,7 +129,7 @@ def command(
     entry: str | None,
     settings: tuple[str, ...],
     interpolate: int | None,
-    steps: int,
+    steps: int | None,
     mix: int | None,
     images: Path | None,
     force: bool,
@@ -144,6 +146,8 @@ def command(
     ways = {"--interpolate": interpolate, "--mix": mix, "--images": images, "--count": count}
     if sum(way is not None for way in ways.values()) > 1:
         raise click.UsageError(f"Only one of {', '.join(ways)} can be given.")
+    if steps is not None and interpolate is None:
+        raise click.UsageError("--steps says how many pictures a row of --interpolate has.")
     if images is not None and (output is None or not is_folder(output)):
         raise click.UsageError("--images needs a folder to write into: -o OUT/.")
     if output == "-":
@@ -158,10 +162,10 @@ def command(
         if (count or 1) > _MOST_TEXTS:
             raise click.UsageError(f"--count is at most {_MOST_TEXTS:,} for texts.")
         search = (temperature, top_k, top_p, beams)
-        _texts(program, module, preprocessing, prompt, length, search, count or 1, seed, device, as_json)
+        _texts(program, module, preprocessing, prompt, length or _TOKENS, search, count or 1, seed, device, as_json)
         return
-    if prompt or as_json or (temperature, top_k, top_p, beams) != (None, None, None, None):
-        raise click.UsageError("A prompt, --temperature, --top-k, --top-p, --beams and --json are for texts.")
+    if prompt or as_json or any(one is not None for one in (length, temperature, top_k, top_p, beams)):
+        raise click.UsageError("A prompt, --length, --temperature, --top-k, --top-p, --beams and --json are for texts.")
     place = output if output is not None else f"{program.name.lower()}.png"
     refuse_spec(place, chosen)
     from archlang.runtime.data import Preprocessing
@@ -176,7 +180,7 @@ def command(
         click.echo(f"wrote {place}: {counted(made, 'picture')}", err=True)
         return
     if mix is not None or interpolate is not None:
-        _way(program, module, prep, place, entry, given, seed, interpolate, steps, mix)
+        _way(program, module, prep, place, entry, given, seed, interpolate, steps or _STEPS, mix)
     else:
         _draw(program, module, prep, place, entry, given, count or _PICTURES, seed, force)
     click.echo(f"wrote {place}", err=True)
