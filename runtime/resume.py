@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +38,31 @@ def save_resume(
                 tensors[f"optimizer.{index}.{key}"] = value
             else:
                 scalars.setdefault(str(index), {})[key] = value
-    values, generators = random_state()
-    tensors |= {f"random.{key}": value for key, value in generators.items()}
-    tensors |= {f"carried.{key}": value for key, value in (states or {}).items()}
+    own = Own.of(states or {})
+    tensors |= own.tensors
     body = {
         "plan": _comparable(plan),
         "progress": progress,
-        "random": values,
+        "random": own.random,
         "groups": saved["param_groups"],
         "scalars": scalars,
     }
     save_tensors(tensors, path, {"format": _FORMAT, "state": json.dumps(body)})
+
+
+@dataclass(frozen=True)
+class Own:
+    """What differs between the processes of a run: random numbers, and what a batch leaves to the next one."""
+
+    random: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    @staticmethod
+    def of(states: dict[str, Tensor]) -> Own:
+        """As it is now. The states are not copied."""
+        values, generators = random_state()
+        tensors = {f"random.{key}": value for key, value in generators.items()}
+        return Own(values, tensors | {f"carried.{key}": value for key, value in states.items()})
 
 
 @dataclass
@@ -65,6 +79,10 @@ class Resumed:
     def states(self) -> dict[str, Tensor]:
         """What the last batch left to the next one."""
         return {k.removeprefix("carried."): v for k, v in self.tensors.items() if k.startswith("carried.")}
+
+    def owned(self, own: Own) -> Resumed:
+        """The same for a process other than the one that wrote it."""
+        return replace(self, random=own.random, tensors=self.tensors | own.tensors)
 
     def put(self, module: nn.Module, path: Path) -> None:
         """Restores the module's weights. Raises A1103."""

@@ -32,11 +32,12 @@ from .module import build
 from .phases import Phase
 from .progress import Board, Display
 from .report import PhaseReport, Report, draw_curves
-from .resume import Resumed, load_resume, save_resume
+from .resume import Own, Resumed, load_resume, save_resume
 from .seeding import seed_all
 from .signals import Interrupted, Signals
 from .sources import BEST, start_from
 from .steps import drain
+from .together import chosen, most
 from .workplace import Workplace
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ class _Run(Workplace):
         self.trace: dict[str, list[float]] = {}  # what was followed in this epoch, step by step
         self.history: list[dict[str, float]] = []
         self.over: list[PhaseReport] = []  # of the phases before this one
+        self.own: Own | None = None  # what this process would go on with from the last save, unless it is the first
+        self.lost: tuple[float, str] | None = None  # the batch of this epoch that lost numbers, and what is said
         self._enter(0)
 
     @property
@@ -187,10 +190,10 @@ class _Run(Workplace):
                 remove_leftovers(folder)
         if resume:
             self._restore(load_resume(self.out / RESUME, self.plan))
-        else:
-            self._save_state()  # a run that fails at once is run again from here, to see why
         if self.fabric.global_rank:  # every process draws noise of its own
             seed_all(hash((self.plan.seed, self.fabric.global_rank, self.updates)) % 2**32)
+        if not (resume and zero):
+            self._save_state()  # a run that fails at once is run again from here, to see why
         board = Board(self.out / "logs", zero)
         if self.samples is not None:
             self.samples.board = board
@@ -269,7 +272,7 @@ class _Run(Workplace):
             if phase.rate.varies:
                 phase.set_rate(self.updates)
             if signals.number or self.fabric.world_size > 1:
-                number = self._told_to_stop(signals, step)
+                number = self._told_to_stop(signals, pending, step)
                 if number:
                     self._drain(pending, step + 1)
                     self.step = step + 1
@@ -282,25 +285,33 @@ class _Run(Workplace):
                 due = time.perf_counter() + _TICK
         self._drain(pending, steps)
 
-    def _told_to_stop(self, signals: Signals, step: int) -> int:
-        """The signal's number; processes ask one another now and then, so that all stop at the same step."""
+    def _told_to_stop(self, signals: Signals, pending: list[dict[str, Tensor]], step: int) -> int:
+        """The signal's number; processes ask one another now and then, so that all stop at the same step. Then the
+        first loss that is not a number in any of them ends the run in all."""
         if self.fabric.world_size == 1:
             return signals.number
         if (step + 1) % _ASK and step + 1 != self.phase.feed.steps:
             return 0
-        flag = torch.tensor(float(signals.number), device=self.fabric.device)
-        return int(self.fabric.all_reduce(flag, reduce_op="max"))  # type: ignore[arg-type]
+        self._drain(pending, step + 1)
+        first = chosen(self.fabric, self.lost, self.lost[0] if self.lost is not None else 0.0)
+        if first is not None:
+            raise self._diverged(*first)
+        return int(most(self.fabric, signals.number))
 
     def _drain(self, pending: list[dict[str, Tensor]], done: int) -> None:
-        """Reads what was followed since the last time; ends the run at the first that is not a number. done: how many
-        batches of the epoch are over."""
+        """Reads what was followed since the last time; ends the run at the first that is not a number, if this is its
+        only process. done: how many batches of the epoch are over."""
         before = done - len(pending)
         for batch, row in enumerate(drain(pending), before + 1):
-            for name, value in row.items():
+            for place, (name, value) in enumerate(row.items()):
                 self.trace.setdefault(name, []).append(value)
-                if not math.isfinite(value):
-                    where = f"in epoch {self.epoch + 1}, batch {batch}"
-                    raise Diverged(f"the {self._said(name)} became {value}", where)
+                if not math.isfinite(value) and self.lost is None:
+                    self.lost = batch + place / len(row), f"the {self._said(name)} became {value}"
+        if self.lost is not None and self.fabric.world_size == 1:
+            raise self._diverged(*self.lost)
+
+    def _diverged(self, order: float, what: str) -> Diverged:
+        return Diverged(what, f"in epoch {self.epoch + 1}, batch {int(order)}")
 
     def _said(self, loss: str) -> str:
         """What a message calls a loss."""
@@ -320,7 +331,7 @@ class _Run(Workplace):
             fault = self._measured_again() if failure.measured else self._run_again(display, signals)
         except (ArchError, Diverged, torch.cuda.OutOfMemoryError):
             fault = None
-        return explained(failure, fault, span, kept)
+        return explained(failure, chosen(self.fabric, fault), span, kept)
 
     def _measured_again(self) -> Fault | None:
         """Measures the validation part again, and stops at the batch that can't be."""
@@ -330,10 +341,10 @@ class _Run(Workplace):
 
     def _run_again(self, display: Display, signals: Signals) -> Fault | None:
         """Runs the epoch again from where it was last saved, and stops at the step that spoilt it."""
-        if self.fabric.world_size > 1:
-            return None  # processes would have to agree to
         display.say("the run diverged; its last epoch is run again, to see where that began")
-        self._restore(load_resume(self.out / RESUME, self.plan))
+        resumed = load_resume(self.out / RESUME, self.plan)
+        self.lost = None
+        self._restore(resumed if self.own is None else resumed.owned(self.own))
         if self.epoch - self.first >= self.phase.plan.epochs or self.stopped:
             self._go_on()
         self.steps = CarefulSteps(self.steps, self.phase, self.carried)
@@ -425,7 +436,9 @@ class _Run(Workplace):
         self._save_state()
 
     def _save_state(self) -> None:
-        if not self.fabric.is_global_zero:
+        kept = self._kept(bool(self.step))
+        if not self.fabric.is_global_zero:  # averages are the same in all processes
+            self.own = Own.of({key: value.clone() for key, value in kept.items() if not key.startswith("ema.")})
             return
         save_resume(
             self.out / RESUME,
@@ -433,7 +446,7 @@ class _Run(Workplace):
             self.phase.raw_optimizer,
             self.plan,
             self._progress(),
-            self._kept(bool(self.step)),
+            kept,
         )
 
     def _progress(self) -> dict[str, Any]:

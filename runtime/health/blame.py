@@ -8,10 +8,11 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .observer import Function, Observer, Range, Spot, tensors
 
@@ -61,16 +62,30 @@ class Tracer(Observer):
         self.module = module
         self.events: list[Event] = []
         self._makers: dict[int, tuple[Any, int]] = {}
-        self._loss: Tensor | None = None
+        self._losses: list[Tensor] = []
         self._buffers = {key for key, _ in module.named_buffers()}  # some are masks
         self._keys = {id(t): key for key, t in module.state_dict(keep_vars=True).items()}
+        self._reached: dict[str, list[Tensor]] = {}  # by parameter: whether its gradients were finite
+        self._hooks: list[RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        for key, p in self.module.named_parameters():
+            if p.requires_grad:  # not what `p.grad` holds then: processes take a mean of that
+                self._hooks.append(p.register_hook(partial(_arrived, self._reached.setdefault(key, []))))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        super().__exit__(*failure)
+        while self._hooks:
+            self._hooks.pop().remove()
 
     def wants(self, function: Function) -> bool:
         return getattr(function, "__name__", "") != "__get__"
 
     def ran(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if function is Tensor.backward:
-            self._loss = args[0]
+            self._losses.append(args[0])
             return function(*args, **kwargs)
         given = list(tensors([args, kwargs]))
         sources = [Source(Range.of(t), self._maker(t), self._keys.get(id(t))) for t in given]
@@ -84,7 +99,7 @@ class Tracer(Observer):
             for t in made:
                 self._makers[id(t)] = weakref.ref(t), len(self.events)
                 if t.requires_grad and not t.is_leaf:
-                    t.register_hook(partial(_arrived, event))
+                    t.register_hook(partial(_arrived, event.finite))
             self.events.append(event)
         return result
 
@@ -93,9 +108,9 @@ class Tracer(Observer):
         return event if known is not None and known() is value else None
 
     def fault(self, *values: Tensor) -> Fault | None:
-        """Where the first of these values that is not finite came from, or what was last differentiated; failing that,
+        """Where the first of these values that is not finite came from, or of what was differentiated; failing that,
         where a weight's gradient that is not finite did. None where all is finite, or its origin was not seen."""
-        for value in (*values, *([] if self._loss is None else [self._loss])):
+        for value in (*values, *self._losses):
             start = self._maker(value)
             if start is not None and not bool(torch.isfinite(value.detach()).all()):
                 return self._forward(start)
@@ -134,7 +149,7 @@ class Tracer(Observer):
 
     def _backward(self) -> Fault | None:
         """The last function that got finite gradients and passed on others, which reached a weight."""
-        broken = {key for key, p in self.module.named_parameters() if _broken(p)}
+        broken = {key for key, finite in self._reached.items() if not all(map(bool, finite))}
         reached = [all(map(bool, event.finite)) for event in self.events]
         spoils: set[int] = (
             set()
@@ -147,12 +162,8 @@ class Tracer(Observer):
         return _fault(self.events[max(guilty)], gradient=True) if guilty else None
 
 
-def _broken(parameter: nn.Parameter) -> bool:
-    return parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
-
-
-def _arrived(event: Event, gradient: Tensor) -> None:
-    event.finite.append(torch.isfinite(gradient).all())
+def _arrived(finite: list[Tensor], gradient: Tensor) -> None:
+    finite.append(torch.isfinite(gradient).all())
 
 
 def _fault(event: Event, gradient: bool = False, data: bool = False) -> Fault:

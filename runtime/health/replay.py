@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..games import GameSteps
 from ..recurrence import using
 from ..seeding import fixed_noise, random_state, restore_random_state
+from ..together import most
 from .blame import Fault, Tracer
 
 if TYPE_CHECKING:
@@ -41,19 +43,37 @@ class CarefulSteps:
 
     def learn(self, batch: Batch, group: int, closes: bool, update: int) -> dict[str, Tensor]:
         values, generators = random_state()
-        states = dict(self.carried.states)
-        self.phase.watch = None if self.scaled else _refuse
+        states, held = dict(self.carried.states), self._held()
+        found = self._tried(batch, group, closes, update)
+        spoilt = most(self.phase.learner.fabric, found is None)
+        if found is not None and not spoilt:
+            return found
+        restore_random_state(values, generators)
+        self.carried.states = states
+        if isinstance(self.steps, GameSteps):
+            self.steps.held = held
+        raise Spoilt(self._trace(batch, group, closes, update))
+
+    def _held(self) -> list[Batch]:
+        """What a game has of the group that this batch belongs to."""
+        return list(self.steps.held) if isinstance(self.steps, GameSteps) else []
+
+    def _tried(self, batch: Batch, group: int, closes: bool, update: int) -> dict[str, Tensor] | None:
+        """A step; None where it was not sound. What is not finite in one process makes the others' mean gradient so:
+        they go through the same."""
         try:
-            found = self.steps.learn(batch, group, closes, update)
-            if not all(bool(torch.isfinite(value).all()) for value in found.values()):
-                raise Spoilt
+            found = self._watched(batch, group, closes, update)
             if not closes and not self.scaled:
                 _refuse(self.phase.learning)
-            return found
         except Spoilt:
-            restore_random_state(values, generators)
-            self.carried.states = states
-            raise Spoilt(self._trace(batch, group, closes, update)) from None
+            return None
+        return found if all(bool(torch.isfinite(value).all()) for value in found.values()) else None
+
+    def _watched(self, batch: Batch, group: int, closes: bool, update: int) -> dict[str, Tensor]:
+        """A step. Ends in Spoilt before an update with gradients that are not finite."""
+        self.phase.watch = None if self.scaled else _refuse
+        try:
+            return self.steps.learn(batch, group, closes, update)
         finally:
             self.phase.watch = None
 
@@ -64,7 +84,7 @@ class CarefulSteps:
         found: dict[str, Tensor] = {}
         try:
             with using("plain"), torch.compiler.set_stance("force_eager"), tracer:
-                found = self.steps.learn(batch, group, closes, update)
+                found = self._watched(batch, group, closes, update)
         except Spoilt:
             pass
         return tracer.fault(*found.values())
