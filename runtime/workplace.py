@@ -20,7 +20,7 @@ from .carry import Carried
 from .checkpoint import keep
 from .data import Data, Split, load
 from .data.augment import Augmenter
-from .data.fading import FadedFeed, Fades
+from .data.fading import FadedFeed, Now, risen
 from .data.feed import Feed
 from .ema import Ema
 from .games import GameSteps, Pools, both_sides, measure_game
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from .health import Watched
 
+_WORTH_A_PROCESS = 256  # pictures: with fewer, to start one takes longer than to read them
+
 
 class Workplace:
     """Base of a run. A phase that changes the network puts another program, module and data here."""
@@ -48,7 +50,7 @@ class Workplace:
     ) -> None:
         """override: a file or folder in place of the plan's data. told: what is stored with weights."""
         self.plan, self.fabric, self.compile, self.override, self.told = plan, fabric, compile, override, told
-        self.first = 0  # the epoch in which this phase began
+        self.first = self.updates = 0  # the epoch in which this phase began, and the updates in it
         self.alarms = Alarms()
         self.samples: Samples | None = None
 
@@ -70,12 +72,28 @@ class Workplace:
         if self.samples is not None:
             feed = partial(self._feed, "train", 8 * self.fabric.world_size)
             self.samples.follow(program, self.module, data.preprocessing, lambda: next(feed().epoch(0)))
-        held = max(self.plan.batch, 256) if data.tensors else self.plan.batch
-        self.checks = {
-            name: self._feed(name, held) for name in ("train", "validation", "test") if len(parts.part(name))
-        }
-        mixed = partial(self._feed, "train", held, shuffle=True)
+        self.checks = self._checks(self._now)
+        mixed = partial(self._feed, "train", self._held, now=self._now, shuffle=True)
         self.health = Health(program, self.learner, self.alarms, mixed)
+
+    @property
+    def _held(self) -> int:
+        """Examples that are measured at a time."""
+        return max(self.plan.batch, 256) if self.data.tensors else self.plan.batch
+
+    def _checks(self, now: Now | None = None) -> dict[str, Feed]:
+        """The parts of the data, to be measured on: by a network as it is used, or as it is now."""
+        parts = [name for name in ("train", "validation", "test") if len(self.parts.part(name))]
+        return {name: self._feed(name, self._held, now=now) for name in parts}
+
+    def _now(self, at: float = 0.0) -> dict[str, float]:
+        """How far inputs without axes have risen after the updates of this phase."""
+        return risen(self.phase.plan.fade, 0, self.updates / self.phase.rate.per_epoch)
+
+    @property
+    def _fades(self) -> bool:
+        """Does something still rise?"""
+        return any(value < 1 for value in self._now().values())
 
     def _grow(self, program: Program) -> None:
         """Goes on with the network in another configuration: weights that both have carry over by their keys."""
@@ -109,12 +127,12 @@ class Workplace:
             images=self.data.domains,
         )
 
-    def _feed(self, part: str, batch: int, fades: Fades = (), **how: Any) -> Feed:
-        workers = self.plan.workers
+    def _feed(self, part: str, batch: int, **how: Any) -> FadedFeed:
+        workers, pictures = self.plan.workers, self.data.pictures
+        if workers is None and pictures is not None:
+            workers = min(4, os.cpu_count() or 1, len(pictures) // _WORTH_A_PROCESS)
         return FadedFeed(
             self.program,
-            self.first,
-            fades,
             self.data,
             self.parts.part(part),
             batch,
@@ -122,7 +140,7 @@ class Workplace:
             seed=self.plan.seed,
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,
-            workers=min(4, os.cpu_count() or 1) if workers is None else workers,
+            workers=workers or 0,
             span=self.plan.place("data"),
             **how,
         )

@@ -13,6 +13,7 @@ from archlang.runtime import workplace
 from archlang.runtime.data import load
 from archlang.runtime.data.augment import Augmenter
 from archlang.runtime.data.feed import Feed
+from archlang.runtime.data.scanning import find_images
 from archlang.runtime.module import build
 from PIL import Image
 from training_harness import PICTURES, compiled, picture_folder, refused
@@ -76,6 +77,13 @@ def test_a_class_may_lie_elsewhere(tmp_path):
     (tmp_path / "pics" / "stray").rmdir()
     data, _, _ = read(tmp_path, 'images("pics/")', PICTURES)
     assert (data.classes, np.bincount(data.labels).tolist()) == (("dark", "light"), [10, 10])
+
+
+def test_a_link_back_brings_no_picture_twice(tmp_path):
+    folder = faces(tmp_path / "faces", 3)
+    for name, to in (("self", "."), ("up", ".."), ("root", "/"), ("gone.png", "nowhere.png")):
+        (folder / name).symlink_to(to)
+    assert [file.name for file in find_images(folder)] == ["00.png", "01.png", "02.png"]
 
 
 def test_every_kind_of_image_in_one_folder(tmp_path):

@@ -38,8 +38,9 @@ class Look:
 
 def find_images(folder: Path) -> list[Path]:
     """Every file below a folder that is called like a picture, in order, but names that begin with a dot. What lies at
-    the top may be a link, as a class's folder often is."""
-    tops = [top for top in folder.iterdir() if not top.name.startswith(".")]
+    the top may be a link, as a class's folder often is, but for one that leads back to the folder or above it."""
+    here_or_above = (folder.resolve(), *folder.resolve().parents)
+    tops = [top for top in folder.iterdir() if not top.name.startswith(".") and top.resolve() not in here_or_above]
     found = [top for top in tops if _named_like_one(top.name) and top.is_file()]
     for top in tops:
         for here, below, names in os.walk(top):  # nothing, where the top is a file
