@@ -86,7 +86,8 @@ def test_a_gan_is_drawn_as_in_papers():
     assert sources(drawn, "G · wasserstein") == sources(drawn, "D · wasserstein, λ = 10, 5 steps to 1") == {"D Dis"}
     assert len([item for item in drawn.items.values() if item.group == "root"]) == 6  # nothing of the penalty
     assert not any(item.aside for item in drawn.items.values())
-    assert drawn.direction == "LR"
+    assert drawn.direction == "TB"
+    assert figure(GAN, 0).direction == "LR"
     assert [group.title for group in drawn.groups.values() if group.kind == "inset"] == ["Gen(8)", "Dis"]
 
 
@@ -128,8 +129,8 @@ def test_a_depth_shows_all_that_an_objective_adds():
 @pytest.mark.parametrize("text", [GAN, CYCLE, CONDITIONAL], ids=["gan", "cycle", "conditional"])
 def test_every_format_and_theme(text):
     program = compile_program(Source(text))
-    assert 'rankdir="LR"' in render(program, "dot")
-    assert "flowchart LR" in render(program, "mermaid")
+    assert 'rankdir="LR"' in render(program, "dot", depth=0)
+    assert "flowchart LR" in render(program, "mermaid", depth=0)
     for theme in THEMES:
         drawn = render(program, "dot", theme=theme)
         assert THEMES[theme].fills[Extra.GENERATOR] in drawn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import draw_graphs as graphs
-from archlang.compiler.draw import render
+from archlang.compiler.draw import render, words
 from archlang.compiler.draw.figure import Figure
 from archlang.compiler.draw.insets import automatic
 from archlang.compiler.graph import EdgeKind
@@ -124,9 +124,89 @@ def test_a_level_says_of_which_block_it_is() -> None:
     assert list(found) == ["Deep(2)", "inner in Deep(2)"]
 
 
-def test_insets_stand_below_each_other() -> None:
-    """As many as the figure is high, the first of each column beside its top; the figure itself comes first."""
+def unseen(text: str) -> list[tuple[str, str]]:
+    """The edges of a figure that keep its parts in order."""
+    lines = [line.split() for line in render(compiled(text), "dot").splitlines() if "-> " in line and "=invis]" in line]
+    return [(line[0], line[2]) for line in lines]
+
+
+def test_insets_stand_in_columns() -> None:
+    """As many as the highest part is high: what is left below the figure itself is used too."""
+    (before, main), (other, first), (last, second) = sorted(unseen(DENSE), key=lambda edge: edge[0] != "columns")
+    assert (before, other, main) == ("columns", "columns", "n0")
+    assert first.startswith("i1_in")
+    assert last == "n92"  # the last item of the figure itself
+    assert second.startswith("ni2_")
     lines = render(compiled(DENSE), "dot").splitlines()
-    unseen = [line.split()[0] for line in lines if "[style=invis]" in line]
-    assert len(unseen) == 2
     assert next(line for line in lines if "cluster_" in line).strip().startswith("subgraph cluster_part0")
+
+
+GAME = f"""
+block Low {{ input x: [B, L]  output x -> linear(4) -> relu -> linear(1) }}
+block High {{ input x: [B, L]  output x -> {" -> ".join(f"linear({width})" for width in range(14, 2, -1))} }}
+adversarial Game {{
+  input real: [B, 3]
+  sample z ~ normal(0, 1): [B, 3]
+  generator G = High
+  discriminator D = Low
+  fake = z -> G
+  pair G vs D on (real, fake) by hinge
+}}
+"""
+
+
+def test_a_small_inset_stands_below_a_small_figure() -> None:
+    edges = unseen(GAME)
+    assert [target.partition("_")[0] for source, target in edges if source == "columns"] == ["n1", "ni1"]
+    ((above, below),) = [edge for edge in edges if edge[0] != "columns"]
+    assert above.startswith("o")
+    assert below.startswith("ni2_")
+
+
+PYRAMID = """
+block Up(out: int) {
+  input x: [B, C, H, W]
+  input w: [B, L]
+  style = w -> style: linear(out) -> rearrange("b c -> b c 1 1")
+  output (x -> upsample(2) -> conv: conv(out, kernel=3, pad=1)) + style
+}
+block Pyramid(levels: int) {
+  input x: [B, C, H, W]
+  input w: [B, L]
+  input cut: int[B]
+  after = cut -> rearrange("b -> b 1")
+  for i in 0..levels {
+    style = (after > 2 * i, w, w) -> where
+    x = (x, style) -> `level{8 * 2 ** i}`: Up(32 - i)
+  }
+  output x
+}
+network Net {
+  input x: [B, 64, 4, 4]
+  input w: [B, 8]
+  input cut: int[B]
+  output (x, w, cut) -> Pyramid(12) -> global_avgpool
+}
+"""
+
+
+def test_a_pyramid_that_is_too_high_shows_a_level_once() -> None:
+    program = compiled(PYRAMID)
+    figure = automatic(program, program.graph, False, 10_000)
+    title, *_ = found = insets(figure)
+    assert title == "Pyramid(12)"
+    level = next(item for item in figure.items.values() if item.text == "level8 … level16384 Up(32 … 21)")
+    frame = figure.groups[level.group]
+    assert frame.times == 12
+    inside = [item.text for item in figure.items.values() if item.group == frame.id]
+    assert "> 0 … 22" in inside
+    assert [link.label for link in figure.links if link.source == level.id] == ["21×16384×16384"]
+    assert "Up(32)" in found
+
+
+def test_what_stands_for_several_says_the_first_and_the_last() -> None:
+    assert words.spread("Layer(512, 3)", "Layer(32, 3)") == "Layer(512 … 32, 3)"
+    assert words.spread("> 2", "> 14") == "> 2 … 14"
+    assert words.spread("layer8", "layer512") == "layer8 … layer512"
+    assert words.spread("relu", "relu") == "relu"
+    assert words.spread("f(2)", "f(2, 3)") == "f(2) … f(2, 3)"

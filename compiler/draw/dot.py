@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from ..graph import EdgeKind
 from ..ops.base import Glyph
@@ -17,6 +18,8 @@ _WIDTH = 124
 _TITLE = 11  # letters that fit left of the line that enters a cluster
 _APART = 3  # rows between one inset and the next
 _LINE = 21  # letters a line of arguments
+_ROOM = 3  # rows by which what is off the longest way can move
+_READ = 4  # links from what is read by many
 
 
 def dot(figure: Figure, theme: Theme) -> str:
@@ -54,10 +57,10 @@ def dot(figure: Figure, theme: Theme) -> str:
     else:
         write(children["root"], "  ", 0)
         lines += [*(f"  {row}" for row in rows.get("root", ())), *_ranks(figure)]
-    shortcuts = _shortcuts(figure)
+    shortcuts, late = _shortcuts(figure), _late(figure)
     places = {name: (i, at) for i, row in enumerate(figure.rows) if row.ordered for at, name in enumerate(row.items)}
-    lines += [f"  {_link(link, figure, theme, shortcuts, places)}" for link in figure.links]
-    lines += _columns(figure, insets) if figure.direction == "TB" else []
+    lines += [f"  {_link(link, figure, theme, shortcuts, late, places)}" for link in figure.links]
+    lines += _columns(figure, insets) if insets and figure.direction == "TB" else []
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -284,42 +287,51 @@ def _bare(figure: Figure) -> set[str]:
 
 
 def _columns(figure: Figure, insets: list[Group]) -> list[str]:
-    """Insets one below the other, as many as the figure beside them is high: edges that are not seen."""
-    heights = _heights(figure)
-    room = heights["root"]
-    lines: list[str] = []
-    first = next((i.id for i in figure.items.values() if i.group == "root" and i.role is Extra.INPUT), None)
-    above = None
-    left = 0
-    for group in insets:
-        items = [i for i in figure.items.values() if i.group == group.id]
-        top = next((i.id for i in items if i.role is Extra.INPUT), None)
-        needed = heights[group.id] + _APART
-        if needed > left:
-            left, above = room, first
-        if above is not None and top is not None:
-            lines.append(f"  {above} -> {top} [style=invis]")
-        left -= needed
-        above = next((i.id for i in reversed(items) if i.role is Extra.OUTPUT), None)
-    return lines
+    """Insets in columns as high as the highest part, the figure itself first: each where there is room. Edges that are
+    not seen, of a point that is not seen, keep columns in order and parts one below the other."""
+    parts = _parts(figure)
+    room = max(part.height for part in parts.values())
+    columns: list[list[str]] = []
+    left: list[int] = []
+    for group in ("root", *(inset.id for inset in insets)):
+        needed = parts[group].height + _APART
+        at = next((i for i, free in enumerate(left) if needed <= free), len(left))
+        if at == len(left):
+            left.append(room + _APART)
+            columns.append([])
+        left[at] -= needed
+        columns[at].append(group)
+    lines = ['  columns [style=invis shape=point width=0 height=0 ordering=out label=""]']
+    lines += [f"  columns -> {parts[column[0]].top} [style=invis]" for column in columns]
+    below = (pair for column in columns for pair in pairwise(column))
+    return [*lines, *(f"  {parts[one].bottom} -> {parts[other].top} [style=invis]" for one, other in below)]
 
 
-def _heights(figure: Figure) -> dict[str, int]:
-    """How many rows the figure itself and each of its insets take."""
+class _Part(NamedTuple):
+    """The figure itself, or an inset: how many rows it takes, and the items at the ends of its longest way."""
+
+    height: int
+    top: str
+    bottom: str
+
+
+def _parts(figure: Figure) -> dict[str, _Part]:
     outer: dict[str, str] = {}
     for group in figure.groups.values():
         outer[group.id] = group.id if group.kind in ("inset", "root") else outer[group.parent or "root"]
     outgoing = figure.outgoing()
     rows: dict[str, int] = {}
-    heights = dict.fromkeys(outer.values(), 0)
+    begins: dict[str, str] = {}
+    found: dict[str, _Part] = {}
     for item in figure.items.values():  # in the order of the data, but for states
-        row = rows.setdefault(item.id, 1)
+        row, top = rows.setdefault(item.id, 1), begins.setdefault(item.id, item.id)
         home = outer[item.group]
-        heights[home] = max(heights[home], row)
+        if home not in found or row > found[home].height:
+            found[home] = _Part(row, top, item.id)
         for link in outgoing[item.id]:
-            if not link.loose:
-                rows[link.target] = max(rows.get(link.target, 0), row + 1)
-    return heights
+            if not link.loose and rows.get(link.target, 0) <= row:
+                rows[link.target], begins[link.target] = row + 1, top
+    return found
 
 
 def _shortcuts(figure: Figure) -> set[str]:
@@ -333,7 +345,36 @@ def _shortcuts(figure: Figure) -> set[str]:
     return found
 
 
-def _link(link: Link, figure: Figure, theme: Theme, shortcuts: set[str], places: Mapping[str, tuple[int, int]]) -> str:
+def _late(figure: Figure) -> set[str]:
+    """Items that are made of what many read, off the longest way: they stand near what they are for."""
+    incoming, outgoing = figure.incoming(), figure.outgoing()
+    before: dict[str, int] = {}
+    after: dict[str, int] = {}
+    for name in figure.items:  # in the order of the data, but for states
+        before[name] = max((before.get(link.source, 0) + 1 for link in incoming[name] if not link.loose), default=1)
+    for name in reversed(figure.items):
+        after[name] = max((after.get(link.target, 0) + 1 for link in outgoing[name] if not link.loose), default=1)
+    found: set[str] = set()
+    placed = {name for row in figure.rows for name in row.items}
+    for name, item in figure.items.items():
+        sources = [link.source for link in incoming[name]]
+        longest = max(
+            (before[one] + after[one] for one in (*sources, *(link.target for link in outgoing[name]))), default=0
+        )
+        aside = longest - before[name] - after[name] >= _ROOM
+        if (
+            sources
+            and aside
+            and name not in placed
+            and all(one in found or len(outgoing[one]) >= _READ for one in sources)
+        ):
+            found.add(item.id)
+    return found
+
+
+def _link(
+    link: Link, figure: Figure, theme: Theme, shortcuts: set[str], late: set[str], places: Mapping[str, tuple[int, int]]
+) -> str:
     """An edge. `places`: of items in rows, the row and the place in it; an edge from right to left is written from left
     to right, so that the order stays."""
     line = theme.lines[link.kind]
@@ -358,6 +399,7 @@ def _link(link: Link, figure: Figure, theme: Theme, shortcuts: set[str], places:
     else:
         aside = Glyph.LOSS in (source.role, target.role) or source.role in (Extra.WEIGHT, Glyph.CONSTANT)
         aside = aside or source.id in shortcuts or target.id in shortcuts
+        aside = aside or (target.id in late and source.id not in late)
         fans_out = link.target in places and link.source not in places
         values["weight"] = 1 if aside or fans_out else 500
     ends = (link.target, link.source) if backwards else (link.source, link.target)

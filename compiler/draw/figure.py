@@ -44,7 +44,8 @@ class Stripe:
 @dataclass
 class Item:
     """One node of the figure. `group` is the id of the group it stands in, `times` how often it is repeated in a row,
-    `aside` whether only losses reach it, `details` what a pointer over it is told."""
+    `aside` whether only losses reach it, `details` what a pointer over it is told, `spread` whether it stands for
+    several of different sizes."""
 
     id: str
     shape: Shape
@@ -53,6 +54,7 @@ class Item:
     times: int = 1
     aside: bool = False
     details: list[tuple[str, str]] = field(default_factory=list)
+    spread: bool = False
 
     @property
     def role(self) -> Role:

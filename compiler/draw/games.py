@@ -15,6 +15,7 @@ from .outline import Builder, drawn
 from .stacks import tidy
 from .style import Extra
 
+_A_PLAYER = 4  # insets that each may have
 _SIDES = {"generator": Extra.GENERATOR, "discriminator": Extra.DISCRIMINATOR}
 
 
@@ -50,14 +51,14 @@ class Sketch:
 
 def of_game(program: Program, parameters: bool, most: int, *, insets: bool) -> Figure:
     """The figure of a game, its players closed; `insets`: with what they hold beside it. Raises TooLarge."""
-    from .insets import add_insets
+    from .insets import INSETS, add_insets
 
     sketch = Sketch(program)
     builder = drawn(program, sketch.graph, 0, parameters, most, repeats={id(sketch.graph): []})
     if insets:
-        add_insets(builder)
+        add_insets(builder, max(INSETS, _A_PLAYER * len(sketch.game.players)))
     figure = tidy(builder.figure)
-    figure.direction = "LR"
+    figure.direction = "TB" if any(group.kind == "inset" for group in figure.groups.values()) else "LR"
     for item in figure.items.values():
         item.aside = False
     for number in sketch.graph:

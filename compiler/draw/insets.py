@@ -16,13 +16,14 @@ from .figure import Figure, Group, Item, Link, Shape, Stripe
 from .games import of_game
 from .levels import local_name, within
 from .outline import Builder, drawn
+from .repeats import find_repeats
 from .scope import End, Scope, TooLarge
 from .stacks import tidy
 from .style import Extra
 
 READABLE = 30
 _DEEPEST = 12
-_INSETS = 6
+INSETS = 6
 _NODES = 40  # what an inset shows has at most so many
 
 
@@ -76,16 +77,17 @@ def _depth(draw: Callable[[int], Builder], least: int) -> int:
     return _DEEPEST - 1
 
 
-def add_insets(builder: Builder) -> None:
+def add_insets(builder: Builder, most: int = INSETS) -> None:
     """Draws beside the figure what its closed boxes hold: each block once, and of levels that hold the same kinds of
-    layers the first; then what those leave closed. Raises TooLarge, with whole insets drawn so far."""
+    layers the first; then what those leave closed; no more than `most`. Raises TooLarge, with whole insets drawn so
+    far."""
     builder.unroll = None
     shown: set[object] = set()
     for scope, what in builder.closed:  # grows while insets are drawn
-        if len(shown) == _INSETS:
+        if len(shown) == most:
             return
         key, inside = _contents(scope, what)
-        if key in shown or not 1 < len(inside) <= _NODES:
+        if key in shown or not 1 < _drawn(builder, scope, what, len(inside)) <= _NODES:
             continue
         shown.add(key)
         home = f"i{len(shown)}"
@@ -93,6 +95,15 @@ def add_insets(builder: Builder) -> None:
             _block(builder, *_commonest(builder, scope, what), home)
         else:
             _level(builder, scope, what, inside, home)
+
+
+def _drawn(builder: Builder, scope: Scope, what: int | str, count: int) -> int:
+    """How many nodes of a closed box are drawn. One that holds too many shows the levels of a pyramid once."""
+    if isinstance(what, str) or count <= _NODES:
+        return count
+    callee = _callee(scope, what)
+    runs = builder.repeats[id(callee)] = find_repeats(callee, loose=True)
+    return count - sum(run.length * (run.times - 1) for run in runs)
 
 
 def _contents(scope: Scope, what: int | str) -> tuple[object, list[int]]:
@@ -149,8 +160,7 @@ def _level(builder: Builder, scope: Scope, level: str, inside: list[int], home: 
         known = ref.node in scope.numbers
         item = "" if known else _terminal(builder, f"{home}_in{ref.node}_{ref.result}", Extra.INPUT, "input", home)
         inner.ends[ref] = End(item, graph.type(ref).substitute(scope.sizes))
-    for number in inside:
-        builder.node(inner, number)
+    builder.nodes(inner, members)
     for ref in dict.fromkeys(
         Ref(n, result) for n in inside for result, user, _ in graph.users(n) if user not in members
     ):

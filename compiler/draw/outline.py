@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..analysis.cost import cost
@@ -122,29 +122,55 @@ class Builder:
         scope.uses = Counter(node.module for n in graph.nx.nodes if (node := graph[n]).module is not None)
         if given is None:
             scope.aside = set(graph.nx.nodes) - graph.needed([*graph.outputs, *graph.inputs])
+        self.nodes(scope)
+        return [scope.ends[Ref(number)] for number in graph.outputs] if given is not None else []
+
+    def nodes(self, scope: Scope, members: Collection[int] | None = None) -> None:
+        """Draws the nodes of a graph, or some that stand in a row; what is repeated once."""
+        graph = scope.graph
         if id(graph) not in self.repeats:
             self.repeats[id(graph)] = find_repeats(graph)
-        order = graph.order()
+        order = [n for n in graph.order() if members is None or n in members]
+        starts = {number: i for i, number in enumerate(graph.order())}
         runs = {repeat.start: repeat for repeat in self.repeats[id(graph)]}
         position = 0
         while position < len(order):
-            run = runs.get(position)
-            if run is None:
+            run = runs.get(starts[order[position]])
+            if run is None or len(order) < position + run.length * run.times:
                 self.node(scope, order[position])
                 position += 1
                 continue
-            unit = order[position : position + run.length]
-            frame = self._frame(scope, run, unit)
-            outside = self._fork(scope, unit, frame)
-            for number in unit:
-                self.node(scope, number, run, frame)
-            scope.ends.update(outside)
-            for offset in range(run.length, run.length * run.times):
-                original, copy = unit[offset % run.length], order[position + offset]
-                for result in range(len(graph[copy].types)):
-                    scope.ends[Ref(copy, result)] = scope.ends[Ref(original, result)]
+            self._run(scope, run, order[position : position + run.length * run.times])
             position += run.length * run.times
-        return [scope.ends[Ref(number)] for number in graph.outputs] if given is not None else []
+
+    def _run(self, scope: Scope, run: Repeat, repeated: list[int]) -> None:
+        """Draws what is repeated, once."""
+        unit = repeated[: run.length]
+        frame = self._frame(scope, run, unit)
+        outside = self._fork(scope, unit, frame)
+        for number in unit:
+            self.node(scope, number, run, frame)
+        scope.ends.update(outside)
+        for offset, copy in enumerate(repeated[run.length :]):
+            for result, type_ in enumerate(scope.graph[copy].types):
+                end = scope.ends[Ref(unit[offset % run.length], result)]
+                type_ = type_.substitute(scope.sizes) if run.loose else end.type
+                scope.ends[Ref(copy, result)] = end._replace(type=type_)
+        if run.loose:
+            self._spread(scope, unit, repeated[-run.length :])
+
+    def _spread(self, scope: Scope, first: list[int], last: list[int]) -> None:
+        """What is drawn once of runs that differ in sizes says what the first and the last have."""
+        for number, other in zip(first, last, strict=True):
+            if isinstance(scope.graph[number].op, Scalar):
+                scope.numbers[other] = words.value_text(scope.graph[other].op.value)  # type: ignore[union-attr]
+            item = self.figure.items.get(f"n{scope.prefix}{number}")
+            if item is not None:
+                _, stripe = self._look(scope, other)
+                before = item.stripes[0]
+                texts = [words.spread(a, b) for a, b in ((before.text, stripe.text), (before.name, stripe.name))]
+                item.stripes = [replace(before, text=texts[0], name=texts[1])]
+                item.spread = True
 
     def _frame(self, scope: Scope, run: Repeat, unit: list[int]) -> tuple[str, int] | None:
         """An unnamed frame for a run that is neither one block nor one level: its id, and how many levels lie outside
@@ -307,13 +333,17 @@ class Builder:
             self.add(item)
         return name
 
+    def _look(self, scope: Scope, number: int) -> tuple[Shape, Stripe]:
+        graph = scope.graph
+        refs = list(enumerate(graph.operands(number)))
+        inputs = tuple(graph.type(ref).substitute(scope.sizes) for _, ref in refs)
+        numbers = {i: scope.numbers[ref.node] for i, ref in refs if ref.node in scope.numbers}
+        return look(graph, number, inputs, numbers, self.silent)
+
     def _item(self, scope: Scope, number: int, home: str) -> Item:
         graph, node = scope.graph, scope.graph[number]
         inputs = tuple(graph.type(ref).substitute(scope.sizes) for ref in graph.operands(number))
-        numbers = {
-            i: scope.numbers[ref.node] for i, ref in enumerate(graph.operands(number)) if ref.node in scope.numbers
-        }
-        shape, stripe = look(graph, number, inputs, numbers, self.silent)
+        shape, stripe = self._look(scope, number)
         if number in scope.thin:
             stripe = replace(stripe, name=words.clean(scope.thin[number], 40))
         item = Item(f"n{scope.prefix}{number}", shape, [stripe], home, aside=number in scope.aside)

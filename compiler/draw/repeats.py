@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..graph import Graph, Kind, Ref
+from ..graph import Graph, Kind, Node, Ref
 from ..ops.base import Op
 
 _LONGEST_UNIT = 64
@@ -17,20 +17,22 @@ _MOST_NODES = 4_000  # a graph with more is drawn folded or not at all; looking 
 @dataclass(frozen=True)
 class Repeat:
     """`times` runs of `length` nodes each, from position `start` of the graph's order; `level` is the labelled sequence
-    that the first run fills, when each run fills one."""
+    that the first run fills, when each run fills one. loose: runs differ in sizes."""
 
     start: int
     length: int
     times: int
     level: str | None = None
+    loose: bool = False
 
 
-def find_repeats(graph: Graph) -> list[Repeat]:
-    """Runs of the same nodes, each fed by the one before as that was by the one before it. They do not overlap."""
+def find_repeats(graph: Graph, *, loose: bool = False) -> list[Repeat]:
+    """Runs of the same nodes, each fed by the one before as that was by the one before it. They do not overlap. loose:
+    runs may differ in sizes and settings, as the levels of a pyramid do."""
     order = graph.order()
     if len(order) > _MOST_NODES:
         return []
-    finder = _Finder(graph, order)
+    finder = _Finder(graph, order, loose)
     found: list[Repeat] = []
     position = 0
     while position < len(order):
@@ -44,8 +46,8 @@ def find_repeats(graph: Graph) -> list[Repeat]:
 
 
 class _Finder:
-    def __init__(self, graph: Graph, order: Sequence[int]) -> None:
-        self.graph, self.order = graph, order
+    def __init__(self, graph: Graph, order: Sequence[int], loose: bool) -> None:
+        self.graph, self.order, self.loose = graph, order, loose
         self.at = {number: i for i, number in enumerate(order)}
         self.fingerprints: dict[int, tuple] = {}
         self.known: dict[tuple, tuple] = {}
@@ -59,6 +61,14 @@ class _Finder:
     def _key(self, number: int) -> tuple:
         """What two nodes that do the same agree in."""
         node = self.graph[number]
+        if self.loose:
+            return (
+                _kind(node),
+                tuple(self.graph.operand_kinds(number)),
+                _stem(node.module),
+                node.bindings,
+                _depth(node.level),
+            )
         return (
             node.kind,
             self._fingerprint(node.graph) if node.graph is not None else (type(node.op), repr(node.op)),
@@ -68,7 +78,7 @@ class _Finder:
             node.replaced,
             node.bindings,
             node.scan,
-            node.level.count(".") + bool(node.level),
+            _depth(node.level),
         )
 
     def _fingerprint(self, graph: Graph) -> tuple:
@@ -98,9 +108,13 @@ class _Finder:
             times, level = self._times(start, length)
             if times < 2 or not self._worth(start, length, times, level):
                 continue
-            if best is None or length * times > best.length * best.times:
-                best = Repeat(start, length, times, level)
+            if best is None or self._gain(length, times) > self._gain(best.length, best.times):
+                best = Repeat(start, length, times, level, self.loose)
         return best
+
+    def _gain(self, length: int, times: int) -> int:
+        """Nodes that a repetition covers; of a loose one, those that it saves."""
+        return length * (times - self.loose)
 
     def _worth(self, start: int, length: int, times: int, level: str | None) -> bool:
         nodes = [self.graph[n] for n in self.order[start : start + length]]
@@ -172,7 +186,8 @@ class _Finder:
                     good = slot == ("fixed", ref.node, ref.result)
                 else:
                     fed, later = self.graph.type(ref), self.graph.type(Ref(self.order[start + slot[1]], slot[2]))
-                    alike = fed.shape == later.shape and fed.dtype == later.dtype
+                    sizes = (fed.rank, later.rank) if self.loose else (fed.shape, later.shape)
+                    alike = sizes[0] == sizes[1] and fed.dtype == later.dtype
                     good = source < start and alike and entry.setdefault(slot, ref) == ref
                 if not good:
                     return False
@@ -181,6 +196,13 @@ class _Finder:
     def _closed(self, before: int, here: int, length: int) -> bool:
         """Whether only the next run uses what the run at `before` makes."""
         return all(before <= user < here + length for i in range(before, before + length) for user in self.users[i])
+
+
+def _kind(node: Node) -> tuple:
+    """What a node does, its sizes and settings left aside."""
+    inside = tuple(_kind(node.graph[n]) for n in node.graph.order()) if node.graph is not None else ()
+    name = node.graph.name if node.graph is not None else type(node.op).__name__
+    return node.kind, name, inside, tuple((t.rank, t.dtype) for t in node.types), node.scan, node.replaced
 
 
 def _settings(op: Op | None) -> tuple:
@@ -194,6 +216,10 @@ def _settings(op: Op | None) -> tuple:
 def _stem(path: str | None) -> str | None:
     """The last part of a path without its number: `layers.0.conv1` → `conv`."""
     return None if path is None else path.rpartition(".")[2].rstrip("0123456789")
+
+
+def _depth(level: str) -> int:
+    return level.count(".") + bool(level)
 
 
 def _prefixes(level: str) -> list[str]:

@@ -165,7 +165,7 @@ def _label(figure: Figure) -> None:
         before = [words.shape_text(other.type) for other in incoming[source.id] if not other.loose]
         if source.role in (Extra.WEIGHT, Glyph.CONSTANT) or (before and text == before[0]):
             continue
-        if source.shape is Shape.POINT:
+        if source.shape is Shape.POINT or (source.spread and target.spread):
             continue
         link.label = text
         written.add((link.source, text))

@@ -157,6 +157,21 @@ def _labelled(node: Node) -> bool:
     return text[max(0, at - 40) : at].rstrip().endswith(":") or text[at : at + len(node.name) + 1] == f"{node.name}:"
 
 
+def spread(first: str, last: str) -> str:
+    """What the first and the last of several say, once where they agree: `Layer(512 … 32)`."""
+    if first == last:
+        return first
+    parts, others = (re.findall(r"\w+|\W", text) for text in (first, last))
+    shortest = min(len(parts), len(others))
+    head = next((i for i in range(shortest) if parts[i] != others[i]), shortest)
+    shortest -= head
+    tail = next((i for i in range(shortest) if parts[-1 - i] != others[-1 - i]), shortest)
+    ends = ["".join(some[head : len(some) - tail]) for some in (parts, others)]
+    if not all(ends):
+        return f"{first} … {last}"
+    return "".join([*parts[:head], " … ".join(ends), *parts[len(parts) - tail :]])
+
+
 def block_text(graph: Graph, silent: frozenset[str] = frozenset()) -> str:
     """A block with its arguments: `Bottleneck(64, stride=2)`, the first without its name. Those in `silent` are left
     out, those that change nothing (`stride=1`), and rates and the like. A block of nothing but whole numbers, and many
