@@ -204,6 +204,18 @@ def test_a_pyramid_that_is_too_high_shows_a_level_once() -> None:
     assert "Up(32)" in found
 
 
+def test_what_is_made_of_what_many_read_stands_near_what_it_is_for() -> None:
+    layers = "\n".join(f"  x = (x -> linear(8)) + ((w > {i}, v, w) -> where)" for i in range(5))
+    text = f"network Net {{\n  input x: [B, 8]\n  input v: [B, 8]\n  input w: [B, 8]\n{layers}\n  output x\n}}"
+    program = compiled(text)
+    names = {i.id: i.text for i in automatic(program, program.graph, False, 10_000).items.values()}
+    lines = [line.split() for line in render(program, "dot").splitlines() if " -> " in line and "weight=" in line]
+    pulls = {(names[line[0]], line[2]): 'weight="500"' in " ".join(line) for line in lines}
+    last = max((target for _, target in pulls if names[target] == "where"), key=lambda name: int(name[1:]))
+    assert [pulls["w", last], pulls["v", last], pulls["> 4", last]] == [False, False, True]
+    assert any(strong for (source, _), strong in pulls.items() if source == "where")
+
+
 def test_what_stands_for_several_says_the_first_and_the_last() -> None:
     assert words.spread("Layer(512, 3)", "Layer(32, 3)") == "Layer(512 … 32, 3)"
     assert words.spread("> 2", "> 14") == "> 2 … 14"

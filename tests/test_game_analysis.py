@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from archlang.runtime.audit import Outcome, audit
 from archlang.runtime.module import build
 from archlang.table import as_json, notes
 
+SPECS = Path(__file__).parents[1] / "specs"
 BODIES = {
     "a cut in the middle": "h = x -> a: linear(3) -> stop_gradient\n loss l = h -> b: linear(2) -> square -> mean",
     "what rounds": "loss l = x -> a: linear(3) -> round -> b: linear(2) -> square -> mean",
@@ -214,3 +216,33 @@ def test_a_game_that_costs_too_much_is_said_to_be_untested(monkeypatch) -> None:
     (result,) = audit(play(), seeds=(3,))
     assert result.outcome is Outcome.UNTESTED
     assert "GFLOPs" in result.note
+
+
+def _channels(size: int) -> int:
+    return min(512, 16384 // size)
+
+
+def _conv(before: int, after: int, kernel: int, size: int) -> int:
+    return 2 * kernel**2 * before * after * size**2
+
+
+SIZES = [8 * 2**i for i in range(8)]
+GROWN = _conv(512, 512, 3, 4) + _conv(16, 3, 1, 1024) + _conv(32, 3, 1, 512)  # from 4 × 4, and to colours
+GROWN += sum(_conv(_channels(s // 2), _channels(s), 3, s) + _conv(_channels(s), _channels(s), 3, s) for s in SIZES)
+JUDGED = _conv(3, 16, 1, 1024) + _conv(3, 32, 1, 512) + _conv(513, 512, 3, 4) + 2 * (8192 * 512 + 512)
+JUDGED += sum(_conv(_channels(s), _channels(s), 3, s) + _conv(_channels(s), _channels(s // 2), 3, s) for s in SIZES)
+STYLES = sum(2 * (2 * 512 * 2 * _channels(s)) for s in [4, *SIZES])  # two a resolution, scale and bias of each channel
+
+
+@pytest.mark.parametrize(
+    ("spec", "counted"),
+    [
+        ("progressive", {"G": 2 * 512 * 8192 + GROWN, "D": JUDGED}),
+        ("stylegan", {"mapping": 8 * 2 * 512**2, "G": GROWN + STYLES, "D": JUDGED}),
+    ],
+)
+def test_flops_of_a_megapixel_are_those_counted_by_hand(spec, counted):
+    """The contracts hold of what the compiler counts; here of the papers' tables of layers."""
+    text = (SPECS / "adversarial" / f"{spec}.arch").read_text()
+    for player, flops in counted.items():
+        assert f"expect flops({player}) == {flops:_}\n" in text
