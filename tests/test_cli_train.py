@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import re
-import signal
-import sys
-from pathlib import Path
 
 import pytest
-from processes import started
 
 IRIS = """\
 network Iris(hidden: int = 8) {
@@ -141,29 +135,3 @@ def test_weights_say_with_which_parameters_they_were_trained(run):
     assert done.code == 1
     assert "else it was trained with `-p hidden=9`: repeat that" in " ".join(done.err.split())
     assert run("predict", "iris.arch", "flowers.csv", "-w", "run", "-p", "hidden=9").code == 0
-
-
-@pytest.mark.slow
-def test_an_interrupted_run_resumes_where_it_was(run, tmp_path):
-    first, said = _interrupted(tmp_path)
-    assert first == 1
-    assert "error[A1045]: interrupted in epoch" in said
-    assert "everything is saved" in said
-    reached = int(re.search(r"in epoch (\d+)", said)[1])
-    done = run("train", "iris.arch", "-o", "run", "--epochs", str(reached + 1), "--resume", "--device", "cpu")
-    assert done.code == 0, done.err
-    again = re.search(rf"^epoch +(\d+)/{reached + 1}", done.out, re.MULTILINE)
-    assert again is not None and int(again[1]) in (reached, reached + 1), done.out
-
-
-def _interrupted(folder: Path) -> tuple[int, str]:
-    """Trains for ever, with Ctrl-C after the first epoch: that epoch's number, and what stderr says."""
-    command = [sys.executable, "-m", "archlang", "train", "iris.arch", "-o", "run", "--epochs", "100000"]
-    with started(command, cwd=folder, env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}) as process:
-        assert process.stdout is not None
-        found = re.match(r"epoch +(\d+)/100000", process.stdout.readline())
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert found is not None, err
-    return int(found[1]), err

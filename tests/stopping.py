@@ -1,9 +1,9 @@
-"""Runs of `archc train` that are killed on their way. A process of its own imports everything once; each run is a child
-of it that does nothing else, so that its end is the end of a process and costs no start.
+"""Runs of `archc train` that are killed or told to stop on their way. A process of its own imports all once; each run
+is a child of it that does nothing else, so that its end is the end of a process and costs no start.
 
-    python killing.py FOLDER < RUNS
+    python stopping.py FOLDER < RUNS
 
-RUNS is JSON: for each run the arguments of `archc`, and where it is killed or null. Printed: how each run ended, as
+RUNS is JSON: for each run the arguments of `archc`, and where it is stopped or null. Printed: how each run ended, as
 `subprocess` says it: 0 where all went well, -9 where it was killed."""
 
 from __future__ import annotations
@@ -25,31 +25,26 @@ from archlang.runtime import train  # noqa: F401
 At = tuple[str, str, int]  # what is cut short, of which name, at which time
 
 
-def die() -> None:
-    """As `kill -9` and the system that runs out of memory do it: nothing that follows runs."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def arm(at: At) -> None:
-    """Sets the moment at which this process dies.
+    """Sets the moment at which this process dies, or is told to stop.
 
-    `("backward", "", 33)`: in the 33rd backward pass. `("half", "last.safetensors", 2)`: while that file is written for
-    the second time, half of it being there. `("whole", …)`: when it is written and not yet in its place. `("placed",
-    …)`: right after that."""
+    `("SIGINT", "", 33)`: it gets this signal in the 33rd backward pass. `("half", "last.safetensors", 2)`: it dies
+    while that file is written for the second time, half of it being there. `("whole", …)`: when it is written and not yet in
+    its place. `("placed", …)`: right after that."""
     what, name, number = at
-    if what == "backward":
-        torch.Tensor.backward = counted(torch.Tensor.backward, number)  # type: ignore[method-assign]
+    if what in signal.Signals.__members__:
+        torch.Tensor.backward = counted(torch.Tensor.backward, number, signal.Signals[what])  # type: ignore[method-assign]
     else:
         os.replace = cut(os.replace, what, name, number)
 
 
-def counted(work: Callable, number: int) -> Callable:
+def counted(work: Callable, number: int, sent: signal.Signals) -> Callable:
     left = [number]
 
     def call(*args, **kwargs):
         left[0] -= 1
         if left[0] == 0:
-            die()
+            os.kill(os.getpid(), sent)
         return work(*args, **kwargs)
 
     return call
@@ -66,7 +61,7 @@ def cut(replace: Callable, what: str, name: str, number: int) -> Callable:
             os.truncate(source, os.path.getsize(source) // 2)
         if what == "placed":
             replace(source, target)
-        die()
+        os.kill(os.getpid(), signal.SIGKILL)
 
     return call
 

@@ -1,8 +1,9 @@
-"""Runs of `archc train` that are killed, with a signal that no process sees, and taken up again by another process."""
+"""Runs of `archc train` that get a signal, or the one that no process sees, and are taken up by another process."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 
-At = tuple[str, str, int]  # see killing.py
+At = tuple[str, str, int]  # see stopping.py
 
 GAME = """
 adversarial Game {
@@ -53,17 +54,20 @@ train VAE on npz("rows.npz") {
   optimizer adam(lr=1e-2)  schedule cosine  metric mse
 }
 """
-# Of a game an epoch has 26 batches, 13 updates; of the autoencoder it has 19.
-KILLED: dict[str, tuple[str, At]] = {
-    "game, in an epoch": ("game", ("backward", "", 33)),
+# Backward passes and pictures are those of the second epoch of three, files those of all.
+STOPPED: dict[str, tuple[str, At]] = {
+    "game, killed in an epoch": ("game", ("SIGKILL", "", 33)),
     "game, its state half written": ("game", ("half", RESUME, 3)),
     "game, a picture half written": ("game", ("half", "000020.png", 1)),
     "game, its last state just in place": ("game", ("placed", RESUME, 4)),
-    "vae, in an epoch": ("vae", ("backward", "", 30)),
+    "game, Ctrl-C": ("game", ("SIGINT", "", 33)),
+    "vae, killed in an epoch": ("vae", ("SIGKILL", "", 30)),
     "vae, its best weights just in place": ("vae", ("placed", BEST, 2)),
     "vae, its last weights not yet in place": ("vae", ("whole", LAST, 3)),
     "vae, its report half written": ("vae", ("half", "report.json", 1)),
+    "vae, told to end": ("vae", ("SIGTERM", "", 30)),
 }
+ENDS = {"SIGINT": 128 + signal.SIGINT, "SIGTERM": 128 + signal.SIGTERM}  # else it is killed
 
 
 def named(case: str) -> str:
@@ -72,8 +76,8 @@ def named(case: str) -> str:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of all runs: whole ones, and those that were killed and taken up again."""
-    folder = tmp_path_factory.mktemp("killed")
+    """The folder of all runs: whole ones, and those that were stopped and taken up again."""
+    folder = tmp_path_factory.mktemp("stopped")
     (folder / "game.arch").write_text(GAME)
     (folder / "vae.arch").write_text(VAE)
     rows = np.random.RandomState(0).rand(104, 1).astype(np.float32)
@@ -84,20 +88,25 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return ["train", f"{spec}.arch", "-o", out, "--device", "cpu", "--quiet", *more]
 
     wanted: list[tuple[list[str], At | None, int]] = [(train(spec, spec), None, 0) for spec in ("game", "vae")]
-    for case, (spec, at) in KILLED.items():
-        wanted += [(train(spec, named(case)), at, -9), (train(spec, named(case), "--resume"), None, 0)]
-    script = str(Path(__file__).parent / "killing.py")
+    for case, (spec, at) in STOPPED.items():
+        wanted.append((train(spec, named(case)), at, ENDS.get(at[0], -signal.SIGKILL)))
+        wanted.append((train(spec, named(case), "--resume"), None, 0))
+    script = str(Path(__file__).parent / "stopping.py")
     done = finished([sys.executable, script, str(folder)], input=json.dumps([(a, at) for a, at, _ in wanted]))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found == [code for *_, code in wanted], done.stdout + done.stderr
+    said = " ".join(done.stderr.split())
+    assert "Traceback" not in said
+    for batches in (4, 12):
+        assert f"error[A1045]: interrupted in epoch 2 after {batches} batches; everything is saved" in said
     return folder
 
 
-@pytest.mark.parametrize("case", KILLED)
-def test_a_killed_run_is_taken_up_as_if_nothing_had_been(case: str, runs: Path) -> None:
+@pytest.mark.parametrize("case", STOPPED)
+def test_a_run_that_was_stopped_is_taken_up_as_if_nothing_had_been(case: str, runs: Path) -> None:
     """Weights, averages, optimizer, pool and pictures to the last bit, and what is reported; nothing else is left."""
-    whole, killed = runs / KILLED[case][0], runs / named(case)
+    whole, killed = runs / STOPPED[case][0], runs / named(case)
     for name in (BEST, LAST, RESUME):
         left, right = load_file(whole / name), load_file(killed / name)
         assert left.keys() == right.keys()
