@@ -360,8 +360,9 @@ def _contracts(front: Frontend, program: Program, *, given: bool = False) -> Non
     from .analysis.games import check_game, one_sided
     from .analysis.gate_bounds import check_gates
     from .analysis.nominal import check_nominal
+    from .analysis.probabilities import improbable
 
-    for diagnostic in (*check_game(program), *one_sided(program)):
+    for diagnostic in (*check_game(program), *one_sided(program), *improbable(program)):
         front.sink.add(diagnostic)
     for diagnostic in check_gates(program):
         front.sink.add(diagnostic)
