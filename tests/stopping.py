@@ -29,8 +29,8 @@ def arm(at: At) -> None:
     """Sets the moment at which this process dies, or is told to stop.
 
     `("SIGINT", "", 33)`: it gets this signal in the 33rd backward pass. `("half", "last.safetensors", 2)`: it dies
-    while that file is written for the second time, half of it being there. `("whole", …)`: when it is written and not yet in
-    its place. `("placed", …)`: right after that."""
+    while that file is written for the second time, half of it being there. `("whole", …)`: when it is written and not
+    yet in its place. `("placed", …)`: right after that."""
     what, name, number = at
     if what in signal.Signals.__members__:
         torch.Tensor.backward = counted(torch.Tensor.backward, number, signal.Signals[what])  # type: ignore[method-assign]
