@@ -49,7 +49,7 @@ def evaluate(
     fabric = make_fabric(device, plan.precision)
     module = module.to(fabric.device)
     batch = _BATCH if examples.tensors else plan.batch
-    feed = FadedFeed(program, 0, (), examples, rows, batch, fabric.device, span=plan.place("data"))
+    feed = FadedFeed(program, examples, rows, batch, fabric.device, span=plan.place("data"))
     if program.game is not None:
         return measure_game(module, feed, fabric)
     trainee = Trainee(module)

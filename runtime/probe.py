@@ -110,7 +110,7 @@ def probe(
 def _examples(program: Program, plan: TrainPlan, data: Path | None, seed: int, batches: int) -> Iterator[list[Tensor]]:
     """The inputs of some batches of the training part, prepared as for training but not varied."""
     examples, parts, _ = load(program, plan, data)
-    feed = FadedFeed(program, 0, (), examples, parts.part("train"), BATCH, torch.device("cpu"), shuffle=True, seed=seed)
+    feed = FadedFeed(program, examples, parts.part("train"), BATCH, torch.device("cpu"), shuffle=True, seed=seed)
     every = (batch for epoch in count() for batch in feed.epoch(epoch))
     inputs = len(program.input_nodes())
     for batch in islice(every, batches):

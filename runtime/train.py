@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from .carry import Carried
 from .checkpoint import load_weights, save_weights
 from .data import Data, Split, load
+from .data.fading import risen
 from .devices import make_fabric
 from .files import check_writable, write_text
 from .games import DISCRIMINATOR, SIDES
-from .health import CarefulSteps, Diverged, Fault, Spoilt, explained, measured_fault
+from .health import CarefulSteps, Diverged, Fault, Spoilt, alone, explained, measured_fault
 from .making.samples import Samples
 from .metrics import better
 from .module import build
@@ -147,7 +148,7 @@ class _Run(Workplace):
         self.out = out
         self.programs = programs
         if plan.samples is not None and fabric.is_global_zero:
-            self.samples = Samples(plan.samples, out / "samples", self._averaged)
+            self.samples = Samples(plan.samples, out / "samples", self._averaged, self._now)
         self._configure(self.programs[0], module, data, parts)
         self.watched = plan.metric[0] if plan.metric and self.task.kind is not TaskKind.NONE else "loss"
         self.epoch = self.step = self.best_epoch = 0
@@ -176,7 +177,9 @@ class _Run(Workplace):
             self._grow(self.programs[number])
             self.best = self.best_loss = None  # what was best fits another configuration
         stage = self.plan.stages[number]
-        self.phase = Phase(stage, self.learner, partial(self._feed, fades=stage.fade), self._augmenter)
+        self.phase = Phase(
+            stage, self.learner, partial(self._feed, now=partial(risen, stage.fade, self.first)), self._augmenter
+        )
         self.steps = self._steps()
 
     # -- the run
@@ -202,7 +205,7 @@ class _Run(Workplace):
         except Diverged as failure:
             raise self._explained(failure, display, signals) from None
         except ValueError as failure:
-            raise self._alone(failure) or failure from None
+            raise alone(failure, self.phase.plan.place("batch") or self.plan.place("network")) or failure from None
         except torch.cuda.OutOfMemoryError:
             raise error(
                 "A1041",
@@ -354,18 +357,6 @@ class _Run(Workplace):
             return found.fault
         return None
 
-    def _alone(self, failure: ValueError) -> ArchError | None:
-        """The error, where a norm had one number to take the mean of."""
-        if "more than 1 value per channel" not in str(failure):
-            return None
-        places = getattr(failure, "__notes__", ["in a norm"])
-        return error(
-            "A1082",
-            f"a batch of one example leaves `batchnorm` one number a channel, and no deviation ({places[0]})",
-            self.phase.plan.place("batch") or self.plan.place("network"),
-            help="make `batch` larger, or use a norm that looks at one example, such as `layernorm` or `instancenorm`",
-        )
-
     # -- between epochs
 
     def _epoch_ended(self, display: Display, board: Board) -> None:
@@ -402,15 +393,16 @@ class _Run(Workplace):
                 what = f"the validation {self._said(name)} became {found[name]}"
                 raise Diverged(what, where, measured=True)
         row |= {f"validation {name}": value for name, value in found.items()}
-        self.phase.rate.epoch_ended(found["loss"])
+        if not self._fades:
+            self.phase.rate.epoch_ended(found["loss"])
         return watched
 
     def _is_best(self, row: dict[str, float]) -> bool:
-        """By the first metric, and at a draw by the loss; of a game, and without a validation part, the last epoch is
-        the best."""
+        """By the first metric, and at a draw by the loss; of a game, without a validation part, and while something
+        still fades in, the last epoch is the best."""
         value, loss = row.get(f"validation {self.watched}"), row.get("validation loss")
-        if self.program.game is not None:
-            value = None  # a loss says as much about the other side
+        if self.program.game is not None or self._fades:
+            value = None  # a loss says as much about the other side, or is of a network that is not what will be used
         drawn = value == self.best and better("loss", loss, self.best_loss)
         if value is None or drawn or better(self.watched, value, self.best):
             self.best, self.best_loss, self.best_epoch = value, loss, self.epoch + 1
@@ -419,7 +411,7 @@ class _Run(Workplace):
 
     def _maybe_stop(self, row: dict[str, float]) -> None:
         stop = self.phase.plan.early_stop
-        if stop is None:
+        if stop is None or self._fades:
             return
         name = stop.metric or self.watched
         value = row[f"validation {name}"]
@@ -478,6 +470,7 @@ class _Run(Workplace):
     def _report(self, seconds: float, notes: list[str]) -> Report:
         names = [BEST, LAST, RESUME, "report.json", "curves.png"]
         phases = [*self.over, self._phase_report()]
+        self.checks = self._checks()
         return Report(
             network=self.plan.network,
             data=self.data.origin,

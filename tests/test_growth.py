@@ -16,9 +16,12 @@ from archlang.compiler.frontend import compile_program
 from archlang.compiler.source import Source
 from archlang.compiler.training import plan, stage_programs
 from archlang.runtime import train as training
+from archlang.runtime import workplace
 from archlang.runtime.checkpoint import keep
+from archlang.runtime.data.fading import FadedFeed
 from archlang.runtime.ema import Ema
 from archlang.runtime.games import GameSteps
+from archlang.runtime.making.entries import Maker
 from archlang.runtime.module import build
 from archlang.runtime.probe import probe
 from archlang.runtime.train import BEST, LAST, RESUME, fit
@@ -63,8 +66,8 @@ def planned(path: Path):
     return program, plan(program.trains[0], program)
 
 
-def run(folder: Path, phases: str = PHASES, **options):
-    program, found = planned(written(folder, phases))
+def run(folder: Path, phases: str = PHASES, more: str = "", **options):
+    program, found = planned(written(folder, f"{more}  {phases}"))
     options = {"device": "cpu", "progress": False} | options
     return fit(program, lambda: build(program), found, out=folder / "run", **options)
 
@@ -77,7 +80,9 @@ class Seen:
         self.before: dict[str, torch.Tensor] = {}
         self.after: dict[str, torch.Tensor] = {}
         self.averaged: tuple[dict[str, torch.Tensor], ...] = ()
-        grow, learn = training._Run._grow, GameSteps.learn
+        self.compared: list[float] = []
+        self.drawn: list[float] = []
+        grow, learn, again, made = training._Run._grow, GameSteps.learn, FadedFeed.again, Maker.run
 
         def grown(running, program):
             self.before = _copy(running.module.state_dict())
@@ -90,11 +95,22 @@ class Seen:
             self.alphas.append(float(batch[1]))
             return learn(steps, batch, *rest)
 
+        def compared(feed, batch):
+            found = again(feed, batch)
+            self.compared.append(float(found[1]))
+            return found
+
+        def drawn(maker, values, seed):
+            self.drawn.append(float(values.get("alpha", 1.0)))
+            return made(maker, values, seed)
+
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training, "draw_curves", lambda report, path: None)
             patch.setattr(training._Run, "_grow", grown)
             patch.setattr(GameSteps, "learn", learned)
-            self.report = run(folder)
+            patch.setattr(FadedFeed, "again", compared)
+            patch.setattr(Maker, "run", drawn)
+            self.report = run(folder, PHASES, "samples 2")
 
 
 def _copy(tensors):
@@ -331,3 +347,56 @@ def test_averages_begin_with_what_is_fresh(tmp_path):
     for key, value in ema.kept.items():
         expected = state[key] + 1 if key in state else large.state_dict()[key]
         assert torch.equal(value, expected)
+
+
+# ------------------------------------------------------------------ what is measured while something fades in
+
+FADED = NET.replace("epochs 2 }", "epochs 4  fade alpha=2.5 }").replace("test 0.2", "test 0.2  validation 0.2")
+
+
+class Measured:
+    """Measurements of a run: how far alpha had risen, and what was found."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, losses: tuple[float, ...]) -> None:
+        self.alphas: list[float] = []
+        given = iter(losses)
+        monkeypatch.setattr(workplace, "measure", lambda *a, **k: self._measure(next(given, 9.0), *a, **k))
+
+    def _measure(self, loss, trainee, feed, *rest, **how):
+        self.alphas += {float(batch[0]) for batch in feed.epoch(0)}
+        return {"loss": loss, "accuracy": -loss}
+
+
+def test_a_network_is_measured_as_it_is_while_something_fades_in(tmp_path, monkeypatch):
+    """At the ends of its epochs alpha was 1 in the first phase, then 0.4 and 0.8, and 1 twice. Weights from before it
+    was 1 are not the best ones, as they would be used with 1."""
+    path = tmp_path / "net.arch"
+    path.write_text(FADED)
+    seen = Measured(monkeypatch, (0.1, 0.1, 0.2, 0.5, 0.6))
+    report = archlang.compile(path).fit(tmp_path / "run", device="cpu", progress=False)
+    assert seen.alphas == pytest.approx([1.0, 0.4, 0.8, 1.0, 1.0, *[1.0] * len(report.metrics)])
+    assert report.best_epoch == 4
+
+
+@pytest.mark.parametrize("how", ["early_stop 1", "schedule plateau(patience=1, factor=0.1)"])
+def test_a_loss_that_grows_as_something_fades_in_ends_nothing(how, tmp_path, monkeypatch):
+    path = tmp_path / "net.arch"
+    path.write_text(FADED.replace("batch 32", f"batch 32  {how}"))
+    Measured(monkeypatch, (0.1, 0.1, 0.2, 0.3, 0.3))
+    report = archlang.compile(path).fit(tmp_path / "run", device="cpu", progress=False)
+    assert len(report.history) == 5
+    assert len({row["lr"] for row in report.history}) == 1
+
+
+def test_a_run_that_ends_before_something_has_risen_is_measured_as_it_is_used(tmp_path, monkeypatch):
+    path = tmp_path / "net.arch"
+    path.write_text(FADED)
+    seen = Measured(monkeypatch, ())
+    report = archlang.compile(path).fit(tmp_path / "run", device="cpu", progress=False, epochs=1)
+    assert seen.alphas == pytest.approx([1.0, 0.4, *[1.0] * len(report.metrics)])
+
+
+def test_pairs_and_pictures_of_a_game_are_made_as_it_is_while_something_fades_in(whole):
+    """At the ends of the four epochs; and every second update, at the end for the last time."""
+    assert whole.compared == [1.0, 0.5, 1.0, 1.0]
+    assert whole.drawn == [1.0, 1.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,13 @@ from .feed import Feed
 Fades = tuple[tuple[str, float], ...]
 """Inputs, and over how many epochs each rises."""
 Batch = tuple[Tensor, ...]
+Now = Callable[[float], Mapping[str, float]]
+"""How far inputs have risen at a point of a run, such as 1.5, the middle of its second epoch; others are 1."""
+
+
+def risen(fades: Fades, first: float, at: float) -> dict[str, float]:
+    """How far inputs have risen at a point of a run, in epochs, when they began to at `first`."""
+    return {name: min(1.0, (at - first) / length) for name, length in fades}
 
 
 class FadedFeed(Feed):
@@ -22,28 +29,35 @@ class FadedFeed(Feed):
     def __init__(
         self,
         program: Program,
-        first: int,
-        fades: Fades,
         *feed: Any,
+        now: Now | None = None,
         vary: Callable[[Batch], Batch] | None = None,
         **how: Any,
     ) -> None:
-        """first: the epoch in which they begin to rise. vary: what becomes of a batch before they are there."""
+        """vary: what becomes of a batch before they are there."""
         super().__init__(*feed, **how)
-        lengths = dict(fades)
-        self.first, self.vary = first, vary
+        self.now, self.vary = now, vary
         later = [slot.input for slot in self.data.carry]  # states of the batch before come in after these
-        factors = _factors(program)
-        self.scalars = [(i - sum(slot < i for slot in later), lengths.get(name)) for i, name in factors]
+        self.scalars = [(i - sum(slot < i for slot in later), name) for i, name in _factors(program)]
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         for step, batch in enumerate(super().epoch(number, start), start):
             whole = list(batch if self.vary is None else self.vary(batch))
-            for place, length in self.scalars:
-                gone = number - self.first + step / max(1, self.steps)
-                risen = 1.0 if length is None else min(1.0, gone / length)
-                whole.insert(place, torch.tensor(risen, device=self.device))
+            for place, value in self._values(number + step / max(1, self.steps)):
+                whole.insert(place, value)
             yield tuple(whole)
+
+    def again(self, batch: Sequence[Tensor]) -> Batch:
+        """A batch of before with the inputs without axes as they would be in epoch 0 now."""
+        whole = list(batch)
+        for place, value in self._values(0.0):
+            whole[place] = value
+        return tuple(whole)
+
+    def _values(self, at: float) -> list[tuple[int, Tensor]]:
+        """The inputs without axes: where they stand, and what they are."""
+        found = self.now(at) if self.now is not None else {}
+        return [(place, torch.tensor(found.get(name, 1.0), device=self.device)) for place, name in self.scalars]
 
 
 def examples(batch: Sequence[Tensor]) -> Tensor:

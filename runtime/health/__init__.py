@@ -2,7 +2,7 @@
 
 from .alarms import Alarms
 from .blame import Fault
-from .faults import Diverged, explained
+from .faults import Diverged, alone, explained
 from .health import Health, Watched
 from .replay import CarefulSteps, Spoilt, measured_fault
 
@@ -14,6 +14,7 @@ __all__ = [
     "Health",
     "Spoilt",
     "Watched",
+    "alone",
     "explained",
     "measured_fault",
 ]

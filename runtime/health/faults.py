@@ -45,6 +45,19 @@ def explained(failure: Diverged, fault: Fault | None, span: Span | None, kept: s
     )
 
 
+def alone(failure: ValueError, span: Span | None) -> ArchError | None:
+    """The error, where a norm had one number to take the mean of. span: the size of a batch."""
+    if "more than 1 value per channel" not in str(failure):
+        return None
+    places = getattr(failure, "__notes__", ["in a norm"])
+    return error(
+        "A1082",
+        f"a batch of one example leaves `batchnorm` one number a channel, and no deviation ({places[0]})",
+        span,
+        help="make `batch` larger, or use a norm that looks at one example, such as `layernorm` or `instancenorm`",
+    )
+
+
 def _accusation(fault: Fault) -> str:
     name = _name(fault)
     if fault.weights:

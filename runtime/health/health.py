@@ -24,7 +24,7 @@ from .pairs import Pairs
 from .units import Dead, Units, hidden
 
 if TYPE_CHECKING:
-    from ..data.feed import Feed
+    from ..data.fading import FadedFeed
     from ..phases import Learner, Phase
     from ..steps import Steps
 
@@ -60,7 +60,7 @@ class Health:
     """Follows one network. The alarms are the run's, which may have several networks one after the other. feed: makes
     a feed of the training part in an order without meaning."""
 
-    def __init__(self, program: Program, learner: Learner, alarms: Alarms, feed: Callable[[], Feed]) -> None:
+    def __init__(self, program: Program, learner: Learner, alarms: Alarms, feed: Callable[[], FadedFeed]) -> None:
         self.program, self.learner, self.alarms = program, learner, alarms
         game = program.game
         self.pairs = Pairs(program, game, learner.module, feed) if game is not None else None

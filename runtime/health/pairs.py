@@ -20,7 +20,7 @@ from .games import MOST, GameHealth
 from .units import Dead, Units, hidden
 
 if TYPE_CHECKING:
-    from ..data.feed import Feed
+    from ..data.fading import FadedFeed
 
 
 class Pairs:
@@ -29,8 +29,9 @@ class Pairs:
 
     dead: of the last epoch the players' dead units, by layer, among these examples and what was made and judged."""
 
-    def __init__(self, program: Program, game: Game, module: nn.Module, feed: Callable[[], Feed]) -> None:
-        self.feed = feed
+    def __init__(self, program: Program, game: Game, module: nn.Module, feed: Callable[[], FadedFeed]) -> None:
+        self.made = feed
+        self.feed: FadedFeed | None = None
         self.each = {pair.discriminator: GameHealth(pair.objective.logits, pair.span) for pair in game.pairs}
         self._batches: list[Sequence[Tensor]] = []
         self.dead: dict[str, Dead] = {}
@@ -60,16 +61,16 @@ class Pairs:
         """Of each pair, examples of the data, made ones, and what the discriminator says of both."""
         if self.inner is None:
             return [torch.empty(0, 1)] * (4 * len(self.each))
-        if not self._batches:
-            seen = 0
-            for batch in self.feed().epoch(0):
+        if self.feed is None:
+            self.feed, seen = self.made(), 0
+            for batch in self.feed.epoch(0):
                 self._batches.append(batch)
                 seen += next(len(t) for t in batch if t.dim())
                 if seen >= MOST:
                     break
         units = Units(self.inner)
         with torch.no_grad(), fixed_noise(self._batches[0][0].device), units:
-            found = [self.inner(*batch) for batch in self._batches]
+            found = [self.inner(*self.feed.again(batch)) for batch in self._batches]
         self.dead = units.read()
         return [torch.cat(parts) for parts in zip(*found, strict=True)]
 

@@ -3,7 +3,7 @@ same pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +27,20 @@ _SEED = 0  # of the noise: the same for every grid, so that one sees what learni
 
 
 class Samples:
-    """Writes the grids of a run. every: updates between two. board: where TensorBoard finds them.
+    """Writes the grids of a run. every: updates between two. now: how far inputs without axes have risen. board: where
+    TensorBoard finds them.
 
     What it draws, it draws from a generator of its own, and makes with a module of its own that shares the weights: the
     run's random numbers, the mode of its module and its batch statistics stay as they are."""
 
-    def __init__(self, every: int, folder: Path, averaged: Callable[[], AbstractContextManager[None]]) -> None:
-        self.every, self.folder, self.averaged = every, folder, averaged
+    def __init__(
+        self,
+        every: int,
+        folder: Path,
+        averaged: Callable[[], AbstractContextManager[None]],
+        now: Callable[[], Mapping[str, float]],
+    ) -> None:
+        self.every, self.folder, self.averaged, self.now = every, folder, averaged, now
         self.board: Board | None = None
         self.updates = 0  # of the whole run
         self._written: int | None = None
@@ -74,8 +81,9 @@ class Samples:
         if self._written == self.updates:
             return
         self._written = self.updates
+        risen = {name: torch.tensor(value) for name, value in self.now().items()}
         with self.averaged():
-            found = [torch.cat(list(m.run(v, _SEED))) for m, v in zip(self.makers, self.values, strict=True)]
+            found = [torch.cat(list(m.run(v | risen, _SEED))) for m, v in zip(self.makers, self.values, strict=True)]
         if self.columns:
             picture = grid(levels(torch.cat(self._shown(found)), self.preprocessing), self.columns)
             data = png(picture)
