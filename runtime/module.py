@@ -65,6 +65,10 @@ def module_class(program: Program, emitted: Emitted) -> type[nn.Module]:
     return made
 
 
+IN_SPEC = "in_spec"
+"""Attribute of an exception that a network's module raised: the Span in the spec of what could not be computed."""
+
+
 def _annotating(base: type[nn.Module], program: Program, emitted: Emitted) -> type[nn.Module]:
     """The class, with its entry points saying where in the spec an error arose. Nothing changes while torch traces
     it."""
@@ -89,20 +93,23 @@ def _run(method: Callable, self: nn.Module, args: tuple, kwargs: dict) -> Any:
     try:
         return method(self, *args, **kwargs)
     except Exception as failure:
-        for note in _notes(failure):
+        found = _places(failure)
+        if found:
+            vars(failure).setdefault(IN_SPEC, found[0][0].span)
+        for note in map(_note, found):
             if note not in getattr(failure, "__notes__", ()):
                 failure.add_note(note)
         raise
 
 
-def _notes(failure: BaseException) -> list[str]:
+def _places(failure: BaseException) -> list[tuple[Step, ...]]:
     """What in the spec the innermost generated line came from, then what called it."""
     found: list[tuple[Step, ...]] = []
     traceback = failure.__traceback__
     while traceback is not None:
         found.append(place(traceback.tb_frame, traceback.tb_lineno, traceback.tb_lasti))
         traceback = traceback.tb_next
-    return [_note(steps) for steps in reversed(found) if steps]
+    return [steps for steps in reversed(found) if steps]
 
 
 def place(frame: FrameType, line: int, instruction: int) -> tuple[Step, ...]:

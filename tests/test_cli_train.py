@@ -135,3 +135,18 @@ def test_weights_say_with_which_parameters_they_were_trained(run):
     assert done.code == 1
     assert "else it was trained with `-p hidden=9`: repeat that" in " ".join(done.err.split())
     assert run("predict", "iris.arch", "flowers.csv", "-w", "run", "-p", "hidden=9").code == 0
+
+
+def test_what_torch_refuses_is_told_at_its_place(run, tmp_path):
+    text = """network V {
+  input x: [B, 4]
+  output y = x -> linear(4) -> sigmoid
+  loss f = (y, x) -> bce
+}
+train V on iris { normalize none  epochs 1 }
+"""
+    (tmp_path / "v.arch").write_text(text)
+    done = run("train", "v.arch", "-o", "run", "-q")
+    assert done.code == 1
+    assert "error[A1084]: this can't be computed: all elements of target should be between 0 and 1" in done.err
+    assert "v.arch:4:22" in done.err

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import click
-from archlang.compiler.diagnostics import ArchError
+from archlang.compiler.diagnostics import ArchError, error
+from archlang.compiler.source import Span
 
 from . import terminal
 
@@ -189,6 +190,11 @@ def _defect(failure: Exception) -> int:
 
         traceback.print_exc()
         return INTERNAL
+    span = getattr(failure, "in_spec", None)  # as `archlang.runtime.module` marks what arose in a network
+    if isinstance(span, Span):
+        what = terminal.harmless(str(failure).split("\n")[0][:300])
+        help = "torch says so of the values that reach it; `ARCHLANG_DEBUG=1` in the environment shows more"
+        return _report(error("A1084", f"this can't be computed: {what}", span, help=help))
     from archlang import __version__
 
     what = terminal.harmless(f"{type(failure).__name__}: {failure}".split("\n")[0][:300])
