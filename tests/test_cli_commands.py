@@ -225,3 +225,10 @@ def test_fmt_without_a_file(run):
     done = run("fmt", "none.arch")
     assert done.code == 1
     assert "error[A0152]" in done.err
+
+
+def test_a_narrow_terminal_loses_no_column(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    done = run("show", "lenet5")
+    assert done.code == 0
+    assert all(said in done.out for said in (" image ", " conv(6,", "61,706", "18.8 kB", " sees "))

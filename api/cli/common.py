@@ -156,13 +156,14 @@ def failure_as_json(failure: ArchError) -> list[dict[str, Any]]:
 
 
 def wide_console() -> Console:
-    """A console for tables: as wide as the terminal, and wide enough not to wrap where there is none."""
+    """A console for tables: as wide as the terminal, and wide enough not to wrap where there is none. A narrow
+    terminal wraps lines itself: a table of fewer than 80 columns would leave some out."""
     import os
 
     from rich.console import Console
 
     plain = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(highlight=False, width=160 if plain else None)
+    return Console(highlight=False, width=160 if plain else max(80, Console().width))
 
 
 def counted(number: int, what: str) -> str:
