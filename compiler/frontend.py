@@ -401,19 +401,18 @@ def _check_trains(front: Frontend, checked: Checked, names: list[str] | None) ->
 
     networks = front.networks()
     for train in front.scope.trains:
-        name = trained_name(train)
-        if name is None or name not in networks:
-            help = did_you_mean(name or "", networks) or "`train Name on data(…)` names a network of this file"
-            message = f"there is no network `{name or 'this'}` to train"
-            front.sink.extend(error("A0705", message, train.target.span, help=help))
-            continue
-        program, variant = checked.programs.get(name), None
-        if _changes(train):
-            program, variant = front.trained_by(networks[name], train)
+        name = trained_name(train) or "this"
+        target, program, variant = networks.get(name), checked.programs.get(name), None
+        if target is None:
+            help = did_you_mean(name, networks) or "`train Name on data(…)` names a network of this file"
+            front.sink.extend(error("A0705", f"there is no network `{name}` to train", train.target.span, help=help))
+        elif _changes(train):
+            program, variant = front.trained_by(target, train)
         try:
             if program is not None and variant is not None:
                 _contracts(front, program, given=True)
-            planned = check_plan(train, name, program, variant, front.scalars(networks[name]))
+            scalars = front.scalars(target) if target is not None else None
+            planned = check_plan(train, name, program, variant, scalars)
             if program is None or planned is None:
                 continue
             for warning in (*contradictions(planned, program), *misfits(planned, program)):

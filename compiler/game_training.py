@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from .diagnostics import Diagnostic
-from .graph import Program
 from .training_plan import Plateau, TrainPlan
 
 DEFAULTS = {"validation": 0.0, "test": 0.0, "metric": ()}
 """A game learns from all its examples unless its block says otherwise."""
 
 
-def check_game(stage: TrainPlan, program: Program, unknown: Collection[str] = frozenset()) -> Iterator[Diagnostic]:
+def check_game(stage: TrainPlan, unknown: Collection[str] = ()) -> Iterator[Diagnostic]:
     """What a game can't do of what a phase asks for. unknown: keys of settings that could not be read."""
-    if program.game is None:
-        return
     better = "a game has no task at which it gets better, and keeps its newest weights"
     averages = "leave it out; averages of the generators are kept with `ema 0.999`"
     asked = {

@@ -141,10 +141,9 @@ class _Reader(Values):
             defaults = {"metric": find_task(self.program).metrics[:1]} if plain else GAME_DEFAULTS
             block.values = {**defaults, **block.values}
         phases = list(self.phases())
-        found = [stage for stage in (self.stage(block, phase) for phase in phases or [block]) if stage is not None]
-        if found:
-            for problem in check_block(found[0], self.program, block.unknown):
-                self.sink.add(problem)
+        found = [self.stage(block, phase) for phase in phases or [block]]
+        for problem in check_block(found[0], self.program, block.unknown):
+            self.sink.add(problem)
         self.sink.raise_if_failed()
         if self.program is None:
             return None
@@ -160,17 +159,16 @@ class _Reader(Values):
             raise error("A1005", f"`{found.kind}` {problem}", e.span)  # type: ignore[attr-defined]
         return found
 
-    def stage(self, block: _Section, phase: _Section) -> TrainPlan | None:
-        """What a phase (or the block itself) does; None when that can't be."""
+    def stage(self, block: _Section, phase: _Section) -> TrainPlan:
+        """What a phase (or the block itself) does, checked."""
         stage = self.made(block, phase)
-        if stage is None:
-            return None
         if phase.program is not None and phase.program is not self.program:
             places = {key: place for key, place in phase.places.items() if key.startswith("set ")}
             for problem in check_weights(phase.program):
                 self.sink.add(as_set(problem, places))
         unknown = phase.unknown | {key for key in block.unknown if key not in phase.values}
-        for problem in check_stage(stage, phase.program, unknown):
+        known = phase.program or self.program
+        for problem in check_stage(stage, phase.program, unknown, game=known is not None and known.game is not None):
             self.sink.add(problem)
         watched = stage.early_stop.metric if stage.early_stop is not None else None
         if watched not in (None, "loss") and self.program is not None and "early_stop" not in unknown:
@@ -199,15 +197,18 @@ class _Reader(Values):
                 self.sink.extend(error("A1033", f"nothing says how long phase `{name}` is", span, help=help))
             yield section
 
-    def made(self, block: _Section, phase: _Section) -> TrainPlan | None:
-        """The plan of a phase (or of the block itself); None when that can't be."""
+    def made(self, block: _Section, phase: _Section) -> TrainPlan:
+        """The plan of a phase (or of the block itself); with the defaults of what can't be, which is then not known."""
         values, places = {**block.values, **phase.values}, {**block.places, **phase.places}
+        name = phase.name.text if phase.name else ""
         try:
-            return TrainPlan(**values, places=places, name=phase.name.text if phase.name else "")
+            return TrainPlan(**values, places=places, name=name)
         except Invalid as failure:
             for key, fault in {str(fault["loc"][0]): fault for fault in failure.errors()}.items():
                 self.sink.extend(error("A1003", f"`{key}` {reason(fault)}", places.get(key), help=_help(key)))
-            return None
+                (phase if key in phase.values else block).unknown.add(key)
+                del values[key]
+        return TrainPlan(**values, places=places, name=name)
 
     def read_settings(self, section: _Section, written: Iterable[ast.Setting]) -> None:
         """Reads settings into a section; an error in one does not hide those of the next."""

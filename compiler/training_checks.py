@@ -31,10 +31,12 @@ def check_block(found: TrainPlan, program: Program | None, unknown: Collection[s
             yield from asked(found, program)
 
 
-def check_stage(stage: TrainPlan, program: Program | None, unknown: Collection[str] = ()) -> Iterator[Diagnostic]:
-    """What is wrong with the settings of a phase, those that it shares included. As `check_block`."""
-    if program is not None and program.game is not None:
-        yield from check_game(stage, program, unknown)
+def check_stage(
+    stage: TrainPlan, program: Program | None, unknown: Collection[str] = (), *, game: bool
+) -> Iterator[Diagnostic]:
+    """What is wrong with the settings of a phase, those that it shares included. As `check_block`. game: is it one?"""
+    if game:
+        yield from check_game(stage, unknown)
         stage = stage.replace(early_stop=None, schedule=Constant())
     for check in _fit(_STAGE, unknown):
         yield from check(stage)
@@ -90,8 +92,9 @@ def _skill(found: TrainPlan) -> Iterator[Diagnostic]:
 def _watched(stage: TrainPlan) -> Iterator[Diagnostic]:
     watching = {"early_stop": stage.early_stop is not None, "schedule": isinstance(stage.schedule, Plateau)}
     for key, on in watching.items():
-        if stage.validation == 0 and on:
-            labels = (Label(stage.places["validation"], "set to nothing here"),)
+        written = stage.place("validation")
+        if stage.validation == 0 and on and written is not None:  # a game has none unless it asks for one
+            labels = (Label(written, "set to nothing here"),)
             message = f"`{key}` watches the validation part, and there is none"
             yield Diagnostic("A1007", message, stage.places[key], labels)
 

@@ -174,7 +174,9 @@ class TrainPlan(Declared):
         "plots of points, in `samples/`. They change nothing of the run.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="What products are computed in.")
-    workers: int | None = Field(None, ge=0, le=256, description="Processes that read images; by default a few, and none for few images.")
+    workers: int | None = Field(
+        None, ge=0, le=256, description="Processes that read images; by default a few, and none for few images."
+    )
     shuffle: bool = Field(True, description="A new order every epoch.")
     normalize: Normalization | None = Field(
         None,

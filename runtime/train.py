@@ -87,7 +87,8 @@ def fit(
     """
     changes = {"precision": precision, "seed": seed, "epochs": epochs}
     plan = _changed(plan, {key: value for key, value in changes.items() if value is not None})
-    refused = [problem for stage in plan.stages for problem in check_game(stage, program)]
+    stages = plan.stages if program.game is not None else ()
+    refused = [problem for stage in stages for problem in check_game(stage)]
     if refused:
         raise ArchError(*refused)
     fabric = make_fabric(device, plan.precision, processes, span=plan.place("precision") if precision is None else None)
