@@ -87,7 +87,8 @@ class Workplace:
         return {name: self._feed(name, self._held, now=now) for name in parts}
 
     def _now(self, at: float = 0.0) -> dict[str, float]:
-        """How far inputs without axes have risen after the updates of this phase."""
+        """How far inputs without axes have risen by the updates of this phase. at: of no matter, as what is measured is
+        always a feed's epoch 0."""
         return risen(self.phase.plan.fade, 0, self.updates / self.phase.rate.per_epoch)
 
     @property

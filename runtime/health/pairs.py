@@ -30,7 +30,7 @@ class Pairs:
     dead: of the last epoch the players' dead units, by layer, among these examples and what was made and judged."""
 
     def __init__(self, program: Program, game: Game, module: nn.Module, feed: Callable[[], FadedFeed]) -> None:
-        self.made = feed
+        self._make = feed
         self.feed: FadedFeed | None = None
         self.each = {pair.discriminator: GameHealth(pair.objective.logits, pair.span) for pair in game.pairs}
         self._batches: list[Sequence[Tensor]] = []
@@ -62,7 +62,7 @@ class Pairs:
         if self.inner is None:
             return [torch.empty(0, 1)] * (4 * len(self.each))
         if self.feed is None:
-            self.feed, seen = self.made(), 0
+            self.feed, seen = self._make(), 0
             for batch in self.feed.epoch(0):
                 self._batches.append(batch)
                 seen += next(len(t) for t in batch if t.dim())
