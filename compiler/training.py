@@ -36,7 +36,7 @@ from .training_plan import (
     Step,
     TrainPlan,
 )
-from .training_values import Values, Variant, as_set, listed, reason
+from .training_values import Values, Variant, as_set, listed, name_span, reason
 
 __all__ = ["AUGMENTATIONS", "OPTIMIZERS", "SCHEDULES", "TrainPlan", "plan", "settings"]
 
@@ -257,7 +257,13 @@ class _Reader(Values):
 
     def early_stop(self, setting: ast.Setting) -> Any:
         if setting.values:
-            return EarlyStop(patience=v) if isinstance(v := self.scalar(setting), int) and v > 0 else v
+            value = self.scalar(setting)
+            if value is None:
+                return None
+            if type(value) is not int or value < 1:
+                what = "`early_stop` takes epochs without an improvement that are put up with, 1 or more"
+                raise error("A1003", what, self.where(setting), help=_help("early_stop"))
+            return EarlyStop(patience=value)
         return self.part("early_stop", EarlyStop, setting.assignments, setting.span)
 
     def metrics(self, setting: ast.Setting) -> tuple[str, ...]:
@@ -338,7 +344,7 @@ class _Reader(Values):
         places: dict[str, Span] = {}
 
         def one(argument: ast.Argument) -> tuple[str, Any]:
-            name, span = str(argument.name), _name(argument)
+            name, span = str(argument.name), name_span(argument)
             if name in places:
                 labels = [Label(places[name], "first here")]
                 raise error(code, f"`{name}` {again}", span, labels=labels, help="keep one")
@@ -413,15 +419,9 @@ class _Reader(Values):
         return self.all_named(setting, "A1002", "has two learning rates", self.rate)
 
     def rate(self, path: str, argument: ast.Argument) -> float:
-        self.leads(path, _name(argument))
+        self.leads(path, name_span(argument))
         message = f"the learning rate of `{path}` should be a number greater than 0"
         return self.number(argument, sys.float_info.max, "A1003", message)
-
-
-def _name(argument: ast.Argument) -> Span:
-    """Where the name of `name=value` stands."""
-    span = argument.span
-    return Span(span.source, span.start, span.start + len(span.text.partition("=")[0].rstrip()))
 
 
 def stage_programs(program: Program, stages: Iterable[TrainPlan]) -> list[Program]:

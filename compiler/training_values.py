@@ -154,6 +154,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def name_span(argument: ast.Argument) -> Span:
+    """Where the name of `name=value` stands."""
+    span = argument.span
+    return Span(span.source, span.start, span.start + len(span.text.partition("=")[0].rstrip()))
+
+
 def as_set(problem: Diagnostic, places: Mapping[str, Span]) -> Diagnostic:
     """What is wrong with a network, with the places where a phase set its parameters."""
     if problem.span in places.values():

@@ -82,6 +82,7 @@ WRONG = [
     ("augment flop", "A1004", "flop", "flip"),
     ("augment shift", "A1005", "shift", "pixels"),
     ("early_stop patience=0", "A1005", "0", "greater than or equal to 1"),
+    ("early_stop true", "A1003", "true", "1 or more"),
     ("metric r2", "A1006", "r2", "accuracy"),
     ("early_stop metric=mse", "A1006", "early_stop metric=mse", "regression"),
     ("validation 0.5 test 0.5", "A1007", "0.5", "nothing is left"),
