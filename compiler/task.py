@@ -58,7 +58,8 @@ class Task:
 
 def find_task(program: Program) -> Task:
     """The task of the first loss that compares a prediction with a target; failing that, what the types say. Without
-    targets: of the first that compares with an input."""
+    targets: of the first that compares with an input. Of a game, whose targets may be conditions: only where an output
+    itself is compared."""
     graph = program.graph
     targets = program.target_nodes()
     answers = [graph.operands(n)[0] for n in graph.outputs if graph.operands(n)]
@@ -67,6 +68,7 @@ def find_task(program: Program) -> Task:
         return Task(kind=TaskKind.NONE)
     if not targets:
         return _reconstruction(program, answers)
+    elsewhere = 0 if program.game is None else None  # the output to judge; those of a game are what it makes
     for loss in graph.losses:
         for number in sorted(nx.ancestors(graph.nx, loss)):
             op = graph[number].op
@@ -75,12 +77,14 @@ def find_task(program: Program) -> Task:
             if op is None or op.name == "cast" or not hit:
                 continue
             others = [ref for ref in operands if ref.node not in targets]
-            output = next((answers.index(ref) for ref in others if ref in answers), 0)
+            output = next((answers.index(ref) for ref in others if ref in answers), elsewhere)
+            if output is None:
+                continue
             target = targets.index(hit[0].node)
             ignore = getattr(op, "ignore", None)
             found = _classify(op.name, types[output], graph.type(hit[0]), output, target)
             return replace(found, ignore=ignore if isinstance(ignore, int) else None)
-    return _classify("", types[0], graph.type(Ref(targets[0])), 0, 0)
+    return Task(kind=TaskKind.NONE) if elsewhere is None else _classify("", types[0], graph.type(Ref(targets[0])), 0, 0)
 
 
 def _reconstruction(program: Program, answers: list[Ref]) -> Task:

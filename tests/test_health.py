@@ -564,9 +564,9 @@ def test_games_of_classes_are_looked_at_too(tmp_path):
     """What their players do rests on a target."""
     text = DYING.replace("sample z", "target kind: int[B]\n  sample z").replace("-30", "0")
     text = text.replace("z -> G", "(z, kind) -> G").replace(
-        "L]  output z ->", "L]  input k: int[B]\n  e = k -> embedding(2, 4)\n  output z + e ->"
+        "L]  output z ->", "L]  input k: int[B]\n  e = k -> embedding(8, 4)\n  output z + e ->"
     )
-    report = trained(tmp_path, text, "epochs 1 batch 100", "gaussians(modes=2, examples=400)")
+    report = trained(tmp_path, text, "epochs 1 batch 100", "gaussians(modes=8, examples=400)")
     assert 0 < report.history[-1]["diversity"] < 2
     assert set(report.health.dead) == {"G.fc", "D.fc"}
 
