@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
-from archlang.compiler.ops.base import Code, Example, Interval, Need, Op
+from archlang.compiler.ops import get
+from archlang.compiler.ops.base import Code, Example, Interval, Need, Op, Refusal
 from archlang.compiler.relations import Relation, Sees
 from archlang.compiler.sizes import Dim, substitute, symbols
-from archlang.compiler.types import TensorType
+from archlang.compiler.types import TensorType, tensor
 from torch import nn
 
 SIZES = {"B": 2, "N": 3, "T": 6, "S": 5, "C": 4, "D": 4, "H": 8, "W": 9, "K": 5}  # what symbols of examples stand for
@@ -192,3 +194,19 @@ def changed_positions(case: Case, operand: int, index: tuple[int, ...]) -> list[
 def coordinates(mask: torch.Tensor, axis: int) -> set[int]:
     """Positions along one axis at which a mask is set anywhere."""
     return {int(i) for i in torch.nonzero(mask)[:, axis].unique()}
+
+
+def op(name: str, **values: Any) -> Op:
+    found = get(name)
+    assert found is not None
+    return found(**values)
+
+
+def infer(name: str, *inputs: str, need: Need | None = None, **values: Any) -> list[str]:
+    return [str(t) for t in op(name, **values).infer(tuple(map(tensor, inputs)), need or Need())]
+
+
+def refusal(name: str, *inputs: str, **values: Any) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        op(name, **values).infer(tuple(map(tensor, inputs)), Need())
+    return caught.value

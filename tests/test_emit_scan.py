@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 from collections.abc import Callable
 
-import onnxruntime
 import pytest
 import torch
-from archlang.compiler.diagnostics import ArchError, Notice
 from archlang.compiler.emit.python import emit_python
-from archlang.runtime.export import save_onnx, save_program
 from archlang.runtime.module import build
 from emit_harness import compiled, lint
+from scan_harness import IMAGE, LEADING, NESTED, agree, both, exact, std
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -22,16 +18,6 @@ GATES = {
     nn.GRU: ("reset", "update", "candidate"),
     nn.RNN: ("update",),
 }
-
-
-def std(*cells: str) -> str:
-    return f'import "std/recurrent" use {", ".join(cells)}\n'
-
-
-def exact(text: str, name: str | None = None) -> nn.Module:
-    """The module of a text, in double precision."""
-    torch.manual_seed(0)
-    return build(compiled(text, name)).double()
 
 
 def copy_weights(cell: nn.Module, layer: nn.RNNBase, hidden: int, suffix: str = "l0") -> None:
@@ -53,12 +39,6 @@ def copy_weights(cell: nn.Module, layer: nn.RNNBase, hidden: int, suffix: str = 
         getattr(layer, f"weight_ih_{suffix}").copy_(whole[:, hidden:])
         getattr(layer, f"bias_ih_{suffix}").copy_(torch.cat(biases))
         getattr(layer, f"bias_hh_{suffix}").copy_(second)
-
-
-def agree(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> None:
-    assert len(ours) == len(theirs)
-    for left, right in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(("cell", "layer"), [("LSTM", nn.LSTM), ("GRU", nn.GRU), ("RNN", nn.RNN)])
@@ -126,17 +106,6 @@ def test_loops_read_as_a_person_writes_them():
 # ---------------------------------------------------------------- cells that PyTorch has no layer for
 
 
-def both(text: str) -> list[nn.Module]:
-    """A network as it runs, and with loops; a checkpoint of one loads into the other."""
-    program = compiled(text)
-    torch.manual_seed(0)
-    quick, loops = build(program).double(), build(program, standalone=True).double()
-    assert "archlang" not in loops.source.split("\n", 1)[1]
-    assert list(quick.state_dict()) == list(loops.state_dict())
-    loops.load_state_dict(quick.state_dict())
-    return [quick, loops]
-
-
 def gradients(outputs: tuple[Tensor, ...], module: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
     given = [x, *module.parameters()]
     total = sum((t * torch.arange(1.0, t.numel() + 1).view(t.shape).sin()).sum() for t in outputs)
@@ -196,35 +165,6 @@ def test_several_inputs_outputs_and_states_of_other_ranks():
     check(text, expected, torch.randn(3, 7, 4), torch.randn(3, 3, 7), torch.randn(3, 6, 4))
 
 
-NESTED = """
-block Mix(width: int) { input h: [B, E]  input x: [B, D]  output (h, x) -> linear(width) -> relu }
-cell Inner(width: int) {
-  input x: [B, D]
-  state g: [B, width]
-  g' = (g, x) -> linear(width) -> tanh
-  output g'
-}
-cell Outer(width: int, deep: bool = true, rate: float = 0.5) {
-  input x: [B, D]
-  state h: [B, width]
-  state g: [B, width]
-  module shared = linear(width)
-  y = (h, x) -> mix: Mix(width) -> shared -> if deep { shared }
-  z, after = y -> inner: Inner(width) from (g=g)
-  h' = rate * h + z
-  g' = after.g
-  output y
-}
-network Net {
-  input x: [B, T, 3]
-  y, last = x -> a: scan Outer(4) over T
-  z, _ = y -> b: reverse Outer(4, deep=false, rate=0.25) over T
-  output z
-  output last.h
-}
-"""
-
-
 def outer(cell: nn.Module, x: Tensor, deep: bool, rate: float, reverse: bool) -> tuple[Tensor, Tensor]:
     h = g = x.new_zeros(len(x), 4)
     ys = {}
@@ -247,25 +187,6 @@ def test_blocks_conditions_shared_modules_and_a_cell_within_a_cell():
     check(NESTED, expected, torch.randn(3, 6, 3))
 
 
-IMAGE = """
-cell Rows(width: int) {
-  input x: [B, C, W]
-  state h: [B, width, W]
-  y = (h, x) -> concat(axis=C) -> conv(width, kernel=3, pad=1) -> tanh
-  h' = y
-  output y
-}
-network Net {
-  input image: [B, 2, H, W]
-  input h0: [B, 3, W]
-  input real: bool[B, H]
-  y, last = image -> rows: reverse Rows(3) over H from (h=h0) with (mask=real)
-  output y
-  output last.h
-}
-"""
-
-
 def test_a_scan_over_the_rows_of_an_image():
     def expected(net, image, h, real):
         ys = [None] * 5
@@ -278,28 +199,6 @@ def test_a_scan_over_the_rows_of_an_image():
 
     real = torch.tensor([[1, 1, 0, 1, 0], [0, 1, 1, 1, 1]], dtype=torch.bool)
     check(IMAGE, expected, torch.randn(2, 2, 5, 6), torch.randn(2, 3, 6), real)
-
-
-LEADING = """
-cell C(hidden: int) {
-  input x: [B, N, D]
-  state h: [B, N, hidden]
-  state c: [B, N, hidden]
-  gate g = (h, x) -> mix: linear(hidden) -> sigmoid
-  c' = g * c + (1 - g) * (x -> new: linear(hidden))
-  h' = c' -> tanh
-  output h'
-}
-network Net {
-  input x: AXES
-  input c0: [B, N, 4]
-  input real: bool[MASK]
-  y, last = x -> cell_: scan C(4) over T from (c=c0) with (mask=real)
-  output y
-  output last.h
-  output last.c
-}
-"""
 
 
 @pytest.mark.parametrize(
@@ -458,87 +357,3 @@ def test_blocks_that_scan_share_a_class_where_their_equations_agree():
     assert not lint(quick.source, loops.source)
     x = torch.randn(2, 5, 3, dtype=torch.float64)
     agree((quick(x),), (loops(x),))
-
-
-# ---------------------------------------------------------------- what is done with modules
-
-
-SMALL = (
-    std("LSTM")
-    + """
-network Net {
-  input tokens: int[B, T=3]
-  target tag: int[B, T=3]
-  y, last = tokens -> embedding(20, 6) -> rnn: bidirectional LSTM(4) over T with (mask=tokens != 0)
-  logits = y -> linear(3)
-  output logits
-  loss nll = (logits, tag) -> cross_entropy
-}
-"""
-)
-
-
-def test_modules_are_copied_pickled_and_cast():
-    module = build(compiled(SMALL))
-    tokens = torch.randint(0, 20, (3, 3))
-    logits = module(tokens)
-    for again in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):  # noqa: S301
-        assert torch.equal(again(tokens), logits)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = module(tokens)
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), logits, rtol=0.05, atol=0.05)
-    assert copy.deepcopy(module).bfloat16()(tokens).dtype == torch.bfloat16
-
-
-def test_objectives_share_what_scans_computed():
-    quick, loops = both(SMALL)
-    tokens, tags = torch.randint(0, 20, (3, 3)), torch.randint(0, 3, (3, 3))
-    agree(*((logits, *losses.values()) for logits, losses in (m.objective(tokens, tags) for m in (quick, loops))))
-
-
-def test_an_error_inside_a_cell_is_reported_where_it_stands():
-    for module in both(NESTED):
-        with pytest.raises((RuntimeError, ValueError)) as failure:
-            module(torch.randn(2, 3, 5, dtype=torch.float64))
-        notes = failure.value.__notes__
-        assert notes[-1] == "in net.arch:22: a: scan Outer(4) over T"
-    assert notes[:2] == ["in net.arch:2: linear1: linear(width)", "in net.arch:14: mix: Mix(width)"]
-
-
-@pytest.mark.slow
-def test_a_compiled_module_computes_the_same():
-    module = build(compiled(SMALL))
-    tokens = torch.randint(0, 20, (3, 3))
-    compiled_module = torch.compile(module, backend="aot_eager")
-    torch.testing.assert_close(compiled_module(tokens), module(tokens))
-
-
-@pytest.mark.slow
-def test_exported_networks_compute_the_same(tmp_path):
-    program = compiled(SMALL)
-    module = build(program).eval()
-    assert save_program(program, module, tmp_path / "net.pt2") == {}
-    assert save_onnx(program, module, tmp_path / "net.onnx") == {}
-    again = torch.export.load(tmp_path / "net.pt2").module()
-    runtime = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
-    for batch in (2, 5):
-        tokens = torch.randint(0, 20, (batch, 3))
-        torch.testing.assert_close(again(tokens), module(tokens))
-        (logits,) = runtime.run(None, {"tokens": tokens.numpy()})
-        torch.testing.assert_close(torch.from_numpy(logits), module(tokens), rtol=1e-4, atol=1e-5)
-
-
-def test_a_file_with_every_step_needs_a_length(tmp_path):
-    open_, nominal = (compiled(SMALL.replace("T=3", "T" + more)) for more in ("", "~7"))
-    with pytest.raises(ArchError, match=r"A1237.*open length `T`") as failure:
-        save_program(open_, build(open_), tmp_path / "net.pt2")
-    assert failure.value.diagnostics[0].span.line == 6
-    with pytest.warns(Notice, match="the file holds 14 steps of"):
-        assert save_program(nominal, build(nominal), tmp_path / "net.pt2") == {"T": 7}
-
-
-def test_every_form_reads_well():
-    texts = [SMALL, NESTED, IMAGE, *(LEADING.replace("AXES", "[B, T, N, 3]").replace("MASK", m) for m in ("T", "B, T"))]
-    programs = [compiled(text) for text in texts]
-    assert not lint(*(emit_python(p, standalone=alone) for p in programs for alone in (False, True)))
