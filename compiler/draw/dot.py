@@ -18,7 +18,8 @@ _WIDTH = 124
 _TITLE = 11  # letters that fit left of the line that enters a cluster
 _APART = 3  # rows between one inset and the next
 _LINE = 21  # letters a line of arguments
-_ROOM = 3  # rows by which what is off the longest way can move
+_SLIGHT = (Glyph.ARITHMETIC, Glyph.SELECT, Glyph.SHAPE)
+_ROOM = 2  # rows by which what is off the longest way can move
 _READ = 4  # links from what is read by many
 
 
@@ -346,7 +347,7 @@ def _shortcuts(figure: Figure) -> set[str]:
 
 
 def _late(figure: Figure) -> set[str]:
-    """Items that are made of what many read, off the longest way: they stand near what they are for."""
+    """What is computed, without a layer, from what many read, off the longest way: it stands near what it is for."""
     incoming, outgoing = figure.incoming(), figure.outgoing()
     before: dict[str, int] = {}
     after: dict[str, int] = {}
@@ -357,18 +358,14 @@ def _late(figure: Figure) -> set[str]:
     found: set[str] = set()
     placed = {name for row in figure.rows for name in row.items}
     for name, item in figure.items.items():
+        if item.role not in _SLIGHT or name in placed:
+            continue
         sources = [link.source for link in incoming[name]]
-        longest = max(
-            (before[one] + after[one] for one in (*sources, *(link.target for link in outgoing[name]))), default=0
-        )
+        near = (*sources, *(link.target for link in outgoing[name]))
+        longest = max((before[one] + after[one] for one in near), default=0)
         aside = longest - before[name] - after[name] >= _ROOM
-        if (
-            sources
-            and aside
-            and name not in placed
-            and all(one in found or len(outgoing[one]) >= _READ for one in sources)
-        ):
-            found.add(item.id)
+        if sources and aside and all(one in found or len(outgoing[one]) >= _READ for one in sources):
+            found.add(name)
     return found
 
 
