@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,8 @@ from .common import (
 if TYPE_CHECKING:
     from archlang.compiler.graph import Program
     from archlang.runtime.data import Preprocessing
-    from torch import nn
+    from archlang.runtime.making.entries import Maker
+    from torch import Tensor, nn
 
 EPILOG = """\b
 Examples:
@@ -150,6 +151,8 @@ def command(
         raise click.UsageError("--steps says how many pictures a row of --interpolate has.")
     if images is not None and (output is None or not is_folder(output)):
         raise click.UsageError("--images needs a folder to write into: -o OUT/.")
+    if output is not None and (mix, interpolate) != (None, None) and not output.lower().endswith(".png"):
+        raise click.UsageError("Rows that walk and tables of styles are one picture: -o FILE.png.")
     if output == "-":
         raise click.UsageError("Pictures and numbers go into a file or a folder: -o FILE.")
     given = numbers(settings)
@@ -157,8 +160,8 @@ def command(
 
     chosen, program = load_program(target, parameters)
     module, preprocessing = restore(program, weights)
-    drawing = any(one is not None for one in (entry, output, interpolate, mix, images)) or bool(given)
-    if not drawing and (_speaks(preprocessing) or prompt or not program.entries):
+    draws = any(one is not None for one in (entry, output, interpolate, mix, images)) or bool(given)
+    if not draws and (_speaks(preprocessing) or prompt or not program.entries):
         if (count or 1) > _MOST_TEXTS:
             raise click.UsageError(f"--count is at most {_MOST_TEXTS:,} for texts.")
         search = (temperature, top_k, top_p, beams)
@@ -171,19 +174,18 @@ def command(
     from archlang.runtime.data import Preprocessing
     from archlang.runtime.devices import make_fabric
 
-    prep = preprocessing or Preprocessing()
     module = module.to(make_fabric(device).device)
+    drawing = _Drawing(program, module, preprocessing or Preprocessing(), place, entry, given, seed)
+    told = ""
     if images is not None:
-        from archlang.runtime.making.translate import translate
-
-        made = translate(program, module, prep, images, Path(place), entry, given, seed=seed, force=force)
-        click.echo(f"wrote {place}: {counted(made, 'picture')}", err=True)
-        return
-    if mix is not None or interpolate is not None:
-        _way(program, module, prep, place, entry, given, seed, interpolate, steps or _STEPS, mix)
+        told = f": {counted(drawing.translate(images, force), 'picture')}"
+    elif mix is not None:
+        drawing.mix(mix)
+    elif interpolate is not None:
+        drawing.walk(interpolate, steps or _STEPS)
     else:
-        _draw(program, module, prep, place, entry, given, count or _PICTURES, seed, force)
-    click.echo(f"wrote {place}", err=True)
+        drawing.draw(count or _PICTURES, force)
+    click.echo(f"wrote {place}{told}", err=True)
 
 
 def numbers(settings: tuple[str, ...]) -> dict[str, float]:
@@ -207,50 +209,57 @@ def _speaks(preprocessing: Preprocessing | None) -> bool:
     return preprocessing is not None and bool({"source", "tokens"} & set(preprocessing.vocabularies))
 
 
-def _draw(
-    program: Program,
-    module: nn.Module,
-    prep: Preprocessing,
-    place: str,
-    entry: str | None,
-    given: dict[str, float],
-    count: int,
-    seed: int,
-    force: bool,
-) -> None:
-    from archlang.runtime.making.drawing import maker, write_each, write_one
+@dataclass(frozen=True)
+class _Drawing:
+    """What is to be drawn, and the file or folder that it goes into."""
 
-    made = maker(program, module, entry, given)
-    if is_folder(place):
-        write_each(made, prep, Path(place), count, seed, force)
-    else:
-        write_one(made, prep, Path(place), count, seed)
+    program: Program
+    module: nn.Module
+    prep: Preprocessing
+    place: str
+    entry: str | None
+    given: dict[str, float]
+    seed: int
 
+    def maker(self) -> Maker:
+        from archlang.runtime.making.drawing import maker
 
-def _way(
-    program: Program,
-    module: nn.Module,
-    prep: Preprocessing,
-    place: str,
-    entry: str | None,
-    given: dict[str, float],
-    seed: int,
-    rows: int | None,
-    steps: int,
-    mix: int | None,
-) -> None:
-    """A grid of rows that walk, or a table of mixed styles."""
-    if not place.lower().endswith(".png"):
-        raise click.UsageError("Rows that walk and tables of styles are one picture: -o FILE.png.")
-    from archlang.runtime.making.drawing import maker
-    from archlang.runtime.making.pictures import png
-    from archlang.runtime.making.walks import interpolation, style_table
+        return maker(self.program, self.module, self.entry, self.given)
 
-    if rows is not None:
-        picture = interpolation(maker(program, module, entry, given), prep, rows, steps, seed)
-    else:
-        picture = style_table(program, module, prep, mix or 1, seed, entry, given)
-    write_atomically(place, png(picture))
+    def draw(self, count: int, force: bool) -> None:
+        """One picture or file of all, or a picture each."""
+        from archlang.runtime.making.drawing import write_each, write_one
+
+        if is_folder(self.place):
+            write_each(self.maker(), self.prep, Path(self.place), count, self.seed, force)
+        else:
+            write_one(self.maker(), self.prep, Path(self.place), count, self.seed)
+
+    def walk(self, rows: int, steps: int) -> None:
+        """Rows that walk from draw to draw."""
+        from archlang.runtime.making.walks import interpolation
+
+        self._write(interpolation(self.maker(), self.prep, rows, steps, self.seed))
+
+    def mix(self, size: int) -> None:
+        """A table of mixed styles."""
+        from archlang.runtime.making.walks import style_table
+
+        self._write(style_table(self.program, self.module, self.prep, size, self.seed, self.entry, self.given))
+
+    def _write(self, picture: Tensor) -> None:
+        from archlang.runtime.making.pictures import png
+
+        write_atomically(self.place, png(picture))
+
+    def translate(self, images: Path, force: bool) -> int:
+        """Makes pictures of pictures. Returns how many."""
+        from archlang.runtime.making.translate import translate
+
+        folder = Path(self.place)
+        return translate(
+            self.program, self.module, self.prep, images, folder, self.entry, self.given, seed=self.seed, force=force
+        )
 
 
 def is_folder(place: str) -> bool:
