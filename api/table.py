@@ -77,7 +77,7 @@ def rich_table(program: Program, depth: int | None) -> RenderableType:
         title=_title(program),
         title_justify="left",
     )
-    table.add_column("layer", "total", overflow="fold", min_width=8)
+    table.add_column("layer", "total", overflow="fold", min_width=5)
     table.add_column("what", overflow="fold", min_width=12)
     table.add_column("shape", overflow="fold", min_width=10)
     table.add_column("parameters", f"{total.parameters:,}", justify="right", no_wrap=True)
