@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archlang.compiler.diagnostics import error
+from archlang.compiler.diagnostics import Label, error
 
 if TYPE_CHECKING:
     from archlang.compiler.graph import Program
@@ -34,8 +35,20 @@ def plan_for(program: Program, on: str | None = None) -> TrainPlan:
     listing = ", ".join(f"`{p.data.kind}`" for p in plans)
     if not chosen:
         raise error("A1217", f"no `train` block of `{program.name}` is on `{on}`", help=f"they are on {listing}")
-    help = f"they are on {listing}: say which, as in `--on {plans[0].data.kind}`"
-    raise error("A1217", f"there are {len(chosen)} `train` blocks for `{program.name}`", help=help)
+    kinds = Counter(p.data.kind for p in plans)
+    alone = next((kind for kind in kinds if kinds[kind] == 1), None) if on is None else None
+    if alone is not None:
+        help = f"they are on {listing}: say which, as in `--on {alone}`"
+        raise error("A1217", f"there are {len(chosen)} `train` blocks for `{program.name}`", help=help)
+    kind = chosen[0].data.kind
+    first, second = [p.place("data") for p in plans if p.data.kind == kind][:2]
+    raise error(
+        "A1217",
+        f"`{program.name}` has {kinds[kind]} `train` blocks on `{kind}`, which `--on {kind}` does not tell apart",
+        second,
+        labels=[Label(first, "so is this one")] if first is not None else (),
+        help="keep one: `--data` trains it on another file or folder; other settings can stand in a copy of the file",
+    )
 
 
 def run_folder(name: str) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from .diagnostics import Diagnostic
+from .diagnostics import Diagnostic, Label, Severity
+from .game import Game
 from .training_plan import Plateau, TrainPlan
 
 DEFAULTS = {"validation": 0.0, "test": 0.0, "metric": ()}
@@ -37,3 +38,20 @@ def check_game(stage: TrainPlan, unknown: Collection[str] = ()) -> Iterator[Diag
     for key, (is_asked, message, help) in asked.items():
         if is_asked and key not in unknown:
             yield Diagnostic("A1080", message, stage.place(key) or stage.place("network"), help=help)
+
+
+def check_turns(game: Game, stage: TrainPlan, steps: int) -> Iterator[Diagnostic]:
+    """A warning (A1085) for a phase in which the generators never step. steps: of the discriminators, in all of it."""
+    if steps >= game.critic_steps:
+        return
+    phase = f"phase `{stage.name}`" if stage.name else "the run"
+    places = [(stage.place(key), key) for key in ("epochs", "batch", "accumulate")]
+    yield Diagnostic(
+        "A1085",
+        f"the generators step after every {game.critic_steps:,} steps of the discriminators, and {phase} has {steps:,} "
+        "steps: they learn nothing",
+        game.pairs[0].span,
+        tuple(Label(span, f"`{key}` is set here") for span, key in places if span is not None),
+        help="make `critic_steps` smaller (5 is usual), or train for more epochs or in smaller batches",
+        severity=Severity.WARNING,
+    )

@@ -160,7 +160,7 @@ def draw_curves(report: Report, path: Path) -> None:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         if panel == "loss" and not game and _spread(history) > 30:
             axes.set_yscale("log")
-        if any(label for _, label, _ in lines):
+        if any(label for key, label, _ in lines if any(key in row for row in history)):
             axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
         for before, after in pairwise(history):
             if before.get("phase") != after.get("phase"):

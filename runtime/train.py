@@ -26,6 +26,7 @@ from .data.fading import risen
 from .devices import make_fabric
 from .files import check_writable, write_text
 from .games import DISCRIMINATOR, SIDES
+from .games.turns import turns
 from .health import CarefulSteps, Diverged, Fault, Spoilt, alone, explained, measured_fault
 from .making.samples import Samples
 from .metrics import better
@@ -96,6 +97,7 @@ def fit(
     programs = stage_programs(program, plan.stages)
     first = programs[0]
     examples, parts, notes = load(first, plan, data)
+    notes += turns(programs, plan, examples, parts, fabric.world_size)
     if first is not program:
         module = build(first)
     built = module if isinstance(module, nn.Module) else module()

@@ -121,6 +121,23 @@ def test_what_is_wrong_is_said(run, arguments, code, said):
     assert said in done.err
 
 
+@pytest.mark.parametrize(
+    ("more", "on", "code", "said"),
+    [
+        (("iris",), (), 1, "`Iris` has 2 `train` blocks on `iris`, which `--on iris` does not tell apart"),
+        (("iris",), ("--on", "iris"), 1, "`Iris` has 2 `train` blocks on `iris`"),
+        (("iris", "wine"), (), 2, "they are on `iris`, `iris`, `wine`: say which, as in `--on wine`"),
+    ],
+)
+def test_blocks_on_the_same_data(run, tmp_path, more, on, code, said):
+    blocks = "".join(f"train Iris on {data} {{ epochs 1 }}\n" for data in more)
+    (tmp_path / "iris.arch").write_text(IRIS + blocks)
+    done = run("train", "iris.arch", *on)
+    assert done.code == code
+    assert "error[A1217]" in done.err
+    assert said in done.err
+
+
 def test_another_architecture_does_not_load(run):
     assert run("train", "iris.arch", "-o", "run", "--epochs", "1", "--quiet").code == 0
     done = run("eval", "iris.arch", "-p", "hidden=9", "-w", "run")

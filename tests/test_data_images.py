@@ -185,11 +185,18 @@ def test_a_class_of_broken_images_is_no_class(tmp_path):
 
 @pytest.mark.parametrize("network", [FACES, PICTURES], ids=["flat", "classes"])
 @pytest.mark.parametrize(
-    ("names", "says"), [((), "it is empty"), (("a.heic", "b.HEIC", "c.txt"), "2 of .heic, 1 of .txt")]
+    ("names", "says"),
+    [
+        ((), "it is empty"),
+        (("a.heic", "b.HEIC", "c.txt"), "2 of .heic, 1 of .txt"),
+        ((".a.png", ".cache/b.png"), "; 2 whose names, or those of their folders, begin with a dot are passed over"),
+        ((".a.png", "b.heic"), "there are files 1 of .heic; 1 whose names"),
+    ],
 )
 def test_an_empty_folder_says_what_was_looked_for(network, names, says, tmp_path):
     (tmp_path / "faces").mkdir()
     for name in names:
+        (tmp_path / "faces" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "faces" / name).write_bytes(b"x")
     (found,) = refused(lambda: read(tmp_path, 'images("faces/")', network))
     assert (found.code, found.span.text) == ("A1013", 'images("faces/")')

@@ -189,6 +189,20 @@ def test_a_game_of_few_batches(tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_generator_that_never_steps(tmp_path, recwarn):
+    """Said before the run, phase by phase, where the critic's steps are written; its curve is left empty."""
+    text = game("wasserstein(clip=0.1, critic_steps=9)")
+    body = "batch 13 accumulate 2 phase short { epochs 2 } phase long { epochs 3 }"  # 8 batches an epoch: 4 groups
+    report = run(tmp_path, text, body)
+    (said,) = [line for line in report.warnings if "A1085" in line]
+    assert "phase `short`" in said
+    assert "8 steps" in said
+    assert ["loss" in row for row in report.history] == [False, False, False, False, True]
+    report.history = report.history[:2]
+    draw_curves(report, tmp_path / "curves.png")
+    assert [str(w.message) for w in recwarn if "legend" in str(w.message)] == []
+
+
 def test_batches_of_one(tmp_path):
     """As CycleGAN has them."""
     report = run(tmp_path, game("least_squares(pool=50)"), "epochs 1 batch 1")

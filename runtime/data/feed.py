@@ -16,6 +16,17 @@ from .order import as_streams, by_length, unpaired
 _SHARE = 0.25  # of the device's free memory that a data set may take
 
 
+def batch_sizes(count: int, batch: int, world: int = 0) -> list[int]:
+    """How many of `count` examples each batch of an epoch has. world: so many processes get the same number of every
+    batch, and a last batch of one is left out where others are larger; 0: all of them count."""
+    sizes = [min(batch, count - i) for i in range(0, count, batch)]
+    if not world:
+        return sizes
+    sizes = [s - s % world for s in sizes]
+    least = world if len(sizes) == 1 or batch < 2 * world else 2 * world
+    return [s for s in sizes if s >= least]
+
+
 class Feed:
     """The batches of one part of a data set, for one of `world` processes.
 
@@ -50,13 +61,7 @@ class Feed:
         self.sides = [torch.from_numpy(np.asarray(side, dtype=np.int64)) for side in data.sides(rows)]
         self.whole = whole
         self.chances = _chances(data, rows) if balanced else None
-        count = max(map(len, self.sides))
-        sizes = [min(batch, count - i) for i in range(0, count, batch)]
-        if even:
-            sizes = [s - s % world for s in sizes]
-            least = world if len(sizes) == 1 or batch < 2 * world else 2 * world
-            sizes = [s for s in sizes if s >= least]
-        self.sizes = sizes
+        self.sizes = batch_sizes(max(map(len, self.sides)), batch, world if even else 0)
         self.loader = self._loader(workers) if data.pictures is not None else None
         self.tensors = data.tensors[: data.arity]
         if data.tensors and _room(sum(t.nbytes for t in data.tensors), device):

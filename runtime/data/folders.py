@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +112,8 @@ def _check_classes(path: Path, found: list[Path], span: Span | None) -> None:
     filled = {_top(file, path) for file in found}
     for folder in folders:
         if folder.name not in filled:
-            raise error("A1014", f'class "{folder.name}" has no images', span, help=_ENDINGS)
+            help = f"{_ENDINGS}; {_holds(folder)}"
+            raise error("A1014", f'class "{folder.name}" has no images', span, help=help)
 
 
 def _check_left(labels: np.ndarray, names: list[str], span: Span | None) -> None:
@@ -124,11 +124,17 @@ def _check_left(labels: np.ndarray, names: list[str], span: Span | None) -> None
 
 
 def _no_images(path: Path, span: Span | None) -> Exception:
-    endings = Counter(p.suffix.lower() or "no ending" for p in _files(path))
+    return error("A1013", f'"{path.name}" has no images', span, help=f"{_ENDINGS}; {_holds(path)}")
+
+
+def _holds(folder: Path) -> str:
+    """What there is in a folder without images."""
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    seen = [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    hidden = len(files) - len(seen)
+    endings = Counter(p.suffix.lower() or "no ending" for p in seen)
     others = ", ".join(f"{count:,} of {ending}" for ending, count in sorted(endings.items())[:5])
-    help = f"{_ENDINGS}; there are files {others}" if others else f"{_ENDINGS}; it is empty"
-    return error("A1013", f'"{path.name}" has no images', span, help=help)
-
-
-def _files(path: Path) -> Iterable[Path]:
-    return (p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    told = [f"there are files {others}"] if others else []
+    if hidden:
+        told.append(f"{hidden:,} whose names, or those of their folders, begin with a dot are passed over")
+    return "; ".join(told) or "it is empty"
