@@ -67,7 +67,7 @@ def restore(
     """A module with published or saved weights (of a run's folder: its best ones), and what training did to its inputs.
 
     weights: a file, a run's folder, a name that the spec publishes, `hub:organisation/name/file` or a link.
-    weights_except: modules that keep their fresh weights. Raises A1101 to A1104, A1108 and A1109."""
+    weights_except: modules that keep their fresh weights. Raises A1086, A1101 to A1104, A1108 and A1109."""
     from archlang.runtime.data import Preprocessing
     from archlang.runtime.module import build
     from archlang.runtime.sources import find_weights, put_weights

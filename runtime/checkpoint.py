@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -74,11 +75,13 @@ def load_weights(
     `excepted` are modules (or tensors) that keep what they have. Takes safetensors, and PyTorch's own files as long as
     they hold nothing but tensors. `tables` rename keys: the one called `table`, or else none if the keys fit as they
     are, or else the first under which all fit. The module is changed only when everything fits: otherwise A1103 lists
-    what is missing, what is too much and what has another shape."""
+    what is missing, what is too much and what has another shape, and A1086 what is NaN or infinite."""
     tensors, metadata = read_tensors(path)
     kept, known = tuple(excepted), tables or {}
     choices = [known[table]] if table is not None else [None, *known.values()]
-    put(module, _fitting(module, tensors, path, kept, choices, _other_parameters(module, metadata)), excepted=kept)
+    fitting = _fitting(module, tensors, path, kept, choices, _other_parameters(module, metadata))
+    _check_finite(module, fitting, path, kept)
+    put(module, fitting, excepted=kept)
     return metadata
 
 
@@ -148,6 +151,34 @@ def _fitting(
             return named
         misfits.append(misfit)
     raise min(misfits, key=lambda misfit: misfit.count).error(path, advice)
+
+
+def _check_finite(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, kept: tuple[str, ...]) -> None:
+    """Raises A1086 where a parameter is NaN or infinite, or a buffer NaN: those may be masks, which are infinite."""
+    learned = {key for key, _ in module.named_parameters(remove_duplicate=False)}
+    bad = [
+        key
+        for key in module.state_dict()
+        if key in tensors and not _under(key, kept) and not _sound(tensors[key], infinite=key not in learned)
+    ]
+    if not bad:
+        return
+    first, more = tensors[bad[0]].float(), f" (and so on in {len(bad) - 1:,} more)" if len(bad) > 1 else ""
+    nan, infinite = int(first.isnan().sum()), int(first.isinf().sum())
+    counts = " and ".join(f"{n:,} {what}" for n, what in ((nan, "NaN"), (infinite, "infinite")) if n)
+    raise error(
+        "A1086",
+        f'"{path}" can\'t be computed with: `{_clean(bad[0])}` holds {counts} among {first.numel():,} numbers{more}',
+        help="what wrote it had diverged: train again with a smaller `lr` or `clip 1.0`, or take weights from before",
+    )
+
+
+def _sound(value: Tensor, infinite: bool) -> bool:
+    """Is nothing in it NaN, nor, unless it may be, infinite? One pass without a copy."""
+    if not value.is_floating_point() or not value.numel():
+        return True
+    low, high = (value if value.itemsize > 1 else value.float()).aminmax()  # NaN where there is any
+    return not math.isnan(float(low)) if infinite else math.isfinite(float(low)) and math.isfinite(float(high))
 
 
 def _other_parameters(module: nn.Module, metadata: Mapping[str, str]) -> str | None:

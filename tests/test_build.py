@@ -1,11 +1,15 @@
-"""Modules whose parameters are left unfilled, for a caller who overwrites them all."""
+"""Modules whose parameters are left unfilled, for a caller who overwrites them all, and what may overwrite them."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import archlang
+import pytest
 import torch
+from archlang.compiler.diagnostics import ArchError
+from archlang.runtime.checkpoint import save_tensors
 from archlang.runtime.module import build
 from safetensors.torch import save_file
 from torch import nn
@@ -58,3 +62,35 @@ def test_on_the_meta_device_nothing_is_filled() -> None:
     with torch.device("meta"):
         module = archlang.load("lenet5")
     assert {p.device.type for p in module.parameters()} == {"meta"}
+
+
+NORMED = "network N {\n  input x: [B, C=4, T=3]\n  output y = x -> norm: batchnorm -> mean(axis=T) -> fc: linear(2) }"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("fc.weight", math.nan, "`fc.weight` holds 1 NaN among 8 numbers (and so on in 1 more)"),
+        ("fc.weight", -math.inf, "`fc.weight` holds 1 infinite among 8 numbers (and"),
+        ("norm.running_mean", math.nan, "`norm.running_mean` holds 1 NaN among 4 numbers (and"),
+        ("norm.running_mean", math.inf, ""),  # as a mask may be
+        ("norm.num_batches_tracked", 7, ""),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float8_e5m2])
+def test_weights_that_are_not_finite(key, value, said, dtype, tmp_path):
+    """Refused before anything of them is in the module, unless what holds them keeps fresh ones."""
+    path = tmp_path / "net.safetensors"
+    tensors = archlang.load(NORMED).state_dict()
+    tensors[key].view(-1)[-1] = value
+    tensors["fc.bias"][0] = math.nan if said else 1.0
+    save_tensors({k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}, path)
+    if not said:
+        assert float(archlang.load(NORMED, weights=path).state_dict()[key].view(-1)[-1]) == value
+        return
+    with pytest.raises(ArchError) as caught:
+        archlang.load(NORMED, weights=path)
+    (found,) = caught.value.diagnostics
+    assert (found.code, said in found.message) == ("A1086", True), found.message
+    kept = archlang.load(NORMED, weights=path, weights_except=["fc", "norm"])
+    assert all(bool(torch.isfinite(p).all()) for p in kept.parameters())
