@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import Any, get_args
@@ -21,6 +20,7 @@ from .syntax import ast
 from .task import REGRESSION_METRICS, Task, TaskKind, find_task
 from .training_checks import check_block, check_stage
 from .training_plan import (
+    LARGEST,
     SGD,
     Adam,
     AdamW,
@@ -420,8 +420,8 @@ class _Reader(Values):
 
     def rate(self, path: str, argument: ast.Argument) -> float:
         self.leads(path, name_span(argument))
-        message = f"the learning rate of `{path}` should be a number greater than 0"
-        return self.number(argument, sys.float_info.max, "A1003", message)
+        message = f"the learning rate of `{path}` should be a number above 0, up to {LARGEST:g}"
+        return self.number(argument, LARGEST, "A1003", message)
 
 
 def stage_programs(program: Program, stages: Iterable[TrainPlan]) -> list[Program]:

@@ -12,7 +12,8 @@ from .learning import Freeze
 from .source import Span
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+LARGEST = 1e38  # of rates: fp32 ends at 3.4e38, and torch refuses more
+Rate = Annotated[float, Field(gt=0.0, le=LARGEST, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Decay = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Metric = Literal[

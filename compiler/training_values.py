@@ -173,6 +173,7 @@ def reason(fault: Any) -> str:
     found = fault.get("input")
     shown = repr(found) if isinstance(found, (int, float, str, bool, list, tuple)) else type(found).__name__
     reason = re.sub(r"^(Value error, |((Input|String|List) )?should )", "", str(fault["msg"]))
+    reason = re.sub(r"\b10{15,}\b", lambda zeros: f"{float(zeros[0]):g}", reason)
     return f"should {reason}, found {shown[:80]}"
 
 

@@ -131,6 +131,25 @@ def test_a_learning_rate_that_is_too_large(tmp_path):
     assert "smaller `lr`" in found.help
 
 
+@pytest.mark.parametrize("batch", [16, 150])  # the weights are used again, or the epoch ends with the update
+@pytest.mark.parametrize("optimizer", ["sgd(1e38)", "rmsprop(1e38)"])
+def test_an_update_that_is_too_large(optimizer, batch, tmp_path):
+    found, text = blamed(tmp_path, "  out = 64 * x -> a: linear(3)", f"epochs 4 batch {batch} optimizer {optimizer}")
+    assert text == optimizer
+    assert ": the update of `a.weight`" in found.message
+    assert "make `lr` smaller" in found.help and "`clip 1.0`" in found.help
+
+
+def test_an_update_of_one_side_of_a_game_that_is_too_large(tmp_path):
+    """The discriminator's, before the generator's loss shows it."""
+    np.savez(tmp_path / "rows.npz", x=np.ones((16, 6), np.float32))
+    made, plan = playing(game("wasserstein"), "epochs 1 batch 8 optimizer rmsprop(1e38)", tmp_path)
+    (found,) = refused(lambda: fit(made, lambda: build(made), plan, out=tmp_path / "run", device="cpu", progress=False))
+    assert found.code == "A1040"
+    assert "in epoch 1, batch 1: the update of `D." in found.message
+    assert found.span.text == "rmsprop(1e38)"
+
+
 def test_a_derivative_that_is_infinite(tmp_path):
     body = "  init linear.weight = zeros\n  init linear.bias = zeros\n  h = x -> a: linear(8)\n  r = h * h -> sqrt"
     found, text = blamed(

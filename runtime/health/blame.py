@@ -42,7 +42,8 @@ class Event:
 @dataclass(frozen=True)
 class Fault:
     """What made the first value that is not finite. gradient: it was the function's derivative. weights: keys of
-    tensors of the module that were not finite already; data: an input was not."""
+    tensors of the module that were not finite already; data: an input was not; updated: keys of parameters that an
+    update of the optimizer made so, and no function of the network."""
 
     spot: Spot
     sources: tuple[Range, ...]
@@ -51,6 +52,13 @@ class Fault:
     gradient: bool = False
     weights: tuple[str, ...] = ()
     data: bool = False
+    updated: tuple[str, ...] = ()
+
+    @staticmethod
+    def of_update(keys: tuple[str, ...]) -> Fault:
+        """An update that made these parameters infinite or NaN."""
+        nothing = Range(float("nan"), float("nan"), 0, 0, 0)
+        return Fault(Spot("step", ""), (), nothing, updated=keys)
 
 
 class Tracer(Observer):

@@ -60,14 +60,19 @@ def alone(failure: ValueError, span: Span | None) -> ArchError | None:
 
 def _accusation(fault: Fault) -> str:
     name = _name(fault)
+    if fault.updated:
+        return f"the update of {_listed(fault.updated)} made the first values that are not finite"
     if fault.weights:
-        more = f" and {len(fault.weights) - 1} more" if len(fault.weights) > 1 else ""
-        return f"`{fault.weights[0]}`{more} was not finite any more"
+        return f"{_listed(fault.weights)} was not finite any more"
     if fault.data:
         return f"what {name} was given was not finite already"
     if fault.gradient:
         return f"the derivative of {name} made the first gradient that is not finite"
     return f"{name} made the first value that is not finite"
+
+
+def _listed(keys: tuple[str, ...]) -> str:
+    return f"`{keys[0]}`" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
 
 
 def _name(fault: Fault) -> str:
@@ -99,6 +104,8 @@ def _callers(fault: Fault) -> list[Label]:
 def _advice(fault: Fault) -> str:
     """What to do, by the function and what it was given."""
     function, lowest = fault.spot.function, min((held.low for held in fault.sources), default=1.0)
+    if fault.updated:
+        return "the step was too large: make `lr` smaller, or bound what it takes with a warm-up or `clip 1.0`"
     if fault.weights:
         return "the step before was too large: try a smaller `lr`, a warm-up, or `clip 1.0`"
     if fault.data:

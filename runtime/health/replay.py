@@ -36,6 +36,9 @@ class CarefulSteps:
 
     def __init__(self, steps: Steps, phase: Phase, carried: Carried) -> None:
         self.steps, self.phase, self.carried = steps, phase, carried
+        learning = [(key, p) for key, p in phase.learner.named.items() if p.requires_grad]
+        self.sound = [(key, p) for key, p in learning if bool(torch.isfinite(p).all())]
+        phase.raw_optimizer.register_step_post_hook(self._updated)
         self.scaled = phase.plan.precision == "fp16"  # its gradients overflow now and then, and are then passed over
 
     def begin(self) -> None:
@@ -44,10 +47,12 @@ class CarefulSteps:
     def learn(self, batch: Batch, group: int, closes: bool, update: int) -> dict[str, Tensor]:
         values, generators = random_state()
         states, held = dict(self.carried.states), self._held()
-        found = self._tried(batch, group, closes, update)
+        found, fault = self._tried(batch, group, closes, update)
         spoilt = most(self.phase.learner.fabric, found is None)
         if found is not None and not spoilt:
             return found
+        if fault is not None:  # the weights are changed, in all processes alike: there is nothing to run again
+            raise Spoilt(fault)
         restore_random_state(values, generators)
         self.carried.states = states
         if isinstance(self.steps, GameSteps):
@@ -58,16 +63,24 @@ class CarefulSteps:
         """What a game has of the group that this batch belongs to."""
         return list(self.steps.held) if isinstance(self.steps, GameSteps) else []
 
-    def _tried(self, batch: Batch, group: int, closes: bool, update: int) -> dict[str, Tensor] | None:
-        """A step; None where it was not sound. What is not finite in one process makes the others' mean gradient so:
-        they go through the same."""
+    def _updated(self, *_: object) -> None:
+        """Ends in Spoilt after an update that left a parameter infinite or NaN."""
+        keys = tuple(key for key, p in self.sound if not bool(torch.isfinite(p).all()))
+        if keys:
+            raise Spoilt(Fault.of_update(keys))
+
+    def _tried(
+        self, batch: Batch, group: int, closes: bool, update: int
+    ) -> tuple[dict[str, Tensor] | None, Fault | None]:
+        """A step, None where it was not sound; and the fault where that is known. What is not finite in one process
+        makes the others' mean gradient so: they go through the same."""
         try:
             found = self._watched(batch, group, closes, update)
             if not closes and not self.scaled:
                 _refuse(self.phase.learning)
-        except Spoilt:
-            return None
-        return found if all(bool(torch.isfinite(value).all()) for value in found.values()) else None
+        except Spoilt as spoilt:
+            return None, spoilt.fault
+        return (found if all(bool(torch.isfinite(value).all()) for value in found.values()) else None), None
 
     def _watched(self, batch: Batch, group: int, closes: bool, update: int) -> dict[str, Tensor]:
         """A step. Ends in Spoilt before an update with gradients that are not finite."""
@@ -85,8 +98,9 @@ class CarefulSteps:
         try:
             with using("plain"), torch.compiler.set_stance("force_eager"), tracer:
                 found = self._watched(batch, group, closes, update)
-        except Spoilt:
-            pass
+        except Spoilt as spoilt:
+            if spoilt.fault is not None:
+                return spoilt.fault
         return tracer.fault(*found.values())
 
 
