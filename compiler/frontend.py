@@ -357,12 +357,12 @@ def _contracts(front: Frontend, program: Program, *, given: bool = False) -> Non
     """`given`: with parameters from outside, contracts about the network say nothing."""
     from .analysis.biases import diagnostics, prove
     from .analysis.contracts import check_contracts
-    from .analysis.games import check_game, one_sided
+    from .analysis.games import check_game, mixed, one_sided
     from .analysis.gate_bounds import check_gates
     from .analysis.nominal import check_nominal
     from .analysis.probabilities import improbable
 
-    for diagnostic in (*check_game(program), *one_sided(program), *improbable(program)):
+    for diagnostic in (*check_game(program), *one_sided(program), *mixed(program), *improbable(program)):
         front.sink.add(diagnostic)
     for diagnostic in check_gates(program):
         front.sink.add(diagnostic)

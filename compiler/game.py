@@ -31,6 +31,11 @@ class Objective(Called):
         "(Shrivastava et al., 2017)",
     )
 
+    @property
+    def slope(self) -> str | None:
+        """The setting that penalises the slope of the discriminator at each example; None where none does."""
+        return "r1" if self.r1 else None
+
     def problem(self) -> str | None:
         """What is wrong with the settings together, as the end of a sentence that starts with its name."""
         return None
@@ -77,6 +82,10 @@ class Wasserstein(Objective):
         None, description="bound on the size of every weight of the critic"
     )
     gradient_penalty: Weight = Field(0.0, description="λ of the gradient penalty")
+
+    @property
+    def slope(self) -> str | None:
+        return "gradient_penalty" if self.gradient_penalty else super().slope
 
     def problem(self) -> str | None:
         if self.clip is not None and self.gradient_penalty:
@@ -134,8 +143,7 @@ class Game:
     @property
     def penalised(self) -> bool:
         """Is the slope of a discriminator part of its objective?"""
-        objectives = [pair.objective for pair in self.pairs]
-        return any(o.r1 or (isinstance(o, Wasserstein) and o.gradient_penalty) for o in objectives)
+        return any(pair.objective.slope for pair in self.pairs)
 
     @property
     def critic_steps(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from ..diagnostics import Diagnostic, Label, Severity
 from ..game import Game, Hinge, Pair, Player
 from ..graph import Graph, Instance, Program
+from ..ops.norm import BatchNorm
 from ..source import Span
 from .cost import Counter
 from .gradients import Gradients
@@ -183,6 +184,31 @@ def one_sided(program: Program) -> Iterator[Diagnostic]:
             pair.span,
             labels,
             help=f"leave out what bounds the scores, such as `sigmoid`: `{by}` takes any numbers",
+            severity=Severity.WARNING,
+        )
+
+
+def mixed(program: Program) -> Iterator[Diagnostic]:
+    """A warning (A0563) for every pair that penalises the slope at each example of a discriminator with `batchnorm`,
+    whose score of an example depends on the others (Gulrajani et al., 2017, section 4)."""
+    game, graph = program.game, program.graph
+    for pair in game.pairs if game is not None else ():
+        player = graph.modules.get(pair.discriminator)
+        if pair.objective.slope is None or not isinstance(player, Instance):
+            continue
+        inner = [below[number] for below in player.graph.graphs() for number in below]
+        norms = list(dict.fromkeys(node.span for node in inner if isinstance(node.op, BatchNorm)))
+        if not norms:
+            continue
+        first = f", the first of {len(norms)}," if len(norms) > 1 else ""
+        labels = (Label(pair.span, f"`{pair.objective.slope}` is about one example"),) if pair.span is not None else ()
+        yield Diagnostic(
+            "A0563",
+            f"`batchnorm`{first} makes a score of `{pair.discriminator}` depend on all examples of the batch, and "
+            f"`{pair.objective.slope}` penalises its slope at each alone",
+            norms[0],
+            labels,
+            help="use a norm that looks at one example, such as `layernorm`, `groupnorm` or `instancenorm`, or none",
             severity=Severity.WARNING,
         )
 
