@@ -42,5 +42,7 @@ def unrolled(program: Program, module: nn.Module) -> nn.Module:
 
 def _sharing(made: nn.Module, module: nn.Module) -> nn.Module:
     shared = module.state_dict(keep_vars=True)
+    for key, parameter in made.named_parameters(remove_duplicate=False):
+        parameter.requires_grad_(shared[key].requires_grad)  # or assigning would unfreeze what is shared
     made.load_state_dict({key: shared[key] for key in made.state_dict()}, assign=True)
     return made.eval()

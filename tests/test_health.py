@@ -27,7 +27,7 @@ from archlang.runtime.health.pairs import Pairs
 from archlang.runtime.health.units import Units, hidden
 from archlang.runtime.measure import Trainee
 from archlang.runtime.module import build
-from archlang.runtime.observing import observing
+from archlang.runtime.observing import observing, unrolled
 from archlang.runtime.recurrence import using
 from archlang.runtime.report import Report
 from archlang.runtime.seeding import fixed_noise
@@ -172,7 +172,7 @@ def test_a_fault_inside_a_block_names_the_layer_and_who_called(tmp_path):
     assert "in `p`" in found.underline
 
 
-def test_a_fault_in_a_recurrence_names_its_scan(tmp_path):
+def test_a_fault_in_a_recurrence_names_the_layer_in_its_cell(tmp_path):
     cell = (
         "cell Root(n: int) {\n  input x: [B, I]\n  state h: [B, n]\n  h' = (h, x) -> linear(n) -> log\n  output h'\n}\n"
     )
@@ -189,7 +189,8 @@ network Net {
     network = cell + network
     (found,) = refused(lambda: trained(tmp_path, network, "epochs 1 batch 64", "sunspots(window=8, horizon=2)"))
     assert found.code == "A1040"
-    assert "scan Root(4)" in found.span.text or found.span.text == "log"
+    assert found.span.text == "log"
+    assert [label.span.text for label in found.labels] == ["scan Root(4) over T"]
 
 
 def test_a_later_epoch_is_run_again_to_the_batch_and_its_checkpoint_stays(tmp_path):
@@ -602,6 +603,15 @@ def test_games_are_looked_at_with_the_weights_that_are_kept(tmp_path, monkeypatc
 
 
 # -- latents
+
+
+def test_observing_freezes_and_unfreezes_nothing():
+    made = program(TABLE.format(body="  out = x -> a: linear(8) -> b: linear(3)"))
+    module = build(made)
+    module.a.requires_grad_(False)
+    shared = unrolled(made, module)
+    assert [p.requires_grad for p in module.parameters()] == [False, False, True, True]
+    assert all(ours is theirs for ours, theirs in zip(module.parameters(), shared.parameters(), strict=True))
 
 
 def test_observing_shares_weights():

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ..games import GameSteps
+from ..measure import Trainee
+from ..observing import unrolled
 from ..recurrence import using
 from ..seeding import fixed_noise, random_state, restore_random_state
 from ..together import most
 from .blame import Fault, Tracer
+from .units import recurrences
 
 if TYPE_CHECKING:
     from ..carry import Carried
@@ -93,7 +96,8 @@ class CarefulSteps:
     def _trace(self, batch: Batch, group: int, closes: bool, update: int) -> Fault | None:
         for parameter in self.phase.learning:
             parameter.grad = None  # what former batches of the group left
-        tracer = Tracer(self.phase.learner.module)
+        module = self._seen_into()
+        tracer = Tracer(module)
         found: dict[str, Tensor] = {}
         try:
             with using("plain"), torch.compiler.set_stance("force_eager"), tracer:
@@ -102,6 +106,18 @@ class CarefulSteps:
             if spoilt.fault is not None:
                 return spoilt.fault
         return tracer.fault(*found.values())
+
+    def _seen_into(self) -> nn.Module:
+        """What the steps run from now on: the module, or where its recurrences would hide a layer, the module with
+        loops in their place. Objectives that others made for the module, wrapped or of a game, stay as they are."""
+        module, trainee = self.phase.learner.module, self.phase.learner.trainee
+        own = isinstance(trainee, Trainee) and trainee.objective == getattr(module, "objective", None)
+        if self.phase.learner.wrapped or isinstance(self.steps, GameSteps) or not own or not recurrences(module):
+            return module
+        loops = unrolled(module.program, module)  # type: ignore[arg-type]
+        self.phase.trainee = Trainee(loops)
+        self.phase.train()
+        return loops
 
 
 def _refuse(learning: list[nn.Parameter]) -> None:

@@ -92,11 +92,15 @@ class Units(Observer):
         return found
 
 
-def hidden(module: nn.Module) -> bool:
-    """Do recurrences hold units to look for? Each runs as one function, which is not seen into."""
+def recurrences(module: nn.Module) -> list[Recurrence]:
+    """The scans of a generated module that run as one function each, which is not seen into."""
     kinds = {kind for inner in module.modules() for kind in type(inner).__mro__}
-    scans = (value for kind in kinds for value in vars(kind).values() if isinstance(value, Recurrence))
-    return any(scan.functions & _CUT_IN_EQUATIONS for scan in scans)
+    return [value for kind in kinds for value in vars(kind).values() if isinstance(value, Recurrence)]
+
+
+def hidden(module: nn.Module) -> bool:
+    """Do recurrences hold units to look for?"""
+    return any(scan.functions & _CUT_IN_EQUATIONS for scan in recurrences(module))
 
 
 @dataclass(frozen=True)
