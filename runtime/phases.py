@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +62,13 @@ class Phase:
         self.learning = [p for p in learner.named.values() if p.requires_grad]
         scaled = plan.precision == "fp16"
         self.groups: list[dict[str, Any]] = []
+        self.teams: dict[str, list[nn.Parameter]] = {}  # what learns in turns, by role
         self._spans: dict[str, slice] = {}  # of the groups, those of each team
         for role, keys in learner.teams.items():
             chosen = [(key, learner.named[key]) for key in keys if learner.named[key].requires_grad]
             before = len(self.groups)
             self.groups += parameter_groups(plan.optimizer, chosen, plan.lr)
+            self.teams[role] = [p for _, p in chosen]
             self._spans[role] = slice(before, len(self.groups))
         self.rates = [(float(g["lr"]), sum(p.numel() for p in g["params"])) for g in self.groups]
         self.raw_optimizer = make_optimizer(plan.optimizer, self.groups, fused=not scaled)
@@ -95,23 +97,16 @@ class Phase:
         for (own, _), group in zip(self.rates, self.raw_optimizer.param_groups, strict=True):
             group["lr"] = lr if own == self.rate.base else own * (lr / self.rate.base)
 
-    @contextmanager
-    def only(self, role: str) -> Iterator[None]:
-        """Inside, the optimizer knows one team's parameters only."""
-        groups = self.raw_optimizer.param_groups
-        self.raw_optimizer.param_groups = groups[self._spans[role]]
-        try:
-            yield
-        finally:
-            self.raw_optimizer.param_groups = groups
+    def apart(self, closes: bool) -> AbstractContextManager[None]:
+        """For a batch's forward and backward pass: processes average gradients at the last batch of a group only."""
+        several = self.learner.wrapped and self.learner.fabric.world_size > 1
+        return self.learner.fabric.no_backward_sync(self.trainee) if several and not closes else nullcontext()
 
-    def backward(self, loss: Tensor, closes: bool) -> None:
-        if not self.learner.wrapped:
+    def backward(self, loss: Tensor) -> None:
+        if self.learner.wrapped:
+            self.learner.fabric.backward(loss)
+        else:
             loss.backward()
-            return
-        fabric = self.learner.fabric
-        with fabric.no_backward_sync(self.trainee, enabled=not closes and fabric.world_size > 1):
-            fabric.backward(loss)
 
     def clip(self, learning: list[nn.Parameter]) -> None:
         """Bounds the norm of these parameters' gradient, where the plan says so; it is watched as it was before."""
@@ -125,6 +120,18 @@ class Phase:
             fabric.clip_gradients(self.trainee, self.optimizer, max_norm=bound, error_if_nonfinite=False)
         else:
             nn.utils.clip_grad_norm_(learning, bound)
+
+    def step(self, role: str = "") -> None:
+        """An update of what a team learns, by its gradients, which are gone then. (The optimizer's own `zero_grad`
+        takes as long as a small layer.)"""
+        whole = self.raw_optimizer.param_groups
+        self.raw_optimizer.param_groups = whole[self._spans[role]]
+        try:
+            self.optimizer.step()
+        finally:
+            self.raw_optimizer.param_groups = whole
+        for parameter in self.teams[role]:
+            parameter.grad = None
 
     def told(self) -> str | None:
         """What there is to say when it begins."""

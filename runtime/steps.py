@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Protocol
 
 import torch
@@ -30,7 +31,8 @@ class NetworkSteps:
 
     def __init__(self, phase: Phase, carried: Carried) -> None:
         self.phase, self.carried = phase, carried
-        self.mixed = phase.plan.precision != "fp32" and not phase.learner.wrapped
+        mixed = phase.plan.precision != "fp32" and not phase.learner.wrapped
+        self.context = phase.learner.fabric.autocast if mixed else nullcontext
 
     def begin(self) -> None:
         self.carried.begin()
@@ -38,19 +40,15 @@ class NetworkSteps:
     def learn(self, batch: Batch, group: int, closes: bool, update: int) -> dict[str, Tensor]:
         phase = self.phase
         batch = self.carried.into(batch)
-        if self.mixed:
-            with phase.learner.fabric.autocast():
+        with phase.apart(closes):
+            with self.context():
                 outputs, _, loss = phase.trainee(*batch)
-        else:
-            outputs, _, loss = phase.trainee(*batch)
+            phase.backward(loss / group if group > 1 else loss)
         self.carried.keep(outputs)
-        found = {"loss": loss.detach()}
-        phase.backward(loss / group if group > 1 else loss, closes)
         if closes:
             phase.clip(phase.learning)
-            phase.optimizer.step()
-            phase.optimizer.zero_grad(set_to_none=True)
-        return found
+            phase.step()
+        return {"loss": loss.detach()}
 
 
 def drain(pending: list[dict[str, Tensor]]) -> list[dict[str, float]]:

@@ -461,7 +461,7 @@ def test_inputs_that_do_not_fit(name, content, code, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path):
-    body = "epochs 3 batch 20 validation 0.2 optimizer sgd(0.1, momentum=0.9) metric accuracy, auroc"
+    body = "epochs 3 batch 10 accumulate 2 validation 0.2 optimizer sgd(0.1, momentum=0.9) metric accuracy, auroc"
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(f"""

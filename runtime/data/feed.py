@@ -89,7 +89,9 @@ class Feed:
             return
         tensors, where, device = self.tensors, self.where, self.device
         apart = len(self.sides) > 1
-        for rows in torch.cat(batches).to(where).split([len(b) for b in batches]) if batches else ():
+        if batches and where.type != "cpu":  # all rows at once
+            batches = list(torch.cat(batches).to(where).split([len(b) for b in batches]))
+        for rows in batches:
             found = (
                 [t[r] for t, r in zip(tensors, rows.unbind(1), strict=True)] if apart else [t[rows] for t in tensors]
             )
@@ -104,7 +106,8 @@ class Feed:
 
     def _plan(self, number: int) -> list[Tensor]:
         rows = self._order(number)
-        whole = [rows[i * self.batch : i * self.batch + size] for i, size in enumerate(self.sizes)]
+        pieces = zip(rows.split(self.batch), self.sizes, strict=False)
+        whole = [piece if len(piece) == size else piece[:size] for piece, size in pieces]
         return [b[self.rank :: self.world] for b in whole] if self.world > 1 else whole
 
     def _order(self, number: int) -> Tensor:

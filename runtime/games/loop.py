@@ -40,6 +40,7 @@ class GameSteps:
     def __init__(self, phase: Phase, game: Game, pools: Pools) -> None:
         self.phase, self.game, self.pools = phase, game, pools
         self.fabric: Fabric = phase.learner.fabric
+        self.several = self.fabric.world_size > 1
         module: Any = phase.learner.module
         self.play, self.judge, self.persuade = module.play, module.discriminator_losses, module.generator_losses
         if phase.learner.compiled is not phase.learner.trainee:
@@ -47,10 +48,8 @@ class GameSteps:
             if not game.penalised:  # compiled code can be differentiated once
                 self.judge = _compiled(self.judge)
         self.weights: dict[str, float] = module.loss_weights
-        named = phase.learner.named
-        self.teams = {
-            role: [named[key] for key in keys if named[key].requires_grad] for role, keys in phase.learner.teams.items()
-        }
+        self.teams = phase.teams
+        self.context = self.fabric.autocast if phase.plan.precision != "fp32" else nullcontext
         self.clips = _clips(module, game)
         self.held: list[Batch] = []
         self.scores: tuple[Tensor, ...] = ()
@@ -82,7 +81,7 @@ class GameSteps:
         losses: list[Tensor] = []
         made: tuple[Tensor, ...] | None = None
         for batch in batches:
-            with self._autocast():
+            with self.context():
                 with nullcontext() if keep else torch.no_grad():
                     made = self.play(*batch)
                 shown = self.pools.shown(tuple(x.detach() for x in made))
@@ -95,7 +94,7 @@ class GameSteps:
     def _generate(self, batches: list[Batch], made: tuple[Tensor, ...] | None) -> dict[str, Tensor]:
         losses = []
         for batch in batches:
-            with self._autocast():
+            with self.context():
                 values = self.play(*batch) if made is None else made
                 with _resting(self.teams["discriminator"]):
                     terms = self.persuade(*batch, *values)
@@ -110,12 +109,10 @@ class GameSteps:
         return total.detach()
 
     def _update(self, role: str) -> None:
-        if self.fabric.world_size > 1:
+        if self.several:
             self._average(self.teams[role])
         self.phase.clip(self.teams[role])
-        with self.phase.only(role):
-            self.phase.optimizer.step()
-            self.phase.optimizer.zero_grad(set_to_none=True)
+        self.phase.step(role)
 
     def _average(self, parameters: list[nn.Parameter]) -> None:
         """The mean of the processes' gradients."""
@@ -127,9 +124,6 @@ class GameSteps:
         assert isinstance(mean, Tensor)
         for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
-
-    def _autocast(self) -> Any:
-        return self.fabric.autocast() if self.phase.plan.precision != "fp32" else nullcontext()
 
 
 @contextmanager
