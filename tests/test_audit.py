@@ -287,7 +287,8 @@ def test_a_contradicted_proof_ends_in_its_code(monkeypatch, capsys):
 
 def test_a_wrong_assumption_is_found():
     text = (
-        "network N {\n  input x: [B, T, D=4]\n  output y = x * (x -> linear(4) -> square)\n  bias gating on y assumed\n}\n"
+        "network N {\n  input x: [B, T, D=4]\n  output y = x * (x -> linear(4) -> square)\n"
+        "  bias gating on y assumed\n}\n"
     )
     program = archlang.compile(text).program
     assert [f.verdict for f in program.findings] == [Verdict.ASSUMED]

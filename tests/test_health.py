@@ -22,6 +22,7 @@ from archlang.runtime.data import load
 from archlang.runtime.health import Alarms, measured_fault
 from archlang.runtime.health.alarms import over_time, stuck, through_depth
 from archlang.runtime.health.blame import Tracer
+from archlang.runtime.health.gradients import Gradients
 from archlang.runtime.health.latents import Latents, divergence_terms
 from archlang.runtime.health.pairs import Pairs
 from archlang.runtime.health.units import Units, hidden
@@ -600,6 +601,14 @@ def test_games_are_looked_at_with_the_weights_that_are_kept(tmp_path, monkeypatc
     again = epoch(pairs)  # the run ends with the average of the generator's weights in its module
     for name in ("diversity", "density", "coverage"):
         assert report.history[-1][name] == found[name] == again[name]
+
+
+def test_a_weight_with_a_spectral_norm_belongs_to_its_layer():
+    """The bias alone may get no gradient: of a hinge loss as many halves push it up as down."""
+    module = nn.ModuleDict({"D": nn.utils.parametrizations.spectral_norm(nn.Linear(3, 1))})
+    gradients = Gradients(dict(module.named_parameters()))
+    found = gradients.even({"D.bias": 0.0, "D.parametrizations.weight.original": 2.0})
+    assert found == {"D": 1.0}  # of four numbers
 
 
 # -- latents

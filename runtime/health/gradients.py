@@ -39,10 +39,16 @@ class Gradients:
         squares: dict[str, float] = {}
         sizes: dict[str, int] = {}
         for key, norm in norms.items():
-            layer = key.rpartition(".")[0] or key
+            layer = _owner(key)
             squares[layer] = squares.get(layer, 0.0) + norm * norm
             sizes[layer] = sizes.get(layer, 0) + self._sizes[key]
         return {layer: (square / sizes[layer]) ** 0.5 for layer, square in squares.items()}
+
+
+def _owner(key: str) -> str:
+    """The layer of a parameter: a spectral norm keeps what it divides one module further in."""
+    layer, normed, _ = key.partition(".parametrizations.")
+    return layer if normed else key.rpartition(".")[0] or key
 
 
 def whole(norms: Iterable[float]) -> float:
