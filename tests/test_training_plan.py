@@ -104,7 +104,7 @@ WRONG = [
     ("lr 1e-3", "A1003", "lr 1e-3", "optimizer"),
     ("lr linear9=1e-3", "A1008", "linear9", "linear"),
     ("lr linear1.weigth = 1e-3", "A1008", "linear1.weigth", "linear1.weight"),
-    ("lr linear1=-1", "A1003", "-1", "greater than 0"),
+    ("lr linear1=-1", "A1003", "-1", "above 0"),
     ("lr linear1=1, linear1=2", "A1002", "linear1", "two"),
     ("freeze linear1 lr linear1.bias=1", "A1007", "linear1.bias=1", "frozen"),
     ("phase a { epochs 1 } phase a { epochs 2 }", "A1032", "a", "two phases"),
