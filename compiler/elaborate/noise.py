@@ -7,12 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..diagnostics import did_you_mean, error
+from ..diagnostics import error
 from ..ops.noise import DISTRIBUTIONS, Distribution, Noise
 from ..source import Span
 from ..syntax import ast
 from ..types import TensorType
 from .limits import ELEMENTS
+from .settings import find_kind
 from .values import Tensor, Weight, describe, together
 
 if TYPE_CHECKING:
@@ -33,12 +34,7 @@ def read_noise(s: ast.SampleStmt, scope: ScopeEvaluator, shape: Callable[[], Ten
 
 
 def _distribution(e: ast.Expr, scope: ScopeEvaluator) -> tuple[Distribution, tuple[float, ...]]:
-    called = e.function if isinstance(e, ast.Call) else e
-    name = called.text if isinstance(called, ast.Name) else e.span.text
-    found = DISTRIBUTIONS.get(name)
-    if found is None:
-        help = did_you_mean(name, DISTRIBUTIONS) or f"there are {', '.join(f'`{d}`' for d in DISTRIBUTIONS)}"
-        raise error("A0544", f"`sample` knows no distribution `{name}`", called.span, help=help)
+    name, found = find_kind(e, DISTRIBUTIONS, "A0544", "`sample` knows no distribution")
     values = _values(found, e.arguments if isinstance(e, ast.Call) else (), scope, e.span)
     problem = found.problem(values)
     if problem:

@@ -15,7 +15,7 @@ from ..ops.noise import Noise
 from ..sizes import Verdict, compare
 from ..source import Span
 from ..syntax import ast
-from .settings import read_call
+from .settings import find_kind, read_call
 from .values import POISON, Module, Poisoned, Recipe, Tensor, describe, together
 
 if TYPE_CHECKING:
@@ -101,12 +101,7 @@ def _no_game(what: str, span: Span) -> Exception:
 
 
 def _objective(e: ast.Expr, body: Body) -> Objective:
-    called = e.function if isinstance(e, ast.Call) else e
-    name = called.text if isinstance(called, ast.Name) else called.span.text
-    kind = OBJECTIVES.get(name)
-    if kind is None:
-        help = did_you_mean(name, OBJECTIVES) or f"there are {', '.join(f'`{o}`' for o in OBJECTIVES)}"
-        raise error("A0553", f"there is no objective `{name}`", called.span, help=help)
+    name, kind = find_kind(e, OBJECTIVES, "A0553", "there is no objective")
     objective, _ = read_call(kind, e, body)
     problem = objective.problem()
     if problem:

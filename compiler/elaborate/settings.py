@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .static import Evaluator
 
 Kind = TypeVar("Kind", bound=Called)
+Found = TypeVar("Found")
 
 
 def read_init(e: ast.Expr, scope: Evaluator) -> Init:
@@ -50,6 +52,17 @@ def _initialiser(kind: type[Initialiser], e: ast.Expr, scope: Evaluator) -> Init
     if problem:
         raise error("A0415", f"`{kind.name}`: {problem}; found `{e.span.text}`", e.span)
     return made.init()
+
+
+def find_kind(e: ast.Expr, kinds: Mapping[str, Found], code: str, unknown: str) -> tuple[str, Found]:
+    """What `name` or `name(settings)` asks for, and the name. Raises the code where there is no such kind; unknown: the
+    message, up to the name."""
+    called = e.function if isinstance(e, ast.Call) else e
+    name = called.text if isinstance(called, ast.Name) else called.span.text
+    if name not in kinds:
+        help = did_you_mean(name, kinds) or f"there are {', '.join(f'`{kind}`' for kind in kinds)}"
+        raise error(code, f"{unknown} `{name}`", called.span, help=help)
+    return name, kinds[name]
 
 
 def read_call(kind: type[Kind], e: ast.Expr, scope: Evaluator) -> tuple[Kind, dict[Any, Span]]:
